@@ -1,0 +1,2 @@
+//! hako-agent
+fn main() {}

@@ -1,0 +1,2 @@
+//! hako-cli
+fn main() {}

@@ -1,0 +1,136 @@
+//! What the engine tells a shim, and what a shim keeps on disk.
+//! `sandbox.json` and `state.json` in a shim's folder carry these.
+
+use crate::{ContainerId, Isolation};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// `sandbox.json`: everything a shim needs beside the OCI bundle.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SandboxConfig {
+    /// The container that the shim serves.
+    pub id: ContainerId,
+    /// The wall.
+    pub isolation: Isolation,
+    /// Where the log goes.
+    pub log: LogConfig,
+    /// Whether the container's stdin was asked for (`-i`).
+    pub open_stdin: bool,
+    /// Whether stdin closes when the first attached client goes (`StdinOnce`).
+    pub stdin_once: bool,
+    /// The `hako-runtime` program (process wall; the guest has its own).
+    pub runtime: PathBuf,
+    /// The runtime's `--root`, where it keeps its state (process wall).
+    pub runtime_root: PathBuf,
+    /// The virtual machine; present exactly when the wall is `hyperv`.
+    pub vm: Option<VmConfig>,
+    /// The container is removed when it ends (`--rm`): nothing that it wrote
+    /// need reach the disk, so a VM may be ended without a sync.
+    pub ephemeral: bool,
+}
+
+/// Where a container's output goes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogConfig {
+    /// The driver.
+    pub driver: LogDriver,
+    /// The file, for drivers that have one.
+    pub path: Option<PathBuf>,
+}
+
+/// Docker's log drivers that exist here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogDriver {
+    /// One JSON object a line: `{"log":…,"stream":…,"time":…}`.
+    JsonFile,
+    /// Nothing is kept.
+    None,
+}
+
+/// A virtual machine for one container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct VmConfig {
+    /// How it boots.
+    pub boot: BootConfig,
+    /// The guest's memory in MiB: what the workload gets and the VM's own need.
+    pub memory_mib: u64,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Disks, found in the guest by their serial.
+    pub disks: Vec<Disk>,
+}
+
+/// The host's half of a boot: the same for every VM of one engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootConfig {
+    /// The QEMU program.
+    pub qemu: PathBuf,
+    /// The kernel, an ELF `vmlinux` with a PVH entry.
+    pub kernel: PathBuf,
+    /// The initramfs with hako-agent and hako-runtime.
+    pub initramfs: PathBuf,
+    /// `kvm` or `tcg`, as the probe found it.
+    pub accelerator: String,
+    /// Added to the kernel's command line.
+    pub kernel_args: Vec<String>,
+    /// How long one boot may take until the agent answers, in milliseconds.
+    pub deadline_ms: u64,
+    /// How many boots are tried before the start fails, at least 1.
+    pub attempts: u32,
+}
+
+/// One virtio-blk disk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Disk {
+    /// The serial by which the guest finds it: `rootfs` or `scratch`.
+    pub serial: String,
+    /// The raw image.
+    pub path: PathBuf,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
+}
+
+/// `state.json`: what a shim knows, durable before it is answered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ShimState {
+    /// The shim's own process.
+    pub shim_pid: i32,
+    /// QEMU's process, behind the hyperv wall.
+    pub vm_pid: Option<i32>,
+    /// Where the container's first process stands.
+    pub phase: ShimPhase,
+}
+
+/// The life of the container's first process, as its shim sees it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "lowercase")]
+pub enum ShimPhase {
+    /// The shim serves; nothing is created yet.
+    Empty,
+    /// Created and waiting for start.
+    Created {
+        /// Its pid: the host's behind the process wall, the guest's behind the other.
+        pid: i32,
+    },
+    /// Started.
+    Running {
+        /// As in `Created`.
+        pid: i32,
+    },
+    /// Ended.
+    Exited(ExitDetails),
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ExitDetails {
+    /// 0 to 255; death by signal n is 128+n.
+    pub exit_code: i32,
+    /// When, RFC 3339 with nanoseconds, UTC.
+    pub exited_at: String,
+    /// Whether the kernel killed a process of the container for memory.
+    pub oom_killed: bool,
+    /// Why, where the container did not end by itself (a VM that died, a shim that was killed).
+    pub error: Option<String>,
+}

@@ -1,0 +1,2 @@
+//! hako-runtime
+fn main() {}

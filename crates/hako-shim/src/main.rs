@@ -1,0 +1,2 @@
+//! hako-shim
+fn main() {}

@@ -1,0 +1,157 @@
+//! `hako.v1.Extra`: what containerd's Task service lacks. JSON in ttrpc's
+//! payload, so that the guest needs no second set of generated messages.
+//!
+//! hakod calls it on the shim, the shim calls it on the agent.
+
+use async_trait::async_trait;
+use hako_model::{Error, ExitDetails, Result};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{collections::HashMap, sync::Arc};
+use ttrpc::r#async::{Client, MethodHandler, Service, TtrpcContext};
+
+/// The service's name on the wire.
+pub const SERVICE: &str = "hako.v1.Extra";
+
+/// Set before anything runs in a guest: a VM wakes with no clock and no entropy.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ConfigureRequest {
+    /// The host's clock, nanoseconds since 1970, UTC.
+    pub unix_time_ns: i64,
+    /// At least 32 bytes of the host's random pool, base64.
+    pub entropy: String,
+    /// The guest's own host name (the container's is in its spec).
+    pub hostname: String,
+}
+
+/// What the guest is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ConfigureReply {
+    /// `uname -r` in the guest.
+    pub kernel_release: String,
+    /// The agent's version.
+    pub agent_version: String,
+}
+
+/// Files of the OCI bundle that the other side of the wall must have, carried
+/// in `CreateTaskRequest.options` as JSON ([`BUNDLE_TYPE_URL`]).
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Bundle {
+    /// Regular files directly in the bundle's folder.
+    pub files: Vec<BundleFile>,
+}
+
+/// The type URL of a JSON [`Bundle`] in a protobuf `Any`.
+pub const BUNDLE_TYPE_URL: &str = "hako.v1/Bundle+json";
+
+/// One file of a [`Bundle`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BundleFile {
+    /// A plain file name: no slash, not `.` or `..`. The receiver checks it.
+    pub name: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// The content, base64.
+    pub content: String,
+}
+
+/// Which process a request is about.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProcessRef {
+    /// The container.
+    pub id: String,
+    /// The exec, or empty for the container's first process.
+    #[serde(default)]
+    pub exec_id: String,
+}
+
+/// What Task lacks.
+#[async_trait]
+pub trait Extra: Send + Sync {
+    /// Prepares a guest: clock, entropy, host name. A shim answers `Unsupported`.
+    async fn configure(&self, req: ConfigureRequest) -> Result<ConfigureReply>;
+    /// How a process ended; waits until it has. `oom_killed` is the container's.
+    async fn exit_details(&self, req: ProcessRef) -> Result<ExitDetails>;
+}
+
+struct Method<F>(F);
+
+#[async_trait]
+impl<F, Fut> MethodHandler for Method<F>
+where
+    F: Fn(Vec<u8>) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<Vec<u8>>> + Send,
+{
+    async fn handler(&self, _ctx: TtrpcContext, req: ttrpc::Request) -> ttrpc::Result<ttrpc::Response> {
+        let payload = (self.0)(req.payload).await.map_err(|err| crate::error::to_ttrpc(&err))?;
+        let mut response = ttrpc::Response::new();
+        response.set_status(ttrpc::get_status(ttrpc::Code::OK, ""));
+        response.payload = payload;
+        Ok(response)
+    }
+}
+
+fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T> {
+    serde_json::from_slice(payload).map_err(|err| Error::invalid(format!("malformed message: {err}")))
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|err| Error::internal(format!("encode message: {err}")))
+}
+
+/// The service table of `service`, for `Server::register_service`.
+#[must_use]
+pub fn create_extra(service: Arc<dyn Extra>) -> HashMap<String, Service> {
+    let mut methods: HashMap<String, Box<dyn MethodHandler + Send + Sync>> = HashMap::new();
+    let s = service.clone();
+    methods.insert(
+        "Configure".to_owned(),
+        Box::new(Method(move |p: Vec<u8>| {
+            let s = s.clone();
+            async move { encode(&s.configure(decode(&p)?).await?) }
+        })),
+    );
+    let s = service;
+    methods.insert(
+        "ExitDetails".to_owned(),
+        Box::new(Method(move |p: Vec<u8>| {
+            let s = s.clone();
+            async move { encode(&s.exit_details(decode(&p)?).await?) }
+        })),
+    );
+    HashMap::from([(SERVICE.to_owned(), Service { methods, streams: HashMap::new() })])
+}
+
+/// The client's side.
+#[derive(Clone)]
+pub struct ExtraClient(Client);
+
+impl ExtraClient {
+    /// A client over an existing connection; Task's client may share it.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self(client)
+    }
+
+    async fn call<Q: Serialize, R: DeserializeOwned>(&self, method: &str, req: &Q) -> Result<R> {
+        let mut request = ttrpc::Request::new();
+        SERVICE.clone_into(&mut request.service);
+        method.clone_into(&mut request.method);
+        request.payload = encode(req)?;
+        let response = self.0.request(request).await.map_err(crate::error::from_ttrpc)?;
+        decode(&response.payload)
+    }
+    /// See [`Extra::configure`].
+    ///
+    /// # Errors
+    /// The other side's, or `Unavailable` where the connection broke.
+    pub async fn configure(&self, req: &ConfigureRequest) -> Result<ConfigureReply> {
+        self.call("Configure", req).await
+    }
+    /// See [`Extra::exit_details`].
+    ///
+    /// # Errors
+    /// As `configure`.
+    pub async fn exit_details(&self, req: &ProcessRef) -> Result<ExitDetails> {
+        self.call("ExitDetails", req).await
+    }
+}

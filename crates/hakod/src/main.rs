@@ -1,0 +1,2 @@
+//! hakod
+fn main() {}
