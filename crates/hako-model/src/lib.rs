@@ -4,6 +4,7 @@
 mod error;
 mod id;
 mod isolation;
+pub mod policy;
 mod sandbox;
 
 pub use error::{Error, ErrorKind, Result};
