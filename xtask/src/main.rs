@@ -1,1 +1,45 @@
-fn main() {}
+//! `cargo xtask …`: what a user with a clone, a developer and CI run.
+//!
+//! Building this program needs no package of the distribution: it is what
+//! installs them.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod check;
+mod demo;
+mod programs;
+mod setup;
+mod test;
+mod tidy;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of the Hako workspace")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what is needed, build everything, and run `hello` behind both walls
+    Demo,
+    /// Install what the tests need, build everything, and run all tests
+    Test(test::Args),
+    /// Formatting, lints, the workspace's own rules, licences and sources
+    Check,
+    /// The workspace's own rules alone
+    Tidy,
+    /// Install the packages that building, running and testing need
+    Setup,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().task {
+        Task::Demo => demo::run(),
+        Task::Test(args) => test::run(&args),
+        Task::Check => check::run(),
+        Task::Tidy => tidy::run(),
+        Task::Setup => setup::packages(setup::Purpose::Test),
+    }
+}
