@@ -1,1 +1,9 @@
-//! hako-os
+//! The home of unsafe: what the kernel offers and the standard library does not.
+//! Every module is small, names the call it wraps, and states what it relies on.
+
+pub mod atomic;
+pub mod fd;
+pub mod process;
+pub mod pty;
+
+pub use atomic::write_atomic;

@@ -1,0 +1,90 @@
+//! Children, signals, and the memory that a small process keeps.
+#![allow(unsafe_code)]
+// UNSAFETY: nix names only the 31 classic signals, and a container may die of a
+// real-time one; the handlers and mallopt have no safe face.
+
+use std::io;
+
+/// A child that has ended: its pid, and 0–255 or 128 + the signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// The child.
+    pub pid: i32,
+    /// 0 to 255; death by signal n is 128+n.
+    pub code: i32,
+}
+
+/// Collects one child that has ended, without waiting; `None` if there is none.
+#[must_use]
+pub fn reap() -> Option<Ended> {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` is valid for the one int that the call writes.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::__WALL) };
+        if pid > 0 {
+            if libc::WIFEXITED(status) {
+                return Some(Ended { pid, code: libc::WEXITSTATUS(status) });
+            }
+            if libc::WIFSIGNALED(status) {
+                return Some(Ended { pid, code: 128 + libc::WTERMSIG(status) });
+            }
+        } else if pid == 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return None;
+        }
+    }
+}
+
+/// Sends `signal` (any number the kernel knows) to `pid`.
+///
+/// # Errors
+/// The kernel's; `EINVAL` for a pid that is not one process's.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    if pid <= 0 {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: kill takes two integers.
+    match unsafe { libc::kill(pid, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Outlives SIGHUP, SIGINT and SIGTERM, by handlers that do nothing. Unlike
+/// ignored signals these are back at their defaults in every program that a
+/// child executes.
+///
+/// # Errors
+/// The kernel's.
+pub fn outlive_signals() -> io::Result<()> {
+    extern "C" fn nothing(_signal: libc::c_int) {}
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: an all-zero sigaction is valid: no flags, an empty mask.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+        action.sa_flags = libc::SA_RESTART;
+        // SAFETY: `action` is initialised; its handler touches nothing, so it
+        // may run at any moment.
+        if unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Makes the C allocator thrifty: one arena, and freed memory back to the
+/// kernel soon. For a process of which there is one per container.
+pub fn keep_memory_small() {
+    for (parameter, value) in
+        [(libc::M_ARENA_MAX, 1), (libc::M_TRIM_THRESHOLD, 64 << 10), (libc::M_TOP_PAD, 16 << 10), (libc::M_MMAP_THRESHOLD, 64 << 10)]
+    {
+        // SAFETY: mallopt takes two integers; called before threads exist, it
+        // races with no allocation. A refusal only means more memory.
+        unsafe { libc::mallopt(parameter, value) };
+    }
+}
+
+/// Gives freed memory back to the kernel now.
+pub fn trim_memory() {
+    // SAFETY: malloc_trim takes an integer and locks the arenas itself.
+    unsafe { libc::malloc_trim(0) };
+}
