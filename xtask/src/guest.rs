@@ -1,0 +1,110 @@
+//! `cargo xtask guest`: the guest's kernel and initramfs, cached by content.
+//!
+//! ```text
+//! linux-source-6.12.tar.xz ─┐
+//! guest/kernel/config ──────┼─ sha256 ─► <cache>/hako/guest/<key>/vmlinux ─┐
+//! guest/kernel/*.patch ─────┘                                             ├─► <binaries>/guest/
+//! hako-agent, hako-runtime ────────────► initramfs.cpio ──────────────────┘
+//! ```
+
+mod initramfs;
+mod kernel;
+
+use anyhow::{Context, Result, bail};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// What `cargo xtask guest` takes.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Args {
+    /// Make only the kernel
+    #[arg(long)]
+    pub kernel_only: bool,
+    /// Put the programs into the initramfs as they lie, without building them
+    #[arg(long)]
+    pub no_build: bool,
+    /// The kernel's source, as Debian's package linux-source-6.12 ships it
+    #[arg(long, default_value = kernel::SOURCE)]
+    pub source: PathBuf,
+}
+
+/// Makes `guest/vmlinux` and `guest/initramfs.cpio` beside the programs.
+///
+/// # Errors
+/// What is missing, with the package that has it, or the step that failed.
+pub fn run(args: Args) -> Result<()> {
+    if env::consts::ARCH != "x86_64" {
+        bail!("the guest's kernel is built for x86_64 only, this machine is {}", env::consts::ARCH);
+    }
+    let programs = programs_dir()?;
+    let out = programs.join("guest");
+    fs::create_dir_all(&out).with_context(|| format!("create {}", out.display()))?;
+    let source = if args.source.as_os_str().is_empty() { Path::new(kernel::SOURCE) } else { &args.source };
+    let vmlinux = kernel::build(&workspace_root()?, &cache_dir()?, source)?;
+    place(&vmlinux, &out.join("vmlinux"))?;
+    println!("guest: {}", out.join("vmlinux").display());
+    if args.kernel_only {
+        return Ok(());
+    }
+    if !args.no_build {
+        build_programs()?;
+    }
+    let cpio = out.join("initramfs.cpio");
+    initramfs::write(&programs, &cpio)?;
+    println!("guest: {}", cpio.display());
+    Ok(())
+}
+
+/// The folder of the built programs: xtask itself lies in it.
+fn programs_dir() -> Result<PathBuf> {
+    let exe = env::current_exe().context("find this program")?;
+    let dir = exe.parent().context("this program has no folder")?;
+    Ok(dir.to_owned())
+}
+
+fn workspace_root() -> Result<PathBuf> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(manifest.parent().context("xtask has no parent folder")?.to_owned())
+}
+
+fn cache_dir() -> Result<PathBuf> {
+    let base = match env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()) {
+        Some(dir) => PathBuf::from(dir),
+        None => PathBuf::from(env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?).join(".cache"),
+    };
+    Ok(base.join("hako/guest"))
+}
+
+fn build_programs() -> Result<()> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(workspace_root()?);
+    command.args(["build", "--release", "--quiet", "-p", "hako-agent", "-p", "hako-runtime"]);
+    sh(&mut command)
+}
+
+/// Puts `from` at `to`: the same file where the folders share a disk, a copy otherwise.
+fn place(from: &Path, to: &Path) -> Result<()> {
+    let part = to.with_extension("part");
+    let _ = fs::remove_file(&part);
+    if fs::hard_link(from, &part).is_err() {
+        fs::copy(from, &part).with_context(|| format!("copy {} to {}", from.display(), part.display()))?;
+    }
+    fs::rename(&part, to).with_context(|| format!("rename to {}", to.display()))?;
+    // Where both names are one file already, rename does nothing and leaves the first.
+    let _ = fs::remove_file(&part);
+    Ok(())
+}
+
+/// Runs `command` to its end.
+fn sh(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("run {name}"))?;
+    if !status.success() {
+        bail!("{name} failed: {status}");
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! The initramfs: two programs and the folders that PID 1 mounts onto. It is
+//! not compressed (the emulated guest would pay for that), and the same input
+//! gives the same bytes.
+
+use anyhow::{Context, Result};
+use cpio::newc::{Builder, ModeFileType, trailer};
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+};
+
+/// Folders, parents first.
+const DIRS: &[&str] = &["dev", "etc", "mnt", "proc", "root", "run", "sys", "tmp"];
+/// Name in the archive, name of the program.
+const PROGRAMS: &[(&str, &str)] = &[("init", "hako-agent"), ("hako-runtime", "hako-runtime")];
+/// Files of a few lines that programs expect to find.
+const FILES: &[(&str, &str)] = &[
+    ("etc/passwd", "root:x:0:0:root:/root:/bin/false\n"),
+    ("etc/group", "root:x:0:\n"),
+];
+
+/// Writes the archive of the programs in `programs` to `out`, by temp and rename.
+pub fn write(programs: &Path, out: &Path) -> Result<()> {
+    let part = out.with_extension("part");
+    let file = fs::File::create(&part).with_context(|| format!("create {}", part.display()))?;
+    let mut archive = Archive { out: io::BufWriter::new(file), ino: 0 };
+    for dir in DIRS {
+        let mode = if *dir == "tmp" { 0o1777 } else { 0o755 };
+        archive.add(entry(dir, ModeFileType::Directory, mode), &[])?;
+    }
+    // The kernel opens it for PID 1 before anything is mounted.
+    let console = entry("dev/console", ModeFileType::Char, 0o600).rdev_major(5).rdev_minor(1);
+    archive.add(console, &[])?;
+    for (name, content) in FILES {
+        archive.add(entry(name, ModeFileType::Regular, 0o644), content.as_bytes())?;
+    }
+    for (name, program) in PROGRAMS {
+        let path = programs.join(program);
+        let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        archive.add(entry(name, ModeFileType::Regular, 0o755), &content)?;
+    }
+    let mut file = trailer(archive.out).context("end the archive")?;
+    file.flush().with_context(|| format!("write {}", part.display()))?;
+    fs::rename(&part, out).with_context(|| format!("rename to {}", out.display()))
+}
+
+fn entry(name: &str, kind: ModeFileType, mode: u32) -> Builder {
+    Builder::new(name).mode(mode).set_mode_file_type(kind)
+}
+
+struct Archive {
+    out: io::BufWriter<fs::File>,
+    ino: u32,
+}
+
+impl Archive {
+    fn add(&mut self, entry: Builder, content: &[u8]) -> Result<()> {
+        self.ino += 1;
+        let size = u32::try_from(content.len()).context("a file of 4 GiB")?;
+        let mut writer = entry.ino(self.ino).write(&mut self.out, size);
+        writer.write_all(content)?;
+        writer.finish()?;
+        Ok(())
+    }
+}
