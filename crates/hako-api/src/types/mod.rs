@@ -1,0 +1,24 @@
+//! The shapes of requests and answers. `Option` stands where Docker writes
+//! `null`; what Docker leaves out when empty is skipped here as well.
+
+pub mod config;
+pub mod container;
+pub mod event;
+pub mod exec;
+pub mod host_config;
+pub mod network;
+pub mod system;
+
+pub use config::{ContainerConfig, CreateBody, HealthConfig};
+pub use container::{ContainerInspect, ContainerState, ContainerSummary, CreateAnswer, WaitAnswer};
+pub use event::{Actor, Event};
+pub use exec::{ExecConfig, ExecInspect, ExecStartOptions, IdAnswer};
+pub use host_config::{HostConfig, LogConfig, Mount, RestartPolicy, Ulimit};
+pub use network::{EndpointSettings, MountPoint, NetworkSettings};
+pub use system::{Info, Version};
+
+/// `true` for `false`, for `skip_serializing_if`.
+#[must_use]
+pub(crate) fn is_false(value: &bool) -> bool {
+    !*value
+}
