@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: from a clone to `hello` behind both walls.
 
-use crate::{programs, setup};
+use crate::{guest, programs, setup};
 use anyhow::{Context, Result, bail};
 use std::{
     os::unix::net::UnixStream,
@@ -18,6 +18,7 @@ pub fn run() -> Result<()> {
     let begin = Instant::now();
     setup::packages(setup::Purpose::Run)?;
     programs::build()?;
+    guest::run(guest::Args { no_build: true, ..guest::Args::default() })?;
     eprintln!("xtask: set up and built in {} s", begin.elapsed().as_secs());
     anyhow::ensure!(nix::unistd::geteuid().is_root(), "containers need root: run this as root");
     let bin = programs::bin_dir()?;

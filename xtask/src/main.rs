@@ -7,7 +7,10 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod check;
+mod deb;
 mod demo;
+mod guest;
+mod host_vm;
 mod programs;
 mod setup;
 mod test;
@@ -30,6 +33,8 @@ enum Task {
     Check,
     /// The workspace's own rules alone
     Tidy,
+    /// Make the guest's kernel and initramfs, cached by content
+    Guest(guest::Args),
     /// Install the packages that building, running and testing need
     Setup,
 }
@@ -40,6 +45,7 @@ fn main() -> Result<()> {
         Task::Test(args) => test::run(&args),
         Task::Check => check::run(),
         Task::Tidy => tidy::run(),
+        Task::Guest(args) => guest::run(args),
         Task::Setup => setup::packages(setup::Purpose::Test),
     }
 }

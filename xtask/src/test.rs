@@ -1,23 +1,44 @@
 //! `cargo xtask test`: everything that the tests need, then all tests.
 
-use crate::{programs, setup};
+use crate::{guest, host_vm, programs, setup};
 use anyhow::Result;
 use std::time::Instant;
 
 /// Options of `test`.
 #[derive(clap::Args)]
 pub struct Args {
+    /// Where: on this machine, or a chosen subset in an emulated machine with KVM, cgroup2 and AppArmor
+    #[arg(long, value_enum, default_value = "local")]
+    host: Host,
+    /// Take the packages, programs and the guest as they lie
+    #[arg(long)]
+    no_build: bool,
     /// Passed on to the test runner: `cargo nextest run` if installed, else `cargo test`
     #[arg(last = true)]
     runner: Vec<String>,
 }
 
+/// The machine that the tests run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Host {
+    /// This one
+    Local,
+    /// An outer VM; the runner's arguments are then names of tests
+    Vm,
+}
+
 /// Builds everything and runs the tests. The runner's own summary comes last.
 pub fn run(args: &Args) -> Result<()> {
     let begin = Instant::now();
-    setup::packages(setup::Purpose::Test)?;
-    programs::build()?;
+    if !args.no_build {
+        setup::packages(setup::Purpose::Test)?;
+        programs::build()?;
+        guest::run(guest::Args { no_build: true, ..guest::Args::default() })?;
+    }
     eprintln!("xtask: set up and built in {} s", begin.elapsed().as_secs());
+    if args.host == Host::Vm {
+        return host_vm::run(&args.runner);
+    }
     let mut cargo = programs::cargo()?;
     if programs::find("cargo-nextest").is_some() {
         cargo.args(["nextest", "run"]);
