@@ -1,15 +1,19 @@
 //! The words that every part of Hako shares: identifiers, names, the choice of
 //! wall, error kinds, and what the engine tells a shim. Pure: no I/O, no async.
 
+mod digest;
 mod error;
 mod id;
 mod isolation;
 pub mod policy;
+pub mod reference;
 mod sandbox;
 
+pub use digest::{Digest, DigestError};
 pub use error::{Error, ErrorKind, Result};
 pub use id::{ContainerId, IdError, NameError, validate_name};
 pub use isolation::{Isolation, IsolationError};
+pub use reference::{ImageName, Reference, Repository};
 pub use sandbox::{
     BootConfig, Disk, ExitDetails, LogConfig, LogDriver, SandboxConfig, ShimState, ShimPhase, VmConfig,
 };
