@@ -1,0 +1,81 @@
+//! The database: its tables, and how it is opened.
+
+use crate::{Error, Result};
+use rusqlite::Connection;
+use std::path::Path;
+
+/// Each step brings the database from the format before it to its own. Never
+/// change one that has been released; add the next.
+const STEPS: &[&str] = &["
+CREATE TABLE containers (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    json TEXT NOT NULL
+) STRICT;
+-- One row for each unpacked layer; it exists only once the folder is durable.
+CREATE TABLE layers (
+    chain TEXT PRIMARY KEY,
+    n INTEGER NOT NULL UNIQUE,
+    diff TEXT NOT NULL,
+    parent TEXT,
+    size INTEGER NOT NULL,
+    blob TEXT,            -- the archive that it was unpacked from, kept for push and save
+    media_type TEXT
+) STRICT;
+CREATE TABLE images (
+    id TEXT PRIMARY KEY,  -- the digest of its config
+    size INTEGER NOT NULL,
+    created TEXT,
+    os TEXT NOT NULL,
+    architecture TEXT NOT NULL,
+    variant TEXT NOT NULL,
+    -- Removed by a client while containers still need its layers.
+    hidden INTEGER NOT NULL DEFAULT 0,
+    last_tagged INTEGER   -- seconds since 1970
+) STRICT;
+CREATE TABLE image_layers (
+    image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    chain TEXT NOT NULL REFERENCES layers(chain),
+    PRIMARY KEY (image, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX image_layers_chain ON image_layers(chain);
+-- Content that an image keeps besides its config: manifests and indexes.
+CREATE TABLE image_blobs (
+    image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+    digest TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    PRIMARY KEY (image, digest)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE refs (
+    name TEXT PRIMARY KEY,  -- canonical: docker.io/library/x:tag or …@sha256:…
+    image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+    target TEXT,            -- what the registry answered: a manifest's or an index's digest
+    manifest TEXT,          -- the manifest for this platform
+    platform TEXT NOT NULL DEFAULT ''
+) STRICT, WITHOUT ROWID;
+CREATE INDEX refs_image ON refs(image);
+"];
+
+/// Opens the database and brings it to the newest format.
+pub(crate) fn open(path: &Path) -> Result<Connection> {
+    let mut db = Connection::open(path)?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    // FULL makes every commit durable before it returns; NORMAL would not in WAL mode.
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "foreign_keys", "ON")?;
+    db.busy_timeout(std::time::Duration::from_secs(10))?;
+    db.set_prepared_statement_cache_capacity(64);
+    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > known {
+        return Err(Error::Format { found, known });
+    }
+    let tx = db.transaction()?;
+    for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        tx.execute_batch(step)?;
+    }
+    tx.pragma_update(None, "user_version", known)?;
+    tx.commit()?;
+    Ok(db)
+}

@@ -1,0 +1,69 @@
+//! Durable file work: a name appears only with its whole content behind it.
+
+use crate::{Error, Result};
+use std::{
+    fs::{self, DirBuilder, File, TryLockError},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::Path,
+};
+
+/// Makes `path` and its parents, and leaves what exists as it is.
+pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o711).create(path).map_err(Error::io(path))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(Error::io(path))
+}
+
+/// Takes the data root's lock, which ends with the process.
+pub(crate) fn lock_root(root: &Path) -> Result<File> {
+    let path = root.join("hako.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse(root.to_owned())),
+        Err(TryLockError::Error(err)) => Err(Error::io(&path)(err)),
+    }
+}
+
+/// Empties `tmp/`.
+pub(crate) fn empty_tmp(root: &Path) -> Result<()> {
+    let tmp = root.join("tmp");
+    if let Err(err) = fs::remove_dir_all(&tmp)
+        && err.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(Error::io(&tmp)(err));
+    }
+    make_dir(&tmp, 0o700)
+}
+
+/// Makes the names in `dir` durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io(dir))
+}
+
+/// Moves `from`, whose content is made durable first if it is a file, to `to`
+/// and makes the name durable.
+pub(crate) fn commit(from: &Path, to: &Path) -> Result<()> {
+    let file = File::open(from).map_err(Error::io(from))?;
+    file.sync_all().map_err(Error::io(from))?;
+    fs::rename(from, to).map_err(Error::io(to))?;
+    match to.parent() {
+        Some(dir) => sync_dir(dir),
+        None => Ok(()),
+    }
+}
+
+/// The names in `dir` that are text.
+pub(crate) fn names(dir: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(dir).map_err(Error::io(dir))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(Error::io(dir))?;
+        if let Ok(name) = entry.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}

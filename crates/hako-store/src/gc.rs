@@ -1,0 +1,124 @@
+//! What no row and no lease names is removed: after each removal of an image,
+//! and when the store is opened.
+
+use crate::{Error, Result, Store, files};
+use hako_model::Digest;
+use std::{
+    collections::HashSet,
+    fs,
+    path::Path,
+    sync::atomic::Ordering,
+};
+
+/// The key of the image without layers: the digest of nothing.
+pub(crate) const EMPTY_CHAIN: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+impl Store {
+    /// Removes unreferenced layers, blobs and EROFS images. Rows go first, in
+    /// one transaction; then the files are moved out of sight and removed. The
+    /// answer is the chain ids of the layers that went.
+    ///
+    /// # Errors
+    /// Database and I/O errors. What could not be removed goes at the next open.
+    pub fn collect(&self) -> Result<Vec<Digest>> {
+        let trash = self.temp_dir()?;
+        let gone = {
+            let leases = self.0.leases.freeze();
+            let leased = |key: &str| leases.contains_key(key);
+            let gone = self.drop_layer_rows(&leased)?;
+            self.sweep_files(trash.path(), &leased)?;
+            gone
+        };
+        trash.close().map_err(Error::io(self.root()))?;
+        Ok(gone)
+    }
+
+    fn drop_layer_rows(&self, leased: &dyn Fn(&str) -> bool) -> Result<Vec<Digest>> {
+        let mut db = self.db();
+        let tx = db.transaction()?;
+        let unused: Vec<String> = tx
+            .prepare("SELECT chain FROM layers WHERE chain NOT IN (SELECT chain FROM image_layers) ORDER BY n DESC")?
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        let gone: Vec<String> = unused.into_iter().filter(|chain| !leased(chain)).collect();
+        for chain in &gone {
+            tx.execute("DELETE FROM layers WHERE chain = ?1", [chain])?;
+        }
+        tx.commit()?;
+        Ok(gone.iter().filter_map(|chain| chain.parse().ok()).collect())
+    }
+
+    /// Moves every file and folder that nothing names into `trash`.
+    fn sweep_files(&self, trash: &Path, leased: &dyn Fn(&str) -> bool) -> Result<()> {
+        let blobs = self.texts(
+            "SELECT id FROM images UNION SELECT digest FROM image_blobs
+             UNION SELECT blob FROM layers WHERE blob IS NOT NULL",
+        )?;
+        let chains = self.texts("SELECT chain FROM layers")?;
+        let dirs = self.texts("SELECT CAST(n AS TEXT) FROM layers")?;
+        let root = self.root();
+        sweep(&root.join("layers"), trash, &|name| dirs.contains(name))?;
+        sweep(&root.join("blobs/sha256"), trash, &|name| {
+            let digest = format!("sha256:{name}");
+            blobs.contains(&digest) || leased(&digest)
+        })?;
+        sweep(&root.join("erofs"), trash, &|name| {
+            let digest = format!("sha256:{}", name.trim_end_matches(".erofs"));
+            chains.contains(&digest) || leased(&digest) || digest == EMPTY_CHAIN
+        })
+    }
+
+    fn texts(&self, sql: &str) -> Result<HashSet<String>> {
+        let db = self.db();
+        let mut stmt = db.prepare_cached(sql)?;
+        let rows = stmt.query_map([], |row| row.get(0))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// At open, with nobody else about: forgets rows whose content is gone
+    /// (somebody removed it by hand), sets the counter of layers, collects.
+    pub(crate) fn repair(&self) -> Result<()> {
+        self.forget_broken()?;
+        let top: Option<u64> = self.db().query_row("SELECT max(n) FROM layers", [], |row| row.get(0))?;
+        self.0.next_layer.store(top.unwrap_or(0) + 1, Ordering::Relaxed);
+        let gone = self.collect()?;
+        if !gone.is_empty() {
+            tracing::info!(layers = gone.len(), "removed layers that no image uses");
+        }
+        Ok(())
+    }
+
+    fn forget_broken(&self) -> Result<()> {
+        let mut images = self.images()?;
+        images.extend(self.hidden_images()?);
+        for image in images {
+            let whole = self.has_blob(&image.id) && self.image_layers(&image.id)?.iter().all(|l| l.dir.is_dir());
+            if !whole {
+                tracing::warn!(image = %image.id, "content of this image is missing: it is removed");
+                self.db().execute("DELETE FROM images WHERE id = ?1", [image.id.as_str()])?;
+            }
+        }
+        let unused: Vec<(String, u64)> = {
+            let db = self.db();
+            let mut stmt = db.prepare("SELECT chain, n FROM layers WHERE chain NOT IN (SELECT chain FROM image_layers)")?;
+            let rows = stmt.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<rusqlite::Result<_>>()?
+        };
+        for (chain, n) in unused {
+            if !self.layer_dir(n).is_dir() {
+                self.db().execute("DELETE FROM layers WHERE chain = ?1", [chain])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sweep(dir: &Path, trash: &Path, keep: &dyn Fn(&str) -> bool) -> Result<()> {
+    for name in files::names(dir)? {
+        if !keep(&name) {
+            let from = dir.join(&name);
+            fs::rename(&from, trash.join(&name)).map_err(Error::io(&from))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,268 @@
+//! Images and the names that lead to them.
+
+use crate::{Result, Store};
+use hako_model::Digest;
+use rusqlite::{OptionalExtension, Row, Transaction, params, types::Type};
+
+/// An image.
+#[derive(Debug, Clone)]
+pub struct ImageRow {
+    /// The digest of its config, which is its id.
+    pub id: Digest,
+    /// Bytes of its layers' files.
+    pub size: u64,
+    /// When it was made, as its config says.
+    pub created: Option<String>,
+    /// `linux`.
+    pub os: String,
+    /// As Go names it: `amd64`.
+    pub architecture: String,
+    /// `v8` and the like, or empty.
+    pub variant: String,
+    /// Removed by a client while containers still need its layers.
+    pub hidden: bool,
+    /// When a name last came to it, seconds since 1970.
+    pub last_tagged: Option<i64>,
+}
+
+/// A name and what it leads to.
+#[derive(Debug, Clone)]
+pub struct RefRow {
+    /// Canonical: `docker.io/library/x:tag` or `docker.io/library/x@sha256:…`.
+    pub name: String,
+    /// The image.
+    pub image: Digest,
+    /// What the registry answered: the digest of a manifest or an index.
+    pub target: Option<Digest>,
+    /// The digest of this platform's manifest.
+    pub manifest: Option<Digest>,
+}
+
+/// A name to be written.
+#[derive(Debug, Clone)]
+pub struct NewRef {
+    /// As [`RefRow::name`].
+    pub name: String,
+    /// As [`RefRow::target`].
+    pub target: Option<Digest>,
+    /// As [`RefRow::manifest`].
+    pub manifest: Option<Digest>,
+}
+
+/// An image to be written, with every layer already committed.
+#[derive(Debug, Clone)]
+pub struct NewImage {
+    /// The digest of its config, whose blob is committed.
+    pub id: Digest,
+    /// Bytes of its layers' files.
+    pub size: u64,
+    /// When it was made, as its config says.
+    pub created: Option<String>,
+    /// `linux`.
+    pub os: String,
+    /// As Go names it.
+    pub architecture: String,
+    /// `v8` and the like, or empty.
+    pub variant: String,
+    /// Chain ids, bottom first.
+    pub chains: Vec<Digest>,
+    /// Manifests and indexes that it keeps, with their media types.
+    pub blobs: Vec<(Digest, String)>,
+    /// Names that lead to it from now on.
+    pub refs: Vec<NewRef>,
+}
+
+const COLUMNS: &str = "id, size, created, os, architecture, variant, hidden, last_tagged";
+
+/// A digest that this store wrote.
+pub(crate) fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
+    let text: String = row.get(column)?;
+    text.parse().map_err(|err| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(err)))
+}
+
+fn read_image(row: &Row<'_>) -> rusqlite::Result<ImageRow> {
+    Ok(ImageRow {
+        id: digest(row, 0)?,
+        size: row.get(1)?,
+        created: row.get(2)?,
+        os: row.get(3)?,
+        architecture: row.get(4)?,
+        variant: row.get(5)?,
+        hidden: row.get(6)?,
+        last_tagged: row.get(7)?,
+    })
+}
+
+fn read_ref(row: &Row<'_>) -> rusqlite::Result<RefRow> {
+    let optional = |column: usize| -> rusqlite::Result<Option<Digest>> {
+        let text: Option<String> = row.get(column)?;
+        Ok(text.and_then(|t| t.parse().ok()))
+    };
+    Ok(RefRow { name: row.get(0)?, image: digest(row, 1)?, target: optional(2)?, manifest: optional(3)? })
+}
+
+fn write_ref(tx: &Transaction<'_>, image: &Digest, new: &NewRef) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO refs (name, image, target, manifest) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (name) DO UPDATE SET
+             image = excluded.image, target = excluded.target, manifest = excluded.manifest",
+    )?
+    .execute(params![
+        new.name,
+        image.as_str(),
+        new.target.as_ref().map(Digest::as_str),
+        new.manifest.as_ref().map(Digest::as_str)
+    ])?;
+    tx.execute(
+        "UPDATE images SET last_tagged = ?2, hidden = 0 WHERE id = ?1",
+        params![image.as_str(), chrono::Utc::now().timestamp()],
+    )?;
+    Ok(())
+}
+
+impl Store {
+    /// Makes an image visible: its row, its layers, what it keeps and its
+    /// names, all or nothing, durable when this returns. An image that exists
+    /// gains what is new.
+    ///
+    /// # Errors
+    /// Database errors, also where a layer is not committed.
+    pub fn put_image(&self, new: &NewImage) -> Result<()> {
+        let mut db = self.db();
+        let tx = db.transaction()?;
+        tx.execute(
+            "INSERT INTO images (id, size, created, os, architecture, variant) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (id) DO UPDATE SET hidden = 0",
+            params![new.id.as_str(), new.size, new.created, new.os, new.architecture, new.variant],
+        )?;
+        for (position, chain) in new.chains.iter().enumerate() {
+            tx.prepare_cached("INSERT OR IGNORE INTO image_layers (image, position, chain) VALUES (?1, ?2, ?3)")?
+                .execute(params![new.id.as_str(), i64::try_from(position).unwrap_or(i64::MAX), chain.as_str()])?;
+        }
+        for (digest, media_type) in &new.blobs {
+            tx.prepare_cached("INSERT OR IGNORE INTO image_blobs (image, digest, media_type) VALUES (?1, ?2, ?3)")?
+                .execute(params![new.id.as_str(), digest.as_str(), media_type])?;
+        }
+        for new_ref in &new.refs {
+            write_ref(&tx, &new.id, new_ref)?;
+        }
+        Ok(tx.commit()?)
+    }
+
+    /// The image with this id, hidden or not.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn image(&self, id: &Digest) -> Result<Option<ImageRow>> {
+        let db = self.db();
+        let mut stmt = db.prepare_cached(&format!("SELECT {COLUMNS} FROM images WHERE id = ?1"))?;
+        Ok(stmt.query_row([id.as_str()], read_image).optional()?)
+    }
+
+    /// Every image that is not hidden.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn images(&self) -> Result<Vec<ImageRow>> {
+        self.images_where("hidden = 0", &[])
+    }
+
+    /// Every image that is hidden.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn hidden_images(&self) -> Result<Vec<ImageRow>> {
+        self.images_where("hidden = 1", &[])
+    }
+
+    /// Up to two images whose ids begin with these hexadecimal digits.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn images_by_prefix(&self, hex: &str) -> Result<Vec<ImageRow>> {
+        // A range, not LIKE: the text is a client's. ":" sorts after every digit, "g" after "f".
+        let low = format!("sha256:{hex}");
+        let high = format!("{low}g");
+        self.images_where("hidden = 0 AND id >= ?1 AND id < ?2 LIMIT 2", &[&low, &high])
+    }
+
+    fn images_where(&self, condition: &str, args: &[&dyn rusqlite::ToSql]) -> Result<Vec<ImageRow>> {
+        let db = self.db();
+        let mut stmt = db.prepare_cached(&format!("SELECT {COLUMNS} FROM images WHERE {condition}"))?;
+        let rows = stmt.query_map(args, read_image)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// What the canonical name leads to.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn reference(&self, name: &str) -> Result<Option<RefRow>> {
+        let db = self.db();
+        let mut stmt = db.prepare_cached("SELECT name, image, target, manifest FROM refs WHERE name = ?1")?;
+        Ok(stmt.query_row([name], read_ref).optional()?)
+    }
+
+    /// Every name, or those of one image, in the order of their text.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn references(&self, image: Option<&Digest>) -> Result<Vec<RefRow>> {
+        let db = self.db();
+        let mut stmt = db.prepare_cached(
+            "SELECT name, image, target, manifest FROM refs WHERE ?1 IS NULL OR image = ?1 ORDER BY name",
+        )?;
+        let rows = stmt.query_map([image.map(Digest::as_str)], read_ref)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Lets a name lead to an image, wherever it led before. Durable when this returns.
+    ///
+    /// # Errors
+    /// Database errors, also where there is no such image.
+    pub fn put_ref(&self, image: &Digest, new: &NewRef) -> Result<()> {
+        let mut db = self.db();
+        let tx = db.transaction()?;
+        write_ref(&tx, image, new)?;
+        Ok(tx.commit()?)
+    }
+
+    /// Removes names; how many there were.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn delete_refs(&self, names: &[String]) -> Result<usize> {
+        let mut db = self.db();
+        let tx = db.transaction()?;
+        let mut count = 0;
+        for name in names {
+            count += tx.execute("DELETE FROM refs WHERE name = ?1", [name])?;
+        }
+        tx.commit()?;
+        Ok(count)
+    }
+
+    /// Removes an image with all its names, durably, and then what only it
+    /// used. The answer is the chain ids of layers that went with it.
+    ///
+    /// # Errors
+    /// Database and I/O errors; after an I/O error the image is gone and the
+    /// rest is removed at the next open.
+    pub fn delete_image(&self, id: &Digest) -> Result<Vec<Digest>> {
+        self.db().execute("DELETE FROM images WHERE id = ?1", [id.as_str()])?;
+        self.collect()
+    }
+
+    /// Removes an image's names and hides it: for an image whose layers
+    /// containers still need. [`Store::delete_image`] ends it later.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn hide_image(&self, id: &Digest) -> Result<()> {
+        let mut db = self.db();
+        let tx = db.transaction()?;
+        tx.execute("DELETE FROM refs WHERE image = ?1", [id.as_str()])?;
+        tx.execute("UPDATE images SET hidden = 1 WHERE id = ?1", [id.as_str()])?;
+        Ok(tx.commit()?)
+    }
+}

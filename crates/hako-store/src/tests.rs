@@ -1,0 +1,135 @@
+use super::*;
+use std::io::Write;
+
+fn digest(n: u8) -> Digest {
+    Digest::from_sha256([n; 32])
+}
+
+fn layer(store: &Store, n: u8) -> Digest {
+    let tmp = store.temp_dir().unwrap();
+    let dir = tmp.path().join("x");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("f"), [n]).unwrap();
+    let chain = digest(n);
+    let new = NewLayer { chain: &chain, parent: None, diff: &chain, size: 1, blob: None, media_type: None };
+    store.commit_layer(&dir, &new).unwrap();
+    chain
+}
+
+fn image(store: &Store, config: &[u8], chains: &[Digest], names: &[&str]) -> Digest {
+    let mut lease = store.lease();
+    let id = Digest::from_sha256(<[u8; 32]>::from(<sha2::Sha256 as sha2::Digest>::digest(config)));
+    lease.hold(&id);
+    store.put_blob(config, Some(&id)).unwrap();
+    let refs = names.iter().map(|n| NewRef { name: (*n).to_owned(), target: None, manifest: None }).collect();
+    let new = NewImage {
+        id: id.clone(),
+        size: 1,
+        created: None,
+        os: "linux".into(),
+        architecture: "amd64".into(),
+        variant: String::new(),
+        chains: chains.to_vec(),
+        blobs: vec![],
+        refs,
+    };
+    store.put_image(&new).unwrap();
+    id
+}
+
+#[test]
+fn content_is_verified_and_nothing_wrong_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert!(matches!(store.put_blob(b"x", Some(&digest(1))), Err(Error::Digest { .. })));
+    let mut writer = store.write_blob(None, Some(3)).unwrap();
+    writer.write_all(b"abc").unwrap();
+    assert!(writer.write_all(b"d").is_err());
+    let mut short = store.write_blob(None, Some(3)).unwrap();
+    short.write_all(b"ab").unwrap();
+    assert!(matches!(short.finish(), Err(Error::Size { .. })));
+    drop(writer);
+    assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(dir.path().join("blobs/sha256")).unwrap().count(), 0);
+}
+
+#[test]
+fn shared_layers_stay_and_the_rest_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (base, a, b) = (layer(&store, 1), layer(&store, 2), layer(&store, 3));
+    let one = image(&store, b"one", &[base.clone(), a.clone()], &["x:1"]);
+    let two = image(&store, b"two", &[base.clone(), b.clone()], &["x:2"]);
+    assert_eq!(store.delete_image(&one).unwrap(), [a]);
+    assert!(store.reference("x:1").unwrap().is_none() && !store.has_blob(&one));
+    assert_eq!(store.image_layers(&two).unwrap().len(), 2);
+    store.delete_image(&two).unwrap();
+    assert_eq!(std::fs::read_dir(dir.path().join("layers")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(dir.path().join("blobs/sha256")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_lease_keeps_what_has_no_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let mut lease = store.lease();
+    let blob = store.put_blob(b"kept", None).unwrap();
+    lease.hold(&blob);
+    let chain = layer(&store, 1);
+    lease.hold(&chain);
+    store.collect().unwrap();
+    assert!(store.has_blob(&blob) && store.layer(&chain).unwrap().is_some());
+    drop(lease);
+    assert_eq!(store.collect().unwrap(), [chain]);
+    assert!(!store.has_blob(&blob));
+}
+
+#[test]
+fn an_open_after_a_kill_removes_what_is_half_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = {
+        let store = Store::open(dir.path()).unwrap();
+        assert!(matches!(Store::open(dir.path()), Err(Error::InUse(_))));
+        let chain = layer(&store, 1);
+        layer(&store, 2);
+        let kept = image(&store, b"kept", &[chain], &["x:1"]);
+        store.put_blob(b"orphan", None).unwrap();
+        std::fs::create_dir(dir.path().join("layers/77")).unwrap();
+        std::fs::write(dir.path().join("tmp/b1"), "half").unwrap();
+        std::fs::write(dir.path().join("erofs/00.erofs"), "half").unwrap();
+        kept
+    };
+    let store = Store::open(dir.path()).unwrap();
+    let count = |d: &str| std::fs::read_dir(dir.path().join(d)).unwrap().count();
+    assert_eq!((count("layers"), count("blobs/sha256"), count("tmp"), count("erofs")), (1, 1, 0, 0));
+    assert_eq!(store.image_layers(&kept).unwrap().len(), 1);
+    drop(store);
+    std::fs::remove_dir_all(dir.path().join("layers/1")).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert!(store.images().unwrap().is_empty());
+}
+
+#[test]
+fn names_of_containers_are_unique() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.put_container("a", "x", "{}").unwrap();
+    store.put_container("a", "x", "{1}").unwrap();
+    let err = store.put_container("b", "x", "{}").unwrap_err();
+    assert!(err.to_string().contains("already in use by container \"a\""), "{err}");
+    store.put_container("b", "y", "{}").unwrap();
+    assert!(matches!(store.put_container("b", "x", "{}"), Err(Error::NameTaken { .. })));
+    assert!(store.delete_container("a").unwrap());
+    store.put_container("b", "x", "{}").unwrap();
+    assert_eq!(store.containers().unwrap().len(), 1);
+}
+
+#[test]
+fn ids_by_prefix() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let id = image(&store, b"one", &[], &[]);
+    assert_eq!(store.images_by_prefix(id.short()).unwrap().len(), 1);
+    assert_eq!(store.images_by_prefix(id.hex()).unwrap().len(), 1);
+    assert!(store.images_by_prefix("zz").unwrap().is_empty());
+}
