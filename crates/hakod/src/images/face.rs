@@ -1,0 +1,101 @@
+//! What the router and the engine give to and get from the image service.
+
+use super::ImageConfig;
+use futures::stream::BoxStream;
+use hako_model::Digest;
+use serde_json::Value;
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+/// Lines of Docker's JSON stream; each is written as one line.
+pub type JsonLines = BoxStream<'static, Value>;
+
+/// Which containers use an image.
+pub type InUse = Arc<dyn Fn(&Digest) -> Vec<Consumer> + Send + Sync>;
+
+/// Who hears of events about images.
+pub type Notify = Arc<dyn Fn(ImageEvent) + Send + Sync>;
+
+/// Settings.
+#[derive(Debug, Clone)]
+pub struct ImagesConfig {
+    /// dockerd's `--insecure-registry`: hosts, with or without a port, or CIDR
+    /// networks, spoken to by plain HTTP or with any certificate.
+    pub insecure_registries: Vec<String>,
+    /// dockerd's `--max-concurrent-downloads`.
+    pub max_concurrent_downloads: usize,
+}
+
+impl Default for ImagesConfig {
+    fn default() -> Self {
+        Self { insecure_registries: Vec::new(), max_concurrent_downloads: 3 }
+    }
+}
+
+/// A container that uses an image.
+#[derive(Debug, Clone)]
+pub struct Consumer {
+    /// Its whole id.
+    pub id: String,
+    /// Running or paused.
+    pub running: bool,
+}
+
+/// An event about an image, for `GET /events`.
+#[derive(Debug, Clone)]
+pub struct ImageEvent {
+    /// `pull`, `load`, `tag`, `untag`, `delete`.
+    pub action: &'static str,
+    /// `Actor.ID`: the image's id, or for `pull` its familiar name.
+    pub id: String,
+    /// `Actor.Attributes`: `name`, and the image's labels.
+    pub attributes: HashMap<String, String>,
+}
+
+/// What pull needs.
+#[derive(Debug, Clone, Default)]
+pub struct PullRequest {
+    /// `fromImage`: a reference, with or without tag or digest.
+    pub from_image: String,
+    /// `tag`: a tag or a digest, or empty.
+    pub tag: String,
+    /// `platform`: `os[/arch[/variant]]`, or empty for the host's.
+    pub platform: String,
+    /// The `X-Registry-Auth` header as it came.
+    pub auth: Option<String>,
+}
+
+/// What list needs.
+#[derive(Debug, Clone, Default)]
+pub struct ListParams {
+    /// `all`.
+    pub all: bool,
+    /// `filters`, each with its values.
+    pub filters: HashMap<String, Vec<String>>,
+    /// `shared-size`.
+    pub shared_size: bool,
+    /// n of API version 1.n.
+    pub api_minor: u32,
+}
+
+/// An image, ready for a container.
+#[derive(Debug, Clone)]
+pub struct ResolvedImage {
+    /// Its id.
+    pub id: Digest,
+    /// The `config` object of its config.
+    pub config: ImageConfig,
+    /// `linux`.
+    pub os: String,
+    /// As Go names it.
+    pub architecture: String,
+    /// `v8` and the like, or empty.
+    pub variant: String,
+    /// Folders of its layers, bottom first: overlay lower directories.
+    pub layers: Vec<PathBuf>,
+    /// The top layer's chain id, the key of its EROFS image; of nothing for an image without layers.
+    pub chain: Digest,
+    /// Familiar: `busybox:latest`.
+    pub repo_tags: Vec<String>,
+    /// Familiar: `busybox@sha256:…`.
+    pub repo_digests: Vec<String>,
+}
