@@ -2,7 +2,9 @@
 //! Every module is small, names the call it wraps, and states what it relies on.
 
 pub mod atomic;
+pub mod cgroup;
 pub mod fd;
+pub mod mount;
 pub mod process;
 pub mod pty;
 

@@ -1,14 +1,43 @@
 //! The process wall: namespaces and cgroups on this kernel, made by `hako-runtime`.
 //!
 //! Used by `hako-shim` on the host and by `hako-agent` in the guest.
+//!
+//! ```text
+//!   Empty ──create──► Busy ──► Live ──delete──► Busy ──► Deleted
+//!     ▲                │         ▲                │
+//!     └── it failed ───┘         └── it failed ───┘
+//! ```
+//!
+//! Verbs of the runtime are processes of their own (libcontainer is unfit for a
+//! process with tasks in it); signals, figures and the freezer are done here.
 
+mod cleanup;
+mod console;
+mod exec;
+mod figures;
+mod init;
 mod reaper;
+mod rootfs;
+mod runtime;
+mod stream;
 
 use crate::{CreateRequest, Sandbox, Stdio, StdioRequest};
 use async_trait::async_trait;
+use exec::Exec;
 use hako_model::{Error, ExitDetails, Result};
-pub use reaper::Reaper;
-use std::path::PathBuf;
+use init::Container;
+pub use reaper::{Exit, Hold, Reaper, Watch};
+use runtime::{ChildEnds, Runtime};
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU32},
+    time::Duration,
+};
+
+/// How long freezing may take; a process in an uninterruptible sleep delays it.
+const FREEZE_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the process wall needs to know about its surroundings.
 #[derive(Debug, Clone)]
@@ -24,61 +53,242 @@ pub struct ProcessConfig {
 /// One container on this kernel.
 #[derive(Debug)]
 pub struct ProcessSandbox {
-    config: ProcessConfig,
-    reaper: Reaper,
+    runtime: Runtime,
+    dir: PathBuf,
+    phase: Mutex<Phase>,
+    execs: Mutex<HashMap<String, Exec>>,
+    /// Numbers the files of execs.
+    files: AtomicU32,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Empty,
+    Busy,
+    Live(Arc<Container>),
+    Deleted,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ProcessSandbox {
     /// A sandbox with no container in it yet. Nothing is touched before `create`.
     #[must_use]
     pub fn new(config: ProcessConfig, reaper: Reaper) -> Self {
-        Self { config, reaper }
+        Self {
+            runtime: Runtime { program: config.runtime, root: config.runtime_root, reaper },
+            dir: config.dir,
+            phase: Mutex::new(Phase::Empty),
+            execs: Mutex::default(),
+            files: AtomicU32::new(0),
+        }
     }
 
-    fn absent<T>(&self, verb: &str) -> Result<T> {
-        let _ = (&self.config, &self.reaper);
-        Err(Error::unsupported(format!("{verb} behind the process wall")))
+    /// The container, while there is one.
+    fn live(&self) -> Result<Arc<Container>> {
+        match &*locked(&self.phase) {
+            Phase::Live(container) => Ok(container.clone()),
+            Phase::Empty => Err(Error::conflict("container is not created")),
+            Phase::Busy => Err(Error::conflict("container is being created or deleted")),
+            Phase::Deleted => Err(Error::not_found("container is deleted")),
+        }
+    }
+
+    /// Takes the phase for a verb that ends it.
+    fn take_phase(&self, verb: &str, want: fn(&Phase) -> bool) -> Result<Phase> {
+        let mut phase = locked(&self.phase);
+        if !want(&phase) {
+            return Err(Error::conflict(format!("cannot {verb} a container that is {}", phase.word())));
+        }
+        Ok(std::mem::replace(&mut *phase, Phase::Busy))
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        *locked(&self.phase) = phase;
+    }
+
+    async fn freeze(&self, frozen: bool) -> Result<()> {
+        let container = self.live()?;
+        let named = |err: std::io::Error| Error::internal(format!("freezer: {err}"));
+        let deadline = tokio::time::Instant::now() + FREEZE_LIMIT;
+        loop {
+            // Asked for anew each time: version 1 gives up when a fork comes in between.
+            container.cgroup.set_frozen(frozen).map_err(named)?;
+            if container.cgroup.is_frozen().map_err(named)? == frozen {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > deadline {
+                // Half frozen is worse than running.
+                let _ = container.cgroup.set_frozen(false);
+                return Err(Error::new(hako_model::ErrorKind::DeadlineExceeded, "the container does not freeze"));
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+impl Phase {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Empty => "not created",
+            Self::Busy => "being created or deleted",
+            Self::Live(_) => "created",
+            Self::Deleted => "deleted",
+        }
     }
 }
 
 #[async_trait]
 impl Sandbox for ProcessSandbox {
-    async fn create(&self, _req: CreateRequest) -> Result<(i32, Stdio)> {
-        self.absent("create")
+    async fn create(&self, req: CreateRequest) -> Result<(i32, Stdio)> {
+        self.take_phase("create", |phase| matches!(phase, Phase::Empty))?;
+        match init::create(&self.runtime, &self.dir, req).await {
+            Ok((container, stdio)) => {
+                let pid = container.init.pid();
+                self.set_phase(Phase::Live(Arc::new(container)));
+                Ok((pid, stdio))
+            }
+            Err(err) => {
+                self.set_phase(Phase::Empty);
+                Err(err)
+            }
+        }
     }
-    async fn exec(&self, _exec_id: &str, _process: Vec<u8>, _stdio: StdioRequest) -> Result<Stdio> {
-        self.absent("exec")
+
+    async fn exec(&self, exec_id: &str, process: Vec<u8>, stdio: StdioRequest) -> Result<Stdio> {
+        let container = self.live()?;
+        if container.init.ended().is_some() {
+            return Err(Error::conflict(format!("container {} is not running", container.id)));
+        }
+        let mut execs = locked(&self.execs);
+        if execs.contains_key(exec_id) {
+            return Err(Error::conflict(format!("exec {exec_id} exists")));
+        }
+        let (exec, stdio) = exec::register(process, stdio)?;
+        execs.insert(exec_id.to_owned(), exec);
+        Ok(stdio)
     }
-    async fn start(&self, _exec_id: Option<&str>) -> Result<i32> {
-        self.absent("start")
+
+    async fn start(&self, exec_id: Option<&str>) -> Result<i32> {
+        let container = self.live()?;
+        let Some(exec_id) = exec_id else {
+            self.runtime.run(&["start".as_ref(), container.id.as_ref()], ChildEnds::default(), None).await?;
+            return Ok(container.init.pid());
+        };
+        let pending = {
+            let mut execs = locked(&self.execs);
+            exec::entry(&mut execs, exec_id)?.take_pending()?
+        };
+        let number = self.files.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let started = exec::start(&self.runtime, &self.dir, &container.id, number, pending).await;
+        let mut execs = locked(&self.execs);
+        let exec = exec::entry(&mut execs, exec_id)?;
+        match started {
+            Ok(process) => {
+                let pid = process.watch.pid();
+                *exec = Exec::Started(process);
+                Ok(pid)
+            }
+            Err(err) => {
+                *exec = Exec::Failed;
+                Err(err)
+            }
+        }
     }
-    async fn kill(&self, _exec_id: Option<&str>, _signal: u32, _all: bool) -> Result<()> {
-        self.absent("kill")
+
+    async fn kill(&self, exec_id: Option<&str>, signal: u32, all: bool) -> Result<()> {
+        let container = self.live()?;
+        let signal = i32::try_from(signal).map_err(|_| Error::invalid(format!("invalid signal {signal}")))?;
+        if all {
+            return cleanup::signal_all(&container, &self.runtime.reaper, signal).await;
+        }
+        let watch = match exec_id {
+            None => container.init.clone(),
+            Some(exec_id) => exec::entry(&mut locked(&self.execs), exec_id)?.started()?.watch.clone(),
+        };
+        cleanup::signal_one(&self.runtime.reaper, &watch, signal)?;
+        if signal == nix::libc::SIGKILL && container.cgroup.is_frozen().unwrap_or(false) {
+            // Version 1 delivers even this one only after a thaw.
+            return self.freeze(false).await;
+        }
+        Ok(())
     }
-    async fn wait(&self, _exec_id: Option<&str>) -> Result<ExitDetails> {
-        self.absent("wait")
+
+    async fn wait(&self, exec_id: Option<&str>) -> Result<ExitDetails> {
+        let container = self.live()?;
+        match exec_id {
+            None => container.ended().await,
+            Some(exec_id) => {
+                let watch = exec::entry(&mut locked(&self.execs), exec_id)?.started()?.watch.clone();
+                Ok(init::details(watch.wait().await?, &container.cgroup))
+            }
+        }
     }
-    async fn resize(&self, _exec_id: Option<&str>, _width: u16, _height: u16) -> Result<()> {
-        self.absent("resize")
+
+    async fn resize(&self, exec_id: Option<&str>, width: u16, height: u16) -> Result<()> {
+        let container = self.live()?;
+        let tty = match exec_id {
+            None => container.tty.clone(),
+            Some(exec_id) => exec::entry(&mut locked(&self.execs), exec_id)?.tty(),
+        };
+        let tty = tty.ok_or_else(|| Error::invalid("the process has no tty"))?;
+        let master = tty.fd().ok_or_else(|| Error::conflict("the process has not been started"))?;
+        hako_os::pty::set_size(master.get_ref(), width, height)
+            .map_err(|err| Error::internal(format!("resize tty: {err}")))
     }
+
     async fn pids(&self) -> Result<Vec<i32>> {
-        self.absent("pids")
+        self.live()?.pids()
     }
+
     async fn pause(&self) -> Result<()> {
-        self.absent("pause")
+        self.freeze(true).await
     }
+
     async fn resume(&self) -> Result<()> {
-        self.absent("resume")
+        self.freeze(false).await
     }
+
     async fn stats(&self) -> Result<(String, Vec<u8>)> {
-        self.absent("stats")
+        figures::read(&self.live()?.cgroup)
     }
-    async fn update(&self, _resources: Vec<u8>) -> Result<()> {
-        self.absent("update")
+
+    async fn update(&self, resources: Vec<u8>) -> Result<()> {
+        let container = self.live()?;
+        let number = self.files.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let file = self.dir.join(format!("resources-{number}.json"));
+        std::fs::write(&file, resources)?;
+        let args: [&OsStr; 4] = ["update".as_ref(), "--resources".as_ref(), file.as_ref(), container.id.as_ref()];
+        let updated = self.runtime.run(&args, ChildEnds::default(), None).await;
+        // A leftover goes with its folder.
+        let _ = std::fs::remove_file(&file);
+        updated
     }
-    async fn delete(&self, _exec_id: Option<&str>) -> Result<()> {
-        self.absent("delete")
+
+    async fn delete(&self, exec_id: Option<&str>) -> Result<()> {
+        if let Some(exec_id) = exec_id {
+            let mut execs = locked(&self.execs);
+            exec::entry(&mut execs, exec_id)?.deletable()?;
+            execs.remove(exec_id);
+            return Ok(());
+        }
+        let container = self.live()?;
+        self.take_phase("delete", |phase| matches!(phase, Phase::Live(_)))?;
+        match cleanup::delete(&self.runtime, &container).await {
+            Ok(()) => {
+                locked(&self.execs).clear();
+                self.set_phase(Phase::Deleted);
+                Ok(())
+            }
+            Err(err) => {
+                self.set_phase(Phase::Live(container));
+                Err(err)
+            }
+        }
     }
+
     fn vm_pid(&self) -> Option<i32> {
         None
     }

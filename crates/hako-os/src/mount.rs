@@ -1,0 +1,170 @@
+//! Mounts: options as `mount(8)` writes them, and overlays with many layers.
+
+use nix::{
+    mount::{MntFlags, MsFlags, mount as sys_mount, umount2},
+    sched::{CloneFlags, unshare},
+};
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+/// The kernel copies one page of options, the last byte of it a zero.
+const MAX_DATA: usize = 4095;
+
+/// The options that are flags of mount(2); all others are the filesystem's.
+const FLAGS: &[(&str, MsFlags)] = &[
+    ("ro", MsFlags::MS_RDONLY),
+    ("rw", MsFlags::empty()),
+    ("nosuid", MsFlags::MS_NOSUID),
+    ("nodev", MsFlags::MS_NODEV),
+    ("noexec", MsFlags::MS_NOEXEC),
+    ("sync", MsFlags::MS_SYNCHRONOUS),
+    ("dirsync", MsFlags::MS_DIRSYNC),
+    ("noatime", MsFlags::MS_NOATIME),
+    ("nodiratime", MsFlags::MS_NODIRATIME),
+    ("relatime", MsFlags::MS_RELATIME),
+    ("bind", MsFlags::MS_BIND),
+    ("rbind", MsFlags::from_bits_truncate(MsFlags::MS_BIND.bits() | MsFlags::MS_REC.bits())),
+];
+
+/// Splits options into mount(2)'s flags and the filesystem's data.
+#[must_use]
+pub fn parse_options(options: &[String]) -> (MsFlags, String) {
+    let mut flags = MsFlags::empty();
+    let mut data: Vec<&str> = Vec::new();
+    for option in options {
+        match FLAGS.iter().find(|row| row.0 == option) {
+            Some(row) => flags |= row.1,
+            None => data.push(option),
+        }
+    }
+    (flags, data.join(","))
+}
+
+/// Mounts `source` on the existing folder `target`.
+///
+/// An overlay whose options are longer than the kernel takes is mounted with
+/// its lower directories named relative to their common parent; for that
+/// moment the working directory of the process is that parent.
+///
+/// # Errors
+/// The kernel's, and `InvalidInput` for options that are too long all the same.
+pub fn mount(kind: &str, source: &str, target: &Path, options: &[String]) -> io::Result<()> {
+    let (flags, data) = parse_options(options);
+    if flags.contains(MsFlags::MS_BIND) {
+        return bind(source, target, flags);
+    }
+    if data.len() <= MAX_DATA {
+        sys_mount(Some(source), target, Some(kind), flags, Some(data.as_str()))?;
+        return Ok(());
+    }
+    let too_long = || io::Error::new(io::ErrorKind::InvalidInput, format!("{kind} options of {} bytes are too long", data.len()));
+    let (parent, data) = shorten(options).ok_or_else(too_long)?;
+    if data.len() > MAX_DATA {
+        return Err(too_long());
+    }
+    let here = File::open(".")?;
+    std::env::set_current_dir(&parent)?;
+    let mounted = sys_mount(Some(source), target, Some(kind), flags, Some(data.as_str()));
+    nix::unistd::fchdir(&here)?;
+    mounted?;
+    Ok(())
+}
+
+/// A bind mount takes its other flags only in a second call.
+fn bind(source: &str, target: &Path, flags: MsFlags) -> io::Result<()> {
+    sys_mount(Some(source), target, None::<&str>, flags & (MsFlags::MS_BIND | MsFlags::MS_REC), None::<&str>)?;
+    let rest = flags - MsFlags::MS_REC - MsFlags::MS_BIND;
+    if rest.is_empty() {
+        return Ok(());
+    }
+    let remount = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | rest;
+    sys_mount(None::<&str>, target, None::<&str>, remount, None::<&str>).or_else(|err| {
+        // The mount is of no use without its flags; the first error is the one to tell.
+        let _ = unmount(target);
+        Err(io::Error::from(err))
+    })
+}
+
+/// The common parent of an overlay's lower directories, and the data with the
+/// directories relative to it.
+fn shorten(options: &[String]) -> Option<(PathBuf, String)> {
+    let lower = options.iter().find_map(|option| option.strip_prefix("lowerdir="))?;
+    let mut dirs = lower.split(':').map(Path::new);
+    let mut parent = dirs.next()?.parent()?.to_owned();
+    for dir in dirs {
+        while !dir.starts_with(&parent) {
+            parent = parent.parent()?.to_owned();
+        }
+    }
+    let relative: Option<Vec<&str>> =
+        lower.split(':').map(|dir| Path::new(dir).strip_prefix(&parent).ok()?.to_str()).collect();
+    let lower = format!("lowerdir={}", relative?.join(":"));
+    let options: Vec<String> =
+        options.iter().map(|option| if option.starts_with("lowerdir=") { lower.clone() } else { option.clone() }).collect();
+    Some((parent, parse_options(&options).1))
+}
+
+/// Unmounts `target` and, lazily, what is mounted below it. Nothing being
+/// mounted there is no error.
+///
+/// # Errors
+/// The kernel's.
+pub fn unmount(target: &Path) -> io::Result<()> {
+    match umount2(target, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+        Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => Ok(()),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// Gives the calling thread a mount namespace of its own, into which the old
+/// one's mounts still propagate and out of which none do. Call it before any
+/// other thread exists.
+///
+/// # Errors
+/// The kernel's.
+pub fn own_namespace() -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    sys_mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
+    Ok(())
+}
+
+/// The device file of the virtio disk with this serial.
+///
+/// # Errors
+/// `NotFound` if there is none.
+pub fn disk_by_serial(serial: &str) -> io::Result<PathBuf> {
+    for entry in fs::read_dir("/sys/block")? {
+        let entry = entry?;
+        let read = fs::read_to_string(entry.path().join("serial"));
+        if read.is_ok_and(|found| found.trim_end() == serial) {
+            return Ok(Path::new("/dev").join(entry.file_name()));
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, format!("no disk with the serial {serial:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(options: &[&str]) -> Vec<String> {
+        options.iter().map(|option| (*option).to_owned()).collect()
+    }
+
+    #[test]
+    fn flags_and_data_are_told_apart() {
+        let (flags, data) = parse_options(&owned(&["ro", "lowerdir=/a:/b", "nosuid", "metacopy=on"]));
+        assert_eq!(flags, MsFlags::MS_RDONLY | MsFlags::MS_NOSUID);
+        assert_eq!(data, "lowerdir=/a:/b,metacopy=on");
+    }
+
+    #[test]
+    fn lower_directories_become_relative_to_their_parent() {
+        let (parent, data) = shorten(&owned(&["lowerdir=/d/layers/12:/d/layers/3", "upperdir=/d/c/u"])).unwrap();
+        assert_eq!(parent, Path::new("/d/layers"));
+        assert_eq!(data, "lowerdir=12:3,upperdir=/d/c/u");
+    }
+}

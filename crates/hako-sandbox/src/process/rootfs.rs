@@ -1,0 +1,100 @@
+//! Mounts of a container's root filesystem.
+
+use crate::{CreateRequest, Mount};
+use hako_model::{Error, Result};
+use std::{
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+/// What was mounted, in order.
+#[derive(Debug, Default)]
+pub(super) struct Mounts(Vec<PathBuf>);
+
+impl Mounts {
+    /// Mounts all of the request's; on an error none stays.
+    pub(super) fn mount(req: &CreateRequest) -> Result<Self> {
+        let mut done = Self::default();
+        for mount in &req.rootfs {
+            if let Err(err) = done.add(&req.bundle, mount) {
+                // The error that came first says why.
+                let _ = done.unmount();
+                return Err(err);
+            }
+        }
+        Ok(done)
+    }
+
+    fn add(&mut self, bundle: &Path, mount: &Mount) -> Result<()> {
+        let named = |err: io::Error| Error::internal(format!("mount {} on {}: {err}", mount.kind, mount.target()));
+        let target = bundle.join(mount.target());
+        let source = match mount.source.strip_prefix("serial:") {
+            Some(serial) => hako_os::mount::disk_by_serial(serial).map_err(named)?.to_string_lossy().into_owned(),
+            None => mount.source.clone(),
+        };
+        let options: Vec<String> = mount.options.iter().map(|option| in_bundle(bundle, option)).collect();
+        make_dir(&target).map_err(named)?;
+        for option in &options {
+            if let Some(dir) = option.strip_prefix("upperdir=").or_else(|| option.strip_prefix("workdir=")) {
+                make_dir(Path::new(dir)).map_err(named)?;
+            }
+        }
+        hako_os::mount::mount(&mount.kind, &source, &target, &options).map_err(named)?;
+        self.0.push(target);
+        Ok(())
+    }
+
+    /// Unmounts all, the last first. What cannot be unmounted stays in the list.
+    pub(super) fn unmount(&mut self) -> Result<()> {
+        let mut errors = Vec::new();
+        let mut stay = Vec::new();
+        while let Some(target) = self.0.pop() {
+            if let Err(err) = hako_os::mount::unmount(&target) {
+                errors.push(format!("unmount {}: {err}", target.display()));
+                stay.insert(0, target);
+            }
+        }
+        self.0 = stay;
+        if errors.is_empty() { Ok(()) } else { Err(Error::internal(errors.join("; "))) }
+    }
+}
+
+impl Mount {
+    fn target(&self) -> &str {
+        if self.target.is_empty() { "rootfs" } else { &self.target }
+    }
+}
+
+/// A folder with the mode that a root directory has, whatever the umask.
+fn make_dir(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o755))
+}
+
+/// An overlay's directories that are relative are in the bundle.
+fn in_bundle(bundle: &Path, option: &str) -> String {
+    let absolute = |dir: &str| bundle.join(dir).to_string_lossy().into_owned();
+    match option.split_once('=') {
+        Some(("lowerdir", dirs)) => format!("lowerdir={}", dirs.split(':').map(absolute).collect::<Vec<_>>().join(":")),
+        Some((key @ ("upperdir" | "workdir"), dir)) => format!("{key}={}", absolute(dir)),
+        _ => option.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_relative_directories_move_into_the_bundle() {
+        let bundle = Path::new("/b");
+        assert_eq!(in_bundle(bundle, "lowerdir=lower:/x/1"), "lowerdir=/b/lower:/x/1");
+        assert_eq!(in_bundle(bundle, "upperdir=scratch/upper"), "upperdir=/b/scratch/upper");
+        assert_eq!(in_bundle(bundle, "metacopy=on"), "metacopy=on");
+    }
+}
