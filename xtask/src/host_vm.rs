@@ -1,0 +1,151 @@
+//! `cargo xtask test --host vm`: a chosen subset of the black-box tests on a
+//! host as users have it: KVM, pure cgroup2 with every controller, AppArmor,
+//! loadable modules.
+//!
+//! ```text
+//! this machine ── builds programs and tests (static)
+//!   └─ QEMU q35, TCG, emulated SVM: Debian's kernel, this machine's root read-only
+//!        └─ the tests, hakod, and the microVMs under KVM
+//! ```
+//!
+//! The machine inside writes to an overlay on a disk of its own, so nothing
+//! that the tests do reaches this machine.
+
+mod initramfs;
+mod kernel;
+mod machine;
+mod tsc;
+
+use crate::programs;
+use anyhow::{Context, Result, bail};
+use machine::{Files, MARKER, Machine};
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What is run where no filter is given: names of tests, or parts of them.
+const SUBSET: [&str; 1] = ["host_vm"];
+/// For everything inside, the machine's own boot included.
+const DEADLINE: Duration = Duration::from_secs(20 * 60);
+/// Sparse: only what is written takes space.
+const DISK_BYTES: u64 = 8 << 30;
+
+/// Runs the tests whose names contain one of `filters` (by default the chosen
+/// subset) in the outer machine. The programs must be built.
+pub fn run(filters: &[String]) -> Result<()> {
+    let begin = Instant::now();
+    let tests = build_tests()?;
+    let kernel = kernel::fetch()?;
+    let dir = tempfile::Builder::new().prefix("hako-host-vm-").tempdir().context("making a folder")?;
+    let main = script(&tests, filters)?;
+    let place = |name: &str| dir.path().join(name);
+    let (initrd, disk, console) = (place("initramfs.cpio"), place("disk.img"), place("console.log"));
+    let busybox = programs::find("busybox").context("no busybox (package busybox-static)")?;
+    initramfs::write(&initrd, &busybox, &kernel.modules, &main)?;
+    make_disk(&disk)?;
+    let files = Files { kernel: &kernel.image, initramfs: &initrd, disk: &disk, console: &console };
+    let outcome = Machine::boot(&files, processors())
+        .and_then(|machine| machine.follow(Instant::now() + DEADLINE, |line| println!("vm: {line}")));
+    let seconds = begin.elapsed().as_secs();
+    match outcome {
+        Ok(0) => {
+            println!("the tests on the outer machine passed, {seconds} s in all");
+            Ok(())
+        }
+        Ok(status) => bail!("the tests on the outer machine failed ({status})"),
+        Err(e) => Err(e.context(format!("its console's last lines:\n{}", machine::console_tail(&console, 40)))),
+    }
+}
+
+/// Two at most: the machine is emulated, and others want to work too.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get().min(2))
+}
+
+/// Builds the black-box tests and returns their programs.
+fn build_tests() -> Result<Vec<PathBuf>> {
+    let output = programs::cargo()?
+        .args(["test", "--release", "--package", "hako-tests", "--tests", "--no-run"])
+        .arg("--message-format=json")
+        .stderr(Stdio::inherit())
+        .output()
+        .context("running cargo")?;
+    if !output.status.success() {
+        bail!("the tests could not be built");
+    }
+    Ok(test_programs(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// The test programs among cargo's messages; the library's own tests are left out.
+fn test_programs(messages: &str) -> Vec<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["kind"][0] == "test")
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .collect()
+}
+
+/// What PID 1 runs in the root filesystem.
+fn script(tests: &[PathBuf], filters: &[String]) -> Result<String> {
+    let (bin, workspace, cache) = (programs::bin_dir()?, programs::workspace()?, programs::cache_dir()?);
+    let dirs = [&bin, &workspace, &cache].map(|dir| quoted(&dir.display().to_string())).join(" ");
+    let env: String = ["XDG_CACHE_HOME", "HAKO_TEST_DOCKER"]
+        .iter()
+        .filter_map(|name| Some(format!(" {name}={}", quoted(&env::var(name).ok()?))))
+        .collect();
+    let mut commands = format!("export HAKO_BIN_DIR={}\n", quoted(&bin.display().to_string()));
+    let chosen: Vec<String> = match filters {
+        [] => SUBSET.iter().map(|name| quoted(name)).collect(),
+        names => names.iter().map(|name| quoted(name)).collect(),
+    };
+    for test in tests {
+        let program = quoted(&test.display().to_string());
+        commands.push_str(&format!("{program} --test-threads=1 {} || status=1\n", chosen.join(" ")));
+    }
+    Ok(include_str!("host_vm/main.sh")
+        .replace("@ENV@", &env)
+        .replace("@DIRS@", &dirs)
+        .replace("@COMMANDS@", &commands)
+        .replace("@MARKER@", MARKER))
+}
+
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// An empty ext4 disk: overlay's upper directories cannot lie on 9p.
+fn make_disk(path: &Path) -> Result<()> {
+    File::create(path)
+        .and_then(|file| file.set_len(DISK_BYTES))
+        .with_context(|| format!("making {}", path.display()))?;
+    let mke2fs = programs::find("mke2fs").context("no mke2fs (package e2fsprogs)")?;
+    programs::run(Command::new(mke2fs).args(["-q", "-F", "-t", "ext4"]).arg(path))?;
+    // mke2fs says nothing, so a short file is the sign of a full disk.
+    let made = fs::metadata(path).map(|m| m.len()).unwrap_or(0);
+    anyhow::ensure!(made == DISK_BYTES, "the disk has {made} bytes");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{quoted, test_programs};
+
+    #[test]
+    fn programs_are_read_from_cargo() {
+        let text = concat!(
+            r#"{"reason":"compiler-artifact","target":{"kind":["lib"]},"executable":"/l"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"kind":["test"]},"executable":"/t"}"#,
+            "\nnoise\n"
+        );
+        assert_eq!(test_programs(text), [std::path::PathBuf::from("/t")]);
+    }
+
+    #[test]
+    fn words_are_quoted_for_the_shell() {
+        assert_eq!(quoted("a'b c"), r"'a'\''b c'");
+    }
+}
