@@ -1,1 +1,58 @@
 //! Harness of the black-box tests.
+//!
+//! A test gets an engine with folders of its own, drives it with a client that
+//! users have, and asserts on what a user sees. When the engine is dropped, the
+//! harness ends it and fails the test if anything of it is left on the machine.
+//!
+//! ```text
+//! both_walls! { fn name(case) { … } }   two tests from one body: name::process, name::hyperv
+//!   Case ── Engine ── hakod on a temporary data root, exec root, socket, cgroup parent
+//!     └── docker(…) ── Client ── Output { code, stdout, stderr }
+//! ```
+//!
+//! `HAKO_TEST_DOCKER_HOST=unix://…` runs the bodies of the process wall against
+//! another engine, which is how they are proved against the reference, dockerd.
+
+// A harness says what it expects by panicking, as a test does.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+mod case;
+mod client;
+mod engine;
+mod http;
+mod image;
+mod places;
+mod pty;
+mod registry;
+mod traces;
+
+pub use case::{Case, Wall, with_wall};
+pub use client::{Client, Output, Running, wait_until};
+pub use engine::{Engine, Options};
+pub use http::{Answer, http};
+pub use image::{Compression, Image, Layer, busybox, debian, sha256};
+pub use places::{Tool, bin_dir, on_path, tool};
+pub use pty::Terminal;
+pub use registry::{FakeRegistry, Registry, Reply};
+pub use traces::Traces;
+
+/// Makes of one body two tests, one behind each wall.
+#[macro_export]
+macro_rules! both_walls {
+    ($($(#[$meta:meta])* fn $name:ident($case:ident) $body:block)*) => {$(
+        $(#[$meta])*
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            fn body($case: &$crate::Case) $body
+            #[test]
+            fn process() {
+                $crate::with_wall($crate::Wall::Process, body);
+            }
+            #[test]
+            fn hyperv() {
+                $crate::with_wall($crate::Wall::Hyperv, body);
+            }
+        }
+    )*};
+}

@@ -1,0 +1,90 @@
+//! Exit codes: the workload's own, and the engine's 125, 126 and 127.
+
+use hako_tests::both_walls;
+use std::thread;
+
+both_walls! {
+    /// All 256, by exec in one container.
+    fn every_exit_code(case) {
+        case.idle("c");
+        let codes: Vec<i32> = (0..=255).collect();
+        thread::scope(|scope| {
+            for part in codes.chunks(64) {
+                let commands: Vec<_> = part
+                    .iter()
+                    .map(|code| (*code, case.docker(["exec", "c", "sh", "-c", &format!("exit {code}")])))
+                    .collect();
+                scope.spawn(move || {
+                    for (code, command) in commands {
+                        let output = command.run();
+                        assert_eq!(output.code, code, "{output}");
+                    }
+                });
+            }
+        });
+    }
+
+    fn exit_codes_of_run(case) {
+        for code in [0, 1, 42, 125, 126, 127, 128, 255] {
+            let output = case.sh(&[], &format!("exit {code}")).run();
+            assert_eq!(output.code, code, "{output}");
+            assert_eq!(output.err(), "");
+        }
+    }
+
+    fn exit_code_is_kept(case) {
+        let output = case.walled("run", &["--name", "c", "busybox", "sh", "-c", "exit 7"]).run();
+        assert_eq!(output.code, 7, "{output}");
+        assert_eq!(case.inspect("c", "{{.State.ExitCode}} {{.State.Status}} {{.State.OOMKilled}}"), "7 exited false");
+        assert_eq!(case.docker(["wait", "c"]).text(), "7");
+        let table = case.docker(["ps", "-a", "--format", "{{.Names}} {{.Status}}"]).text();
+        assert!(table.starts_with("c Exited (7) "), "{table}");
+        let _ = case.docker(["rm", "c"]).text();
+    }
+
+    fn missing_command_is_127(case) {
+        let output = case.run(&["busybox", "no-such-command"]).run();
+        output.fails(127, "exec: \"no-such-command\": executable file not found in $PATH");
+        case.run(&["busybox", "/no/such/file"]).run().fails(127, "exec: \"/no/such/file\": stat /no/such/file: no such file or directory");
+    }
+
+    fn not_executable_is_126(case) {
+        case.run(&["busybox", "/etc/passwd"]).run().fails(126, "exec: \"/etc/passwd\": permission denied");
+        let output = case.run(&["busybox", "/etc"]).run();
+        assert_eq!(output.code, 126, "{output}");
+    }
+
+    fn engine_error_is_125(case) {
+        let output = case.run(&["--user", "no-such-user", "busybox", "true"]).run();
+        output.fails(125, "unable to find user no-such-user: no matching entries in passwd file");
+        let output = case.run(&["--pull=never", "no-such-image", "true"]).run();
+        assert_eq!(output.code, 125, "{output}");
+        assert!(output.err().to_lowercase().contains("no such image"), "{output}");
+    }
+
+    /// Death by signal n is 128+n, for the first process and for exec.
+    fn death_by_signal(case) {
+        case.idle("c");
+        for (name, number) in [("HUP", 1), ("ABRT", 6), ("KILL", 9), ("SEGV", 11), ("TERM", 15)] {
+            let output = case.exec("c", &format!("kill -{name} $$"));
+            assert_eq!(output.code, 128 + number, "{output}");
+        }
+        let _ = case.docker(["kill", "c"]).text();
+        case.wait_for("c", "exited");
+        assert_eq!(case.inspect("c", "{{.State.ExitCode}}"), "137");
+    }
+
+    /// `docker kill --signal` reaches the first process, which decides.
+    fn kill_sends_the_signal(case) {
+        let script = "trap 'echo got hup' HUP; trap 'echo got usr1; exit 3' USR1; echo ready; while :; do sleep 0.1; done";
+        case.daemon("c", &["busybox", "sh", "-c", script]);
+        let logs = || case.docker(["logs", "c"]).text();
+        let minute = std::time::Duration::from_secs(60);
+        hako_tests::wait_until(minute, "the container to be ready", || logs().contains("ready"));
+        let _ = case.docker(["kill", "--signal=HUP", "c"]).text();
+        hako_tests::wait_until(minute, "SIGHUP to arrive", || logs().contains("got hup"));
+        let _ = case.docker(["kill", "--signal=SIGUSR1", "c"]).text();
+        assert_eq!(case.docker(["wait", "c"]).text(), "3");
+        assert_eq!(logs(), "ready\ngot hup\ngot usr1");
+    }
+}

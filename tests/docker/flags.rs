@@ -1,0 +1,143 @@
+//! Flags of `docker run` that change what the process sees.
+
+use hako_tests::{Image, Layer, both_walls, busybox};
+use serde_json::json;
+
+both_walls! {
+    fn environment(case) {
+        let script = "echo $A-$B-$HOME-$PATH; hostname";
+        let output = case.sh(&["-e", "A=1 2", "-e", "B=x=y", "-h", "box"], script).text();
+        assert_eq!(output, "1 2-x=y-/root-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nbox");
+        let forwarded = case.sh(&["-e", "FROM_CLIENT"], "echo $FROM_CLIENT").env("FROM_CLIENT", "here").text();
+        assert_eq!(forwarded, "here");
+    }
+
+    fn working_folder(case) {
+        assert_eq!(case.sh(&["-w", "/usr"], "pwd").text(), "/usr");
+        assert_eq!(case.sh(&["-w", "/made/for/it"], "pwd").text(), "/made/for/it");
+    }
+
+    fn user(case) {
+        let id = |user: &str| case.run(&["-u", user, "busybox", "sh", "-c", "id -u; id -g; id -G; echo $HOME"]).text();
+        assert_eq!(id("someone"), "1000\n1000\n1000 2000\n/home/someone");
+        assert_eq!(id("1234"), "1234\n0\n0\n/");
+        assert_eq!(id("someone:extra"), "1000\n2000\n2000\n/home/someone");
+        assert_eq!(id("1000:77"), "1000\n77\n77\n/home/someone");
+    }
+
+    fn host_name(case) {
+        let text = case.sh(&["-h", "named"], "hostname; cat /etc/hostname; grep named /etc/hosts | wc -l").text();
+        assert_eq!(text.lines().take(2).collect::<Vec<_>>(), ["named", "named"]);
+        let id = case.walled("create", &["--name", "c", "busybox", "hostname"]).text();
+        let name = case.docker(["start", "-a", "c"]).text();
+        assert_eq!(name, id[..12]);
+        let _ = case.docker(["rm", "c"]).text();
+    }
+
+    fn entrypoint(case) {
+        let output = case.run(&["--entrypoint", "echo", "busybox", "a", "b"]).text();
+        assert_eq!(output, "a b");
+        case.engine.load(
+            &Image::new("entry:latest", busybox().layers().to_vec())
+                .with("Entrypoint", json!(["echo", "from"]))
+                .with("Cmd", json!(["default"])),
+        );
+        assert_eq!(case.run(&["entry"]).text(), "from default");
+        assert_eq!(case.run(&["entry", "other"]).text(), "from other");
+        let cleared = case.run(&["--entrypoint", "", "entry", "echo", "alone"]).text();
+        assert_eq!(cleared, "alone");
+    }
+
+    fn image_config(case) {
+        case.engine.load(
+            &Image::new("configured:latest", vec![busybox().layers()[0].clone(), Layer::new().dir("data/", 0o755).finish()])
+                .with("User", json!("someone"))
+                .with("WorkingDir", json!("/data"))
+                .with("Env", json!(["PATH=/bin", "GREETING=hi"]))
+                .with("Labels", json!({"from": "image"}))
+                .with("Cmd", json!(["sh", "-c", "id -un; pwd; echo $GREETING"])),
+        );
+        assert_eq!(case.run(&["configured"]).text(), "someone\n/data\nhi");
+        let _ = case.walled("create", &["--name", "c", "--label", "own=1", "configured"]).text();
+        assert_eq!(case.inspect("c", "{{.Config.Labels.from}} {{.Config.Labels.own}} {{.Config.User}}"), "image 1 someone");
+        let _ = case.docker(["rm", "c"]).text();
+    }
+
+    fn read_only(case) {
+        let output = case.sh(&["--read-only"], "touch /file").run();
+        output.fails(1, "Read-only file system");
+        let output = case.sh(&["--read-only", "--tmpfs", "/scratch"], "echo kept > /scratch/f && cat /scratch/f").text();
+        assert_eq!(output, "kept");
+    }
+
+    fn tmpfs(case) {
+        let script = "grep ' /t ' /proc/mounts; touch /t/x && ls -ld /t | cut -c1-10";
+        let output = case.sh(&["--tmpfs", "/t:rw,noexec,size=64k,mode=0700"], script).text();
+        let (mount, mode) = output.rsplit_once('\n').unwrap();
+        assert!(mount.starts_with("tmpfs /t tmpfs rw,"), "{mount}");
+        assert!(mount.contains("noexec") && mount.contains("size=64k"), "{mount}");
+        assert_eq!(mode, "drwx------");
+        let full = case.sh(&["--tmpfs", "/t:size=64k"], "head -c 100000 /dev/zero > /t/x").run();
+        full.fails(1, "No space left on device");
+    }
+
+    /// Docker's fourteen by default; more and less by request.
+    fn capabilities(case) {
+        let set = |flags: &[&str]| case.sh(flags, "grep CapBnd /proc/self/status | cut -f2").text();
+        assert_eq!(set(&[]), "00000000a80425fb");
+        assert_eq!(set(&["--cap-drop", "ALL"]), "0000000000000000");
+        assert_eq!(set(&["--cap-drop", "ALL", "--cap-add", "CHOWN"]), "0000000000000001");
+        assert_eq!(set(&["--cap-add", "SYS_TIME"]), "00000000aa0425fb");
+        let output = case.sh(&["--cap-drop", "CHOWN"], "chown 1:1 /etc/passwd").run();
+        output.fails(1, "Operation not permitted");
+        let _ = case.sh(&[], "chown 1:1 /etc/passwd").text();
+        let effective = case.sh(&["-u", "someone"], "grep CapEff /proc/self/status | cut -f2").text();
+        assert_eq!(effective, "0000000000000000");
+    }
+
+    fn ulimit(case) {
+        let text = case.sh(&["--ulimit", "nofile=512:1024", "--ulimit", "core=0"], "ulimit -Sn; ulimit -Hn; ulimit -c").text();
+        assert_eq!(text, "512\n1024\n0");
+    }
+
+    /// `--init`: a first process that reaps and passes signals on.
+    fn init(case) {
+        let script = "sh -c 'sleep 0.1 &'; sleep 1; ps -o pid,stat,comm";
+        let processes = case.sh(&["--init"], script).text();
+        let first = processes.lines().nth(1).unwrap_or_default();
+        assert!(first.contains("init"), "{processes}");
+        assert!(!processes.contains(" Z "), "a zombie: {processes}");
+        case.daemon("c", &["--init", "busybox", "sleep", "1000"]);
+        let _ = case.docker(["stop", "-t", "20", "c"]).text();
+        assert_eq!(case.inspect("c", "{{.State.ExitCode}}"), "143");
+        let _ = case.docker(["rm", "c"]).text();
+    }
+
+    /// What Docker hides of the kernel stays hidden.
+    fn masked_paths(case) {
+        let script = "cat /proc/kcore | wc -c; ls /proc/acpi /sys/firmware 2>/dev/null | wc -l; echo 1 > /proc/sys/kernel/sysrq";
+        let output = case.sh(&[], script).run();
+        assert_ne!(output.code, 0, "{output}");
+        assert!(output.err().contains("Read-only file system"), "{output}");
+        assert!(output.out().starts_with("0\n"), "{output}");
+    }
+
+    /// The seccomp profile holds: mount and keyctl are refused even where the
+    /// capability is there.
+    fn seccomp(case) {
+        let mode = case.sh(&[], "grep Seccomp: /proc/self/status | cut -f2").text();
+        assert_eq!(mode, "2");
+        let refused = case.sh(&[], "mount -t tmpfs none /tmp").run();
+        assert_ne!(refused.code, 0, "{refused}");
+        let off = case.sh(&["--security-opt", "seccomp=unconfined"], "grep Seccomp: /proc/self/status | cut -f2").text();
+        assert_eq!(off, "0");
+    }
+
+    fn devices(case) {
+        let script = "ls /dev | grep -E '^(null|zero|full|tty|random|urandom|ptmx|pts|shm|mqueue|fd|stdin|stdout|stderr|core|console)$' | sort | tr '\\n' ' '; head -c 3 /dev/zero | wc -c; echo x > /dev/null";
+        let text = case.sh(&[], script).text();
+        assert!(text.contains("fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero"), "{text}");
+        let refused = case.sh(&["--cap-add", "MKNOD"], "mknod /tmp/d b 8 0 && cat /tmp/d").run();
+        assert_ne!(refused.code, 0, "a block device of the host can be read: {refused}");
+    }
+}

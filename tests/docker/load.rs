@@ -1,0 +1,102 @@
+//! `docker load`: every form of archive that users have.
+
+use hako_tests::{Case, Compression, Image, Layer, Wall, both_walls, busybox, with_wall};
+use serde_json::json;
+use tar::EntryType;
+
+fn loaded(case: &Case, archive: Vec<u8>, image: &Image) {
+    let said = case.docker(["load"]).stdin(archive).text();
+    assert!(said.contains(&format!("Loaded image: {}", image.tag())), "{said}");
+    assert_eq!(case.docker(["image", "inspect", "-f", "{{.Id}}", image.tag()]).text(), image.id());
+    assert_eq!(case.run(&[image.tag(), "cat", "/mark"]).text(), image.tag());
+    let _ = case.docker(["rmi", "-f", image.tag()]).text();
+}
+
+fn marked(tag: &str) -> Image {
+    let mark = Layer::new().file("mark", 0o644, tag).finish();
+    Image::new(tag, vec![busybox().layers()[0].clone(), mark])
+}
+
+/// An archive is read by what it is, not by its name: plain, gzip, zstd.
+#[test]
+fn docker_archives() {
+    with_wall(Wall::Process, |case| {
+        for (tag, packed) in
+            [("a:plain", Compression::Plain), ("a:gzip", Compression::Gzip), ("a:zstd", Compression::Zstd)]
+        {
+            // The reference of Debian 12 predates zstd.
+            if packed == Compression::Zstd && hako_tests::Engine::is_reference() {
+                continue;
+            }
+            let image = marked(tag);
+            loaded(case, packed.pack(&image.docker_archive()), &image);
+        }
+    });
+}
+
+/// OCI layouts with layers of each packing, and packed as a whole.
+#[test]
+fn oci_layouts() {
+    if hako_tests::Engine::is_reference() {
+        return;
+    }
+    with_wall(Wall::Process, |case| {
+        for (tag, packed) in
+            [("o:plain", Compression::Plain), ("o:gzip", Compression::Gzip), ("o:zstd", Compression::Zstd)]
+        {
+            let image = marked(tag);
+            loaded(case, image.oci_layout(packed), &image);
+        }
+        let image = marked("o:whole");
+        loaded(case, Compression::Gzip.pack(&image.oci_layout(Compression::Zstd)), &image);
+    });
+}
+
+both_walls! {
+    /// What layers can hold and how an upper one changes a lower one.
+    fn layers(case) {
+        let lower = Layer::new()
+            .dir("d/", 0o755)
+            .file("d/goes", 0o644, "x")
+            .file("d/stays", 0o640, "stays")
+            .dir("opaque/", 0o755)
+            .file("opaque/hidden", 0o644, "x")
+            .file("changes", 0o644, "old")
+            .file("becomes-dir", 0o644, "x")
+            .link("absolute", "/d/stays")
+            .link("up", "../../../d/stays")
+            .entry(EntryType::Fifo, "pipe", "", 0o600, b"")
+            .entry(EntryType::Char, "node", "", 0o666, b"")
+            .file("setuid", 0o4755, "x")
+            .file("with space \u{e4}", 0o644, "odd name")
+            .finish();
+        let upper = Layer::new()
+            .file("d/.wh.goes", 0o644, "")
+            .file("opaque/.wh..wh..opq", 0o644, "")
+            .file("opaque/new", 0o644, "new")
+            .file("changes", 0o600, "changed")
+            .dir("becomes-dir/", 0o700)
+            .file("becomes-dir/file", 0o644, "in dir")
+            .finish();
+        let image = Image::new("layered:latest", vec![busybox().layers()[0].clone(), lower, upper]).with("Cmd", json!(["sh"]));
+        case.engine.load(&image);
+        let script = "ls d opaque; cat d/stays absolute up changes becomes-dir/file 'with space \u{e4}'; echo; \
+                      stat -c '%n %a %F %t:%T' changes becomes-dir pipe node setuid d/stays";
+        let text = case.run(&["layered", "sh", "-c", script]).text();
+        assert_eq!(
+            text,
+            "d:\nstays\n\nopaque:\nnew\nstaysstaysstayschangedin dirodd name\nchanges 600 regular file 0:0\n\
+             becomes-dir 700 directory 0:0\npipe 600 fifo 0:0\nnode 666 character special file 1:3\n\
+             setuid 4755 regular file 0:0\nd/stays 640 regular file 0:0"
+        );
+    }
+
+    /// A container's changes are its own.
+    fn containers_do_not_share_what_they_write(case) {
+        let script = "echo mine >> /shared; rm /etc/group; mkdir /new; cat /shared";
+        for _ in 0..2 {
+            assert_eq!(case.sh(&[], script).text(), "mine");
+        }
+        assert_eq!(case.sh(&[], "ls /new /shared 2>/dev/null | wc -l; wc -l < /etc/group").text(), "0\n4");
+    }
+}

@@ -1,0 +1,21 @@
+//! The unmodified docker client against hakod, behind both walls.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod bad_input;
+mod clients;
+mod crash;
+mod debian;
+mod exec;
+mod exit;
+mod flags;
+mod images;
+mod leaks;
+mod lifecycle;
+mod load;
+mod logs;
+mod memory;
+mod pull;
+mod streams;
+mod terminal;
+mod walls;

@@ -1,0 +1,74 @@
+//! Containers on a terminal.
+
+use hako_tests::{Client, Terminal, both_walls};
+
+/// Types `stty size` until the answer is `size`: a resize takes its own way.
+fn expect_size(terminal: &mut Terminal, size: &str) {
+    for _ in 0..100 {
+        terminal.send("stty size\r");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        if terminal.screen().contains(size) {
+            return;
+        }
+    }
+    panic!("the terminal never had the size {size}:\n{}", terminal.screen());
+}
+
+fn shell(terminal: &mut Terminal) {
+    terminal.expect("# ");
+    terminal.send("tty; test -t 0 -a -t 1 -a -t 2 && echo is-a-$((1+1))-tty\r");
+    terminal.expect("is-a-2-tty");
+    expect_size(terminal, "31 117");
+    terminal.resize(44, 133);
+    expect_size(terminal, "44 133");
+    terminal.send("sleep 1000\r");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    terminal.send("\x03");
+    terminal.send("echo still-$((40+2))\r");
+    terminal.expect("still-42");
+    terminal.send("exit 5\r");
+}
+
+both_walls! {
+    fn run_on_a_terminal(case) {
+        let client: Client = case.run(&["-it", "busybox", "sh"]);
+        let mut terminal = Terminal::start(client, 31, 117);
+        shell(&mut terminal);
+        assert_eq!(terminal.end(), 5);
+    }
+
+    fn exec_on_a_terminal(case) {
+        case.idle("c");
+        let mut terminal = Terminal::start(case.docker(["exec", "-it", "c", "sh"]), 31, 117);
+        shell(&mut terminal);
+        assert_eq!(terminal.end(), 5);
+        assert_eq!(case.inspect("c", "{{.State.Running}}"), "true");
+    }
+
+    /// A terminal has one stream, with its own line ends, and TERM is set.
+    fn one_stream_and_term(case) {
+        let terminal = Terminal::start(case.sh(&["-t"], "echo to-out; echo to-err >&2; echo TERM=$TERM"), 24, 80);
+        terminal.expect("to-out\r\n");
+        terminal.expect("to-err\r\n");
+        terminal.expect("TERM=xterm");
+        assert_eq!(terminal.end(), 0);
+    }
+
+    /// ctrl-p ctrl-q leaves the container running; attach comes back to it.
+    fn detach_and_attach_again(case) {
+        let client = case.walled("run", &["-it", "--name", "c", "busybox", "sh"]);
+        let mut terminal = Terminal::start(client, 24, 80);
+        terminal.expect("# ");
+        terminal.send("word=kept\r");
+        terminal.send("\x10\x11");
+        assert_eq!(terminal.end(), 0);
+        assert_eq!(case.inspect("c", "{{.State.Running}}"), "true");
+        let mut again = Terminal::start(case.docker(["attach", "c"]), 24, 80);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        again.send("echo it-is-$word\r");
+        again.expect("it-is-kept");
+        again.send("exit 6\r");
+        assert_eq!(again.end(), 6);
+        let _ = case.docker(["rm", "c"]).text();
+    }
+}

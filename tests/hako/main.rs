@@ -1,0 +1,6 @@
+//! The `hako` client, and the engine that it starts on demand.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod client;
+mod demand;
