@@ -1,1 +1,23 @@
-//! hako-qemu
+//! QEMU's `microvm` machine: its command line, its process, QMP, and the
+//! question which accelerator works. Knows no containers.
+//!
+//! ```text
+//! Machine ──argv, fds──► Vm::spawn ──► Vm { agent socket, console's tail, Qmp, exit }
+//! probe_accelerator: the same, with a guest that says hello and ends
+//! ```
+
+mod error;
+mod machine;
+mod probe;
+mod qmp;
+mod spawn;
+mod tail;
+mod tsc;
+mod vm;
+
+pub use error::{Error, Result};
+pub use machine::{AGENT_PORT, Accelerator, Drive, Machine, PROBE_ARG, PROBE_HELLO};
+pub use probe::{Probe, ProbeRequest, probe_accelerator};
+pub use qmp::Qmp;
+pub use tsc::tsc_khz;
+pub use vm::Vm;

@@ -1,0 +1,269 @@
+//! One microVM, typed, and the command line that it makes.
+//!
+//! The virtio-mmio slots are fixed, whatever a VM has, so that a template can
+//! later be cloned with other disks or with a network:
+//!
+//! | slot | device |
+//! |---|---|
+//! | 0 | virtio-serial: console and agent port |
+//! | 1, 2 | disks, in the order given |
+//! | 3 | virtio-rng |
+//! | 4 | virtio-balloon |
+//! | 5, 6, 7 | free: network, shared folder, spare |
+
+use crate::{Error, Result, tsc_khz};
+use std::{
+    fmt,
+    fs::{File, OpenOptions},
+    os::fd::{AsRawFd, OwnedFd},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// The name of the agent's port in the guest (`/sys/class/virtio-ports/*/name`).
+pub const AGENT_PORT: &str = "hako.agent";
+/// On the kernel's command line: the agent writes [`PROBE_HELLO`] to its port and reboots.
+pub const PROBE_ARG: &str = "hako.probe=1";
+/// What a probe guest says.
+pub const PROBE_HELLO: &[u8] = b"hako\n";
+
+const FIRST_DISK_SLOT: usize = 1;
+const DISK_SLOTS: usize = 2;
+const RNG_SLOT: usize = 3;
+const BALLOON_SLOT: usize = 4;
+
+/// MiB of translated code that an emulated guest may keep.
+const TCG_CACHE_MIB: u32 = 256;
+
+/// How the guest's instructions run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accelerator {
+    /// On the CPU, by the kernel's KVM.
+    Kvm,
+    /// Emulated by QEMU.
+    Tcg,
+}
+
+impl Accelerator {
+    /// QEMU's word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+    /// What the guest's kernel must be told about this machine. Measures the
+    /// TSC's frequency for an emulated guest, which takes a tenth of a second:
+    /// the engine does it once.
+    #[must_use]
+    pub fn kernel_args(self) -> Vec<String> {
+        match self {
+            Self::Kvm => Vec::new(),
+            // The emulated TSC is the host's, and there is nothing in the
+            // machine to calibrate it against; an emulated CPU does not speculate.
+            Self::Tcg => vec![format!("{TSC_ARG}{}", tsc_khz()), "mitigations=off".to_owned()],
+        }
+    }
+}
+
+const TSC_ARG: &str = "tsc_early_khz=";
+
+impl fmt::Display for Accelerator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Accelerator {
+    type Err = String;
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "kvm" => Ok(Self::Kvm),
+            "tcg" => Ok(Self::Tcg),
+            other => Err(format!("unknown accelerator {other:?}: kvm or tcg")),
+        }
+    }
+}
+
+/// One disk of a [`Machine`].
+#[derive(Debug, Clone)]
+pub struct Drive {
+    /// The guest finds it by this.
+    pub serial: String,
+    /// The raw image.
+    pub path: PathBuf,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
+    /// Whether a flush of the guest reaches the host's disk.
+    pub durable: bool,
+}
+
+/// One microVM.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// The QEMU program: a path, or a name that `$PATH` has.
+    pub qemu: PathBuf,
+    /// The kernel: an ELF `vmlinux` with a PVH entry.
+    pub kernel: PathBuf,
+    /// The initramfs.
+    pub initramfs: PathBuf,
+    /// How it runs.
+    pub accelerator: Accelerator,
+    /// Guest memory.
+    pub memory_mib: u64,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// At most two disks.
+    pub drives: Vec<Drive>,
+    /// Added to the kernel's command line.
+    pub kernel_args: Vec<String>,
+}
+
+/// QEMU's arguments, and the files that they name by number.
+#[derive(Debug)]
+pub(crate) struct CommandLine {
+    pub args: Vec<String>,
+    pub fds: Vec<OwnedFd>,
+}
+
+/// QEMU's ends of the three socket pairs.
+pub(crate) struct Sockets {
+    pub agent: OwnedFd,
+    pub console: OwnedFd,
+    pub qmp: OwnedFd,
+}
+
+impl Machine {
+    /// The kernel's command line.
+    #[must_use]
+    pub fn kernel_command_line(&self) -> String {
+        let mut words: Vec<String> = [
+            "console=hvc0",
+            "quiet",
+            // The machine has no power button: the guest ends by a triple fault.
+            "reboot=t",
+            "panic=-1",
+            "tsc=reliable",
+            // QEMU's and KVM's APIC timer runs at 1 GHz (guest/kernel/lapic_timer_khz.patch).
+            "lapic_timer_khz=1000000",
+            "cgroup_no_v1=all",
+            // Mounts and namespaces wait for RCU; at 100 Hz that is tens of milliseconds each.
+            "rcupdate.rcu_expedited=1",
+        ]
+        .map(str::to_owned)
+        .into();
+        if self.accelerator == Accelerator::Tcg && !self.kernel_args.iter().any(|arg| arg.starts_with(TSC_ARG)) {
+            words.extend(self.accelerator.kernel_args());
+        }
+        words.extend(self.kernel_args.iter().cloned());
+        words.join(" ")
+    }
+
+    /// Opens every file that the machine is made of (QEMU itself may open none
+    /// of them: it runs as nobody in particular) and makes the arguments.
+    pub(crate) fn command_line(&self, sockets: Sockets) -> Result<CommandLine> {
+        let mut line = CommandLine { args: Vec::with_capacity(96), fds: Vec::with_capacity(8) };
+        line.fixed(self);
+        let kernel = line.file(&self.kernel, true)?;
+        let initramfs = line.file(&self.initramfs, true)?;
+        line.add("-kernel", format!("/proc/self/fd/{kernel}"));
+        line.add("-initrd", format!("/proc/self/fd/{initramfs}"));
+        line.add("-append", self.kernel_command_line());
+        line.serial(sockets);
+        if self.drives.len() > DISK_SLOTS {
+            let source = std::io::Error::other(format!("a machine has at most {DISK_SLOTS} disks"));
+            return Err(Error::Io { step: "lay out the disks", source });
+        }
+        for (n, drive) in self.drives.iter().enumerate() {
+            line.drive(n, drive)?;
+        }
+        line.add("-object", "rng-builtin,id=rng");
+        line.add("-device", format!("virtio-rng-device,rng=rng,bus=virtio-mmio-bus.{RNG_SLOT}"));
+        line.add(
+            "-device",
+            format!("virtio-balloon-device,id=balloon,free-page-reporting=on,bus=virtio-mmio-bus.{BALLOON_SLOT}"),
+        );
+        Ok(line)
+    }
+}
+
+impl CommandLine {
+    fn add(&mut self, option: &str, value: impl Into<String>) {
+        self.args.push(option.to_owned());
+        self.args.push(value.into());
+    }
+
+    /// Gives QEMU `fd` under the number that it has here.
+    fn give(&mut self, fd: OwnedFd) -> i32 {
+        let number = fd.as_raw_fd();
+        self.fds.push(fd);
+        number
+    }
+
+    fn file(&mut self, path: &Path, read_only: bool) -> Result<i32> {
+        let file: File = OpenOptions::new()
+            .read(true)
+            .write(!read_only)
+            .open(path)
+            .map_err(|source| Error::Open { path: path.to_owned(), source })?;
+        Ok(self.give(file.into()))
+    }
+
+    fn fixed(&mut self, machine: &Machine) {
+        for word in ["-nodefaults", "-no-user-config", "-no-reboot"] {
+            self.args.push(word.to_owned());
+        }
+        self.add("-display", "none");
+        // Found by trial, each with its reason in docs/decisions/0001-guest-kernel.md.
+        self.add("-M", "microvm,acpi=off,x-option-roms=off,isa-serial=off,rtc=on,pit=off,pic=off");
+        self.add("-global", "virtio-mmio.force-legacy=false");
+        match machine.accelerator {
+            Accelerator::Kvm => {
+                self.add("-accel", "kvm");
+                self.add("-cpu", "host");
+            }
+            Accelerator::Tcg => {
+                self.add("-accel", format!("tcg,tb-size={TCG_CACHE_MIB}"));
+                self.add("-cpu", "max");
+            }
+        }
+        self.add("-m", format!("{}M", machine.memory_mib));
+        self.add("-smp", machine.cpus.to_string());
+        self.add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+    }
+
+    fn serial(&mut self, sockets: Sockets) {
+        let qmp = self.give(sockets.qmp);
+        self.add("-chardev", format!("socket,id=qmp,fd={qmp}"));
+        self.add("-mon", "chardev=qmp,mode=control");
+        self.add("-device", "virtio-serial-device,id=serial,bus=virtio-mmio-bus.0");
+        let console = self.give(sockets.console);
+        self.add("-chardev", format!("socket,id=console,fd={console}"));
+        self.add("-device", "virtconsole,chardev=console,bus=serial.0");
+        let agent = self.give(sockets.agent);
+        self.add("-chardev", format!("socket,id=agent,fd={agent}"));
+        self.add("-device", format!("virtserialport,chardev=agent,name={AGENT_PORT},bus=serial.0"));
+    }
+
+    fn drive(&mut self, n: usize, drive: &Drive) -> Result<()> {
+        let fd = self.file(&drive.path, drive.read_only)?;
+        let read_only = if drive.read_only { "on" } else { "off" };
+        let no_flush = if drive.durable { "off" } else { "on" };
+        let slot = FIRST_DISK_SLOT + n;
+        self.add("-add-fd", format!("fd={fd},set={slot}"));
+        self.add(
+            "-blockdev",
+            format!(
+                "driver=raw,node-name=disk{n},read-only={read_only},discard=unmap,cache.no-flush={no_flush},\
+                 file.driver=file,file.filename=/dev/fdset/{slot},file.read-only={read_only},file.discard=unmap,\
+                 file.cache.no-flush={no_flush}"
+            ),
+        );
+        // The serial is ours, not a user's, so a comma in it is not expected; QEMU would read it as an option.
+        let serial = drive.serial.replace(',', "");
+        self.add("-device", format!("virtio-blk-device,drive=disk{n},serial={serial},bus=virtio-mmio-bus.{slot}"));
+        Ok(())
+    }
+}

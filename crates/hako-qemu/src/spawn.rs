@@ -1,0 +1,81 @@
+//! Starts QEMU: the files it needs under their numbers, nobody's user, and
+//! the parent's death as its own.
+#![allow(unsafe_code)]
+// UNSAFETY: `pre_exec` runs between fork and exec.
+
+use crate::{Accelerator, Error, Machine, Result, machine::CommandLine};
+use nix::{
+    fcntl::{FcntlArg, FdFlag, fcntl},
+    sys::{prctl, signal::Signal},
+    unistd::{Pid, geteuid, getppid},
+};
+use std::{
+    env, io,
+    os::{fd::BorrowedFd, unix::fs::MetadataExt},
+    process::Stdio,
+};
+use tokio::process::{Child, Command};
+
+/// The first of the user ids that VMs run as: far above those that
+/// distributions, subordinate ids and containers use.
+const FIRST_UID: u32 = 0x7000_0000;
+
+/// Starts `machine`'s QEMU. It dies with the calling *thread*, which must
+/// therefore live as long as the VM: a single-threaded process, or its main thread.
+pub(crate) fn spawn(machine: &Machine, line: CommandLine) -> Result<Child> {
+    let mut command = Command::new(&machine.qemu);
+    command.args(&line.args).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // Only for finding the program by its name.
+    command.env("PATH", env::var_os("PATH").unwrap_or_default()).kill_on_drop(true).current_dir("/");
+    if let Some((uid, gid)) = user(machine.accelerator) {
+        command.uid(uid).gid(gid);
+    }
+    let fds: Vec<i32> = line.fds.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
+    let parent = Pid::this();
+    // SAFETY: the closure makes only system calls and touches memory that was
+    // allocated before the fork. The numbers are open in the child, since
+    // `line.fds` lives until after the spawn.
+    unsafe {
+        command.pre_exec(move || prepare(&fds, parent));
+    }
+    let child = command.spawn().map_err(|err| match err.kind() {
+        io::ErrorKind::NotFound => Error::NotInstalled { program: machine.qemu.clone() },
+        _ => Error::Io { step: "start qemu", source: err },
+    });
+    drop(line.fds);
+    child
+}
+
+/// In the child, as the new user: std changes it before this runs, which
+/// matters, since a change of user clears the parent-death signal.
+fn prepare(fds: &[i32], parent: Pid) -> io::Result<()> {
+    for fd in fds {
+        // SAFETY: open, see above; borrowed only for this call.
+        let fd = unsafe { BorrowedFd::borrow_raw(*fd) };
+        fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    }
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() != parent {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    Ok(())
+}
+
+/// Whom QEMU runs as: a user that no one else is, so that a guest that breaks
+/// out of it owns nothing, not even another VM. `None` where we are not root.
+fn user(accelerator: Accelerator) -> Option<(u32, u32)> {
+    if !geteuid().is_root() {
+        return None;
+    }
+    let uid = FIRST_UID + std::process::id();
+    if accelerator == Accelerator::Tcg {
+        return Some((uid, uid));
+    }
+    let kvm = std::fs::metadata("/dev/kvm").ok()?;
+    match kvm.mode() {
+        mode if mode & 0o006 == 0o006 => Some((uid, uid)),
+        mode if mode & 0o060 == 0o060 && kvm.gid() != 0 => Some((uid, kvm.gid())),
+        // Only root may open the device, so QEMU stays root.
+        _ => None,
+    }
+}
