@@ -1,1 +1,128 @@
-//! The hyperv wall.
+//! The hyperv wall: a virtual machine with a kernel of its own, and in it
+//! `hako-agent`, which holds the process wall's sandbox.
+//!
+//! ```text
+//! Empty ── create: boot, Configure, streams, Create ──► Booted ── delete ──► Gone
+//!                     │ (deadline, retries)                │
+//!                     └── failed: the VM is ended          └── the VM died: every wait ends with exit 137
+//! ```
+//!
+//! Nothing here falls back to this kernel: without a VM there is an error.
+
+mod boot;
+mod guest;
+pub mod sizing;
+mod stdio;
+
+use crate::{CreateRequest, Sandbox, Stdio, StdioRequest};
+use async_trait::async_trait;
+use guest::Guest;
+use hako_model::{Error, ExitDetails, Result, SandboxConfig};
+use std::{path::PathBuf, sync::Arc};
+use tokio::sync::RwLock;
+
+/// One container in one VM.
+#[derive(Debug)]
+pub struct MicroVm {
+    config: SandboxConfig,
+    /// The shim's folder: the console's log goes there.
+    dir: PathBuf,
+    state: RwLock<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    Empty,
+    Booted(Arc<Guest>),
+    Gone,
+}
+
+impl MicroVm {
+    /// A sandbox with no VM yet. Nothing is touched before `create`. `dir` is an
+    /// existing folder for the console's log.
+    ///
+    /// QEMU dies with the thread that calls `create`: call it on one that lives
+    /// as long as the container.
+    #[must_use]
+    pub fn new(config: SandboxConfig, dir: PathBuf) -> Self {
+        Self { config, dir, state: RwLock::new(State::Empty) }
+    }
+
+    async fn guest(&self) -> Result<Arc<Guest>> {
+        match &*self.state.read().await {
+            State::Booted(guest) => Ok(guest.clone()),
+            State::Empty => Err(Error::conflict("the container's virtual machine has not been started")),
+            State::Gone => Err(Error::not_found("the container's virtual machine is gone")),
+        }
+    }
+}
+
+#[async_trait]
+impl Sandbox for MicroVm {
+    async fn create(&self, req: CreateRequest) -> Result<(i32, Stdio)> {
+        let mut state = self.state.write().await;
+        if !matches!(*state, State::Empty) {
+            return Err(Error::conflict("the container's virtual machine exists already"));
+        }
+        let guest = Arc::new(boot::boot(&self.config, &self.dir).await?);
+        match guest.create(&req).await {
+            Ok(created) => {
+                *state = State::Booted(guest);
+                Ok(created)
+            }
+            Err(err) => {
+                // Nothing has run in it, so nothing is worth a sync.
+                guest.end(true).await;
+                Err(err)
+            }
+        }
+    }
+    async fn exec(&self, exec_id: &str, process: Vec<u8>, stdio: StdioRequest) -> Result<Stdio> {
+        self.guest().await?.exec(exec_id, process, stdio).await
+    }
+    async fn start(&self, exec_id: Option<&str>) -> Result<i32> {
+        self.guest().await?.start(exec_id).await
+    }
+    async fn kill(&self, exec_id: Option<&str>, signal: u32, all: bool) -> Result<()> {
+        self.guest().await?.kill(exec_id, signal, all).await
+    }
+    async fn wait(&self, exec_id: Option<&str>) -> Result<ExitDetails> {
+        self.guest().await?.wait(exec_id).await
+    }
+    async fn resize(&self, exec_id: Option<&str>, width: u16, height: u16) -> Result<()> {
+        self.guest().await?.resize(exec_id, width, height).await
+    }
+    async fn pids(&self) -> Result<Vec<i32>> {
+        self.guest().await?.pids().await
+    }
+    async fn pause(&self) -> Result<()> {
+        self.guest().await?.pause().await
+    }
+    async fn resume(&self) -> Result<()> {
+        self.guest().await?.resume().await
+    }
+    async fn stats(&self) -> Result<(String, Vec<u8>)> {
+        self.guest().await?.stats().await
+    }
+    async fn update(&self, resources: Vec<u8>) -> Result<()> {
+        self.guest().await?.update(resources).await
+    }
+    async fn delete(&self, exec_id: Option<&str>) -> Result<()> {
+        if exec_id.is_some() {
+            return self.guest().await?.delete_exec(exec_id).await;
+        }
+        let mut state = self.state.write().await;
+        if let State::Booted(guest) = &*state {
+            guest.end(self.config.ephemeral).await;
+        }
+        *state = State::Gone;
+        Ok(())
+    }
+    fn vm_pid(&self) -> Option<i32> {
+        // Held for writing only while the VM starts or ends.
+        match &*self.state.try_read().ok()? {
+            State::Booted(guest) => guest.vm_pid(),
+            State::Empty | State::Gone => None,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The container's root filesystem in the guest: disks found by serial,
+//! mounted in the bundle.
+
+use hako_model::{Error, Result};
+use hako_sandbox::Mount;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Component, Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long a disk may take to be found.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Words of mount options that are flags.
+const FLAGS: &[(&str, MsFlags)] = &[
+    ("ro", MsFlags::MS_RDONLY),
+    ("nosuid", MsFlags::MS_NOSUID),
+    ("nodev", MsFlags::MS_NODEV),
+    ("noexec", MsFlags::MS_NOEXEC),
+    ("noatime", MsFlags::MS_NOATIME),
+    ("sync", MsFlags::MS_SYNCHRONOUS),
+    ("bind", MsFlags::MS_BIND),
+    ("rbind", MsFlags::MS_BIND.union(MsFlags::MS_REC)),
+];
+
+/// Directories of the overlay that are in the bundle and made if missing.
+const MADE: &[&str] = &["upperdir", "workdir"];
+
+/// Mounts of one container, taken apart by [`Mounted::undo`].
+#[derive(Debug, Default)]
+pub struct Mounted(Vec<PathBuf>);
+
+impl Mounted {
+    /// Mounts all of `list` in order, relative to `bundle`.
+    pub fn new(list: &[Mount], bundle: &Path) -> Result<Self> {
+        let mut mounted = Self::default();
+        for entry in list {
+            match mount_one(entry, bundle) {
+                Ok(target) => mounted.0.push(target),
+                Err(err) => {
+                    // The mount's own failure is what the caller must hear of.
+                    let _ = mounted.undo();
+                    return Err(err);
+                }
+            }
+        }
+        Ok(mounted)
+    }
+
+    /// Unmounts in reverse order, on past errors, and reports the first.
+    pub fn undo(&mut self) -> Result<()> {
+        let mut first = Ok(());
+        while let Some(target) = self.0.pop() {
+            if let Err(err) = umount2(&target, MntFlags::empty()) {
+                // A process may still hold it; a lazy unmount is at least out of sight.
+                let _ = umount2(&target, MntFlags::MNT_DETACH);
+                let failed = Err(Error::internal(format!("unmount {}: {err}", target.display())));
+                first = first.and(failed);
+            }
+        }
+        first
+    }
+}
+
+fn mount_one(entry: &Mount, bundle: &Path) -> Result<PathBuf> {
+    let name = if entry.target.is_empty() { "rootfs" } else { &entry.target };
+    let target = inside(bundle, name)?;
+    make_dir(&target)?;
+    let source = match entry.source.strip_prefix("serial:") {
+        Some(serial) => disk(serial)?,
+        None => PathBuf::from(&entry.source),
+    };
+    let mut flags = MsFlags::empty();
+    let mut data = Vec::new();
+    for option in &entry.options {
+        match FLAGS.iter().find(|(word, _)| word == option) {
+            Some((_, flag)) => flags |= *flag,
+            None if option == "rw" => {}
+            None => data.push(in_bundle(option, bundle)?),
+        }
+    }
+    let data = data.join(",");
+    mount(Some(&source), &target, Some(entry.kind.as_str()), flags, Some(data.as_str())).map_err(|err| {
+        Error::internal(format!("mount {} {} on {}: {err}", entry.kind, entry.source, target.display()))
+    })?;
+    Ok(target)
+}
+
+/// An overlay's directories with their place in the guest.
+fn in_bundle(option: &str, bundle: &Path) -> Result<String> {
+    let Some((key, value)) = option.split_once('=') else { return Ok(option.to_owned()) };
+    if key != "lowerdir" && !MADE.contains(&key) {
+        return Ok(option.to_owned());
+    }
+    let mut places = Vec::new();
+    for part in value.split(':') {
+        let place = inside(bundle, part)?;
+        if MADE.contains(&key) {
+            make_dir(&place)?;
+        }
+        places.push(place.display().to_string());
+    }
+    Ok(format!("{key}={}", places.join(":")))
+}
+
+/// `name` under `bundle`, if it stays there. An absolute name is taken as it is.
+fn inside(bundle: &Path, name: &str) -> Result<PathBuf> {
+    let path = Path::new(name);
+    let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    if path.is_absolute() || (!name.is_empty() && path.components().all(plain)) {
+        return Ok(bundle.join(path));
+    }
+    Err(Error::invalid(format!("{name:?} is no place in the bundle")))
+}
+
+fn make_dir(path: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
+        .map_err(|err| Error::internal(format!("create {}: {err}", path.display())))
+}
+
+/// The device of the disk that says `serial`.
+fn disk(serial: &str) -> Result<PathBuf> {
+    let start = Instant::now();
+    loop {
+        for entry in fs::read_dir("/sys/block")?.flatten() {
+            let text = fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
+            if text.trim_end() == serial {
+                return Ok(Path::new("/dev").join(entry.file_name()));
+            }
+        }
+        if start.elapsed() > DEADLINE {
+            return Err(Error::not_found(format!("no disk has the serial {serial:?}")));
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::inside;
+    use std::path::Path;
+
+    #[test]
+    fn names_stay_in_the_bundle() {
+        let bundle = Path::new("/run/hako/x");
+        assert_eq!(inside(bundle, "scratch/upper").unwrap(), Path::new("/run/hako/x/scratch/upper"));
+        for bad in ["", "..", "a/../../b", "./a"] {
+            assert!(inside(bundle, bad).is_err(), "{bad}");
+        }
+    }
+}

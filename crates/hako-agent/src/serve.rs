@@ -1,0 +1,93 @@
+//! The agent's process: the port, the streams on it, and the service.
+
+use crate::{
+    port::{self, Port},
+    service::Service,
+    streams::Streams,
+};
+use anyhow::{Context, Result};
+use futures::stream;
+use hako_sandbox::process::Reaper;
+use hako_task::{
+    extra::create_extra,
+    mux::{Mux, MuxStream},
+    stdio::{Ack, StreamHead, read_line, write_line},
+    task_service::create_task,
+    ttrpc::r#async::{Server, transport::Listener},
+};
+use std::{fs, io::Write, sync::Arc};
+use tokio::sync::mpsc;
+
+/// On the kernel's command line: say hello on the port and end.
+const PROBE_ARG: &str = "hako.probe=1";
+const PROBE_HELLO: &[u8] = b"hako\n";
+
+/// Serves until the host hangs up.
+pub fn run() -> Result<()> {
+    tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_ansi(false).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let command_line = fs::read_to_string("/proc/cmdline").context("read the kernel's command line")?;
+    let probe = command_line.split_whitespace().any(|word| word == PROBE_ARG);
+    let file = port::open()?;
+    runtime.block_on(async {
+        let hello = if probe { Some(file.try_clone().context("share the port")?) } else { None };
+        let port = Port::new(file).await?;
+        match hello {
+            Some(mut file) => file.write_all(PROBE_HELLO).context("write to the port"),
+            None => serve(port).await,
+        }
+    })
+}
+
+async fn serve(port: Port) -> Result<()> {
+    let reaper = Reaper::start().context("become the reaper")?;
+    let streams = Arc::new(Streams::default());
+    let service = Arc::new(Service::new(streams.clone(), reaper));
+    let (connections, accepted) = mpsc::unbounded_channel::<MuxStream>();
+    let listener = Listener::new(stream::unfold(accepted, |mut accepted| async move {
+        let stream = accepted.recv().await?;
+        Some((Ok(stream), accepted))
+    }));
+    let mut server = Server::new()
+        .add_listener(listener)
+        .register_service(create_task(service.clone()))
+        .register_service(create_extra(service));
+    server.start().await.context("start the ttrpc server")?;
+    let (_mux, mut incoming, driver) = Mux::spawn(port, false);
+    while let Some(stream) = incoming.accept().await {
+        let (streams, connections) = (streams.clone(), connections.clone());
+        tokio::spawn(async move {
+            if let Err(err) = admit(stream, &streams, &connections).await {
+                tracing::warn!("a stream was not accepted: {err}");
+            }
+        });
+    }
+    match driver.await {
+        Ok(ended) => ended.context("the agent's channel"),
+        Err(err) => Err(err).context("the agent's channel"),
+    }
+}
+
+/// Reads a stream's head and puts the stream where it belongs.
+async fn admit(
+    mut stream: MuxStream,
+    streams: &Streams,
+    connections: &mpsc::UnboundedSender<MuxStream>,
+) -> std::io::Result<()> {
+    match read_line(&mut stream).await? {
+        StreamHead::Ttrpc => {
+            write_line(&mut stream, &Ack { error: None }).await?;
+            // The server is gone only when the process ends.
+            let _ = connections.send(stream);
+        }
+        StreamHead::Stdio { id, exec_id, stream: which } => {
+            let error = streams.refusal(&id, &exec_id, which);
+            let refused = error.is_some();
+            write_line(&mut stream, &Ack { error }).await?;
+            if !refused {
+                streams.offer(id, exec_id, which, stream);
+            }
+        }
+    }
+    Ok(())
+}

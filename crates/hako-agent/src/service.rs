@@ -1,0 +1,324 @@
+//! Task and Extra in the guest: each container is one [`ProcessSandbox`].
+
+use crate::{clock, init, mounts::Mounted, streams::Streams};
+use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use hako_model::{Error, ExitDetails, Result};
+use hako_sandbox::{
+    CreateRequest, Mount, Sandbox, StdioRequest,
+    process::{ProcessConfig, ProcessSandbox, Reaper},
+};
+use hako_task::{
+    error::to_ttrpc,
+    extra::{BUNDLE_TYPE_URL, Bundle, BundleFile, ConfigureReply, ConfigureRequest, Extra, ProcessRef},
+    protos::{
+        protobuf::{MessageField, well_known_types::timestamp::Timestamp},
+        types::task::ProcessInfo,
+    },
+    task::{self, CreateTaskRequest, CreateTaskResponse},
+    task_service::Task,
+    ttrpc::{self, r#async::TtrpcContext},
+};
+use std::{
+    collections::HashMap,
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Bundles, one folder per container.
+const BUNDLES: &str = "/run/hako";
+const RUNTIME: &str = "/hako-runtime";
+const RUNTIME_ROOT: &str = "/run/hako-runtime";
+/// Pid files and console sockets, beside the bundle.
+const WORK: &str = "work";
+
+type Reply<T> = ttrpc::Result<T>;
+
+struct Container {
+    sandbox: ProcessSandbox,
+    mounted: Mutex<Mounted>,
+    dir: PathBuf,
+}
+
+/// The agent's service.
+pub struct Service {
+    streams: Arc<Streams>,
+    reaper: Reaper,
+    containers: Mutex<HashMap<String, Arc<Container>>>,
+}
+
+impl Service {
+    /// A service with no container.
+    pub fn new(streams: Arc<Streams>, reaper: Reaper) -> Self {
+        Self { streams, reaper, containers: Mutex::default() }
+    }
+
+    fn map(&self) -> MutexGuard<'_, HashMap<String, Arc<Container>>> {
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn container(&self, id: &str) -> Result<Arc<Container>> {
+        self.map().get(id).cloned().ok_or_else(|| Error::not_found(format!("no container {id:?} in this guest")))
+    }
+
+    async fn create_container(&self, req: CreateTaskRequest) -> Result<i32> {
+        check_name(&req.id)?;
+        let stdio = StdioRequest { terminal: req.terminal, stdin: !req.stdin.is_empty() };
+        let taken = self.streams.take(&req.id, "", stdio)?;
+        if self.map().contains_key(&req.id) {
+            return Err(Error::conflict(format!("container {:?} exists already in this guest", req.id)));
+        }
+        let dir = Path::new(BUNDLES).join(&req.id);
+        let container = match self.prepare(&req, &dir) {
+            Ok(container) => Arc::new(container),
+            Err(err) => {
+                // The folder may not even be there.
+                let _ = fs::remove_dir_all(&dir);
+                return Err(err);
+            }
+        };
+        // Its root filesystem is mounted already.
+        let create = CreateRequest { id: req.id.clone(), bundle: dir, rootfs: Vec::new(), stdio };
+        match container.sandbox.create(create).await {
+            Ok((pid, stdio)) => {
+                taken.join(stdio);
+                self.map().insert(req.id, container);
+                Ok(pid)
+            }
+            Err(err) => {
+                if let Err(cleanup) = container.clean() {
+                    tracing::warn!("clean up after a failed create: {cleanup}");
+                }
+                Err(err)
+            }
+        }
+    }
+
+    /// The bundle's files, the root filesystem, and an empty sandbox.
+    fn prepare(&self, req: &CreateTaskRequest, dir: &Path) -> Result<Container> {
+        fs::create_dir_all(dir.join("rootfs"))?;
+        fs::create_dir_all(dir.join(WORK))?;
+        fs::create_dir_all(RUNTIME_ROOT)?;
+        if let Some(options) = req.options.as_ref()
+            && options.type_url == BUNDLE_TYPE_URL
+        {
+            write_bundle(&options.value, dir)?;
+        }
+        let list: Vec<Mount> = req
+            .rootfs
+            .iter()
+            .map(|mount| Mount {
+                kind: mount.type_.clone(),
+                source: mount.source.clone(),
+                target: mount.target.clone(),
+                options: mount.options.clone(),
+            })
+            .collect();
+        let mounted = Mounted::new(&list, dir)?;
+        let config =
+            ProcessConfig { runtime: RUNTIME.into(), runtime_root: RUNTIME_ROOT.into(), dir: dir.join(WORK) };
+        let sandbox = ProcessSandbox::new(config, self.reaper.clone());
+        Ok(Container { sandbox, mounted: Mutex::new(mounted), dir: dir.to_owned() })
+    }
+
+    async fn delete_process(&self, id: &str, exec_id: &str) -> Result<()> {
+        let container = self.container(id)?;
+        if !exec_id.is_empty() {
+            return container.sandbox.delete(Some(exec_id)).await;
+        }
+        let deleted = container.sandbox.delete(None).await;
+        self.map().remove(id);
+        deleted.and(container.clean())
+    }
+
+    async fn shut_down(&self, now: bool) {
+        if !now {
+            let ids: Vec<String> = self.map().keys().cloned().collect();
+            for id in ids {
+                if let Err(err) = self.delete_process(&id, "").await {
+                    tracing::warn!("delete {id:?}: {err}");
+                }
+            }
+            nix::unistd::sync();
+        }
+        init::power_off();
+    }
+}
+
+impl Container {
+    fn clean(&self) -> Result<()> {
+        let unmounted = self.mounted.lock().unwrap_or_else(PoisonError::into_inner).undo();
+        let removed = fs::remove_dir_all(&self.dir).map_err(Error::from);
+        unmounted.and(removed)
+    }
+}
+
+/// Names become folders and files, so they must be nothing but names.
+fn check_name(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if name.is_empty() || name.len() > 255 || name.starts_with('.') || !name.chars().all(plain) {
+        return Err(Error::invalid(format!("{name:?} is not a plain name")));
+    }
+    Ok(())
+}
+
+fn write_bundle(json: &[u8], dir: &Path) -> Result<()> {
+    let bundle: Bundle =
+        serde_json::from_slice(json).map_err(|err| Error::invalid(format!("malformed bundle: {err}")))?;
+    bundle.files.iter().try_for_each(|file| write_file(file, dir))
+}
+
+fn write_file(file: &BundleFile, dir: &Path) -> Result<()> {
+    check_name(&file.name)?;
+    let content =
+        STANDARD.decode(&file.content).map_err(|err| Error::invalid(format!("file {:?}: {err}", file.name)))?;
+    let failed = |err: std::io::Error| Error::internal(format!("write {:?} of the bundle: {err}", file.name));
+    let mut to = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(file.mode & 0o777)
+        .open(dir.join(&file.name))
+        .map_err(failed)?;
+    to.write_all(&content).map_err(failed)
+}
+
+fn exec(exec_id: &str) -> Option<&str> {
+    if exec_id.is_empty() { None } else { Some(exec_id) }
+}
+
+fn unsigned(pid: i32) -> u32 {
+    u32::try_from(pid).unwrap_or(0)
+}
+
+fn answer<T>(result: Result<T>) -> Reply<T> {
+    result.map_err(|err| to_ttrpc(&err))
+}
+
+fn done(result: Result<()>) -> Reply<hako_task::protos::api::Empty> {
+    answer(result.map(|()| hako_task::protos::api::Empty::new()))
+}
+
+fn timestamp(rfc3339: &str) -> MessageField<Timestamp> {
+    let mut stamp = Timestamp::new();
+    if let Ok(time) = chrono::DateTime::parse_from_rfc3339(rfc3339) {
+        stamp.seconds = time.timestamp();
+        stamp.nanos = i32::try_from(time.timestamp_subsec_nanos()).unwrap_or(0);
+    }
+    MessageField::some(stamp)
+}
+
+#[async_trait]
+impl Task for Service {
+    async fn create(&self, _ctx: &TtrpcContext, req: CreateTaskRequest) -> Reply<CreateTaskResponse> {
+        let pid = answer(self.create_container(req).await)?;
+        Ok(CreateTaskResponse { pid: unsigned(pid), ..Default::default() })
+    }
+
+    async fn exec(&self, _ctx: &TtrpcContext, req: task::ExecProcessRequest) -> Reply<hako_task::protos::api::Empty> {
+        let run = async {
+            check_name(&req.exec_id)?;
+            let container = self.container(&req.id)?;
+            let request = StdioRequest { terminal: req.terminal, stdin: !req.stdin.is_empty() };
+            let taken = self.streams.take(&req.id, &req.exec_id, request)?;
+            let process = req.spec.as_ref().map(|any| any.value.clone()).unwrap_or_default();
+            let stdio = container.sandbox.exec(&req.exec_id, process, request).await?;
+            taken.join(stdio);
+            Ok(())
+        };
+        done(run.await)
+    }
+
+    async fn start(&self, _ctx: &TtrpcContext, req: task::StartRequest) -> Reply<task::StartResponse> {
+        let container = answer(self.container(&req.id))?;
+        let pid = answer(container.sandbox.start(exec(&req.exec_id)).await)?;
+        Ok(task::StartResponse { pid: unsigned(pid), ..Default::default() })
+    }
+
+    async fn kill(&self, _ctx: &TtrpcContext, req: task::KillRequest) -> Reply<hako_task::protos::api::Empty> {
+        let container = answer(self.container(&req.id))?;
+        done(container.sandbox.kill(exec(&req.exec_id), req.signal, req.all).await)
+    }
+
+    async fn wait(&self, _ctx: &TtrpcContext, req: task::WaitRequest) -> Reply<task::WaitResponse> {
+        let container = answer(self.container(&req.id))?;
+        let details = answer(container.sandbox.wait(exec(&req.exec_id)).await)?;
+        let exited_at = timestamp(&details.exited_at);
+        Ok(task::WaitResponse { exit_status: unsigned(details.exit_code), exited_at, ..Default::default() })
+    }
+
+    async fn resize_pty(
+        &self,
+        _ctx: &TtrpcContext,
+        req: task::ResizePtyRequest,
+    ) -> Reply<hako_task::protos::api::Empty> {
+        let container = answer(self.container(&req.id))?;
+        let cells = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
+        done(container.sandbox.resize(exec(&req.exec_id), cells(req.width), cells(req.height)).await)
+    }
+
+    async fn pids(&self, _ctx: &TtrpcContext, req: task::PidsRequest) -> Reply<task::PidsResponse> {
+        let container = answer(self.container(&req.id))?;
+        let pids = answer(container.sandbox.pids().await)?;
+        let processes = pids.into_iter().map(|pid| ProcessInfo { pid: unsigned(pid), ..Default::default() }).collect();
+        Ok(task::PidsResponse { processes, ..Default::default() })
+    }
+
+    async fn pause(&self, _ctx: &TtrpcContext, req: task::PauseRequest) -> Reply<hako_task::protos::api::Empty> {
+        let container = answer(self.container(&req.id))?;
+        done(container.sandbox.pause().await)
+    }
+
+    async fn resume(&self, _ctx: &TtrpcContext, req: task::ResumeRequest) -> Reply<hako_task::protos::api::Empty> {
+        let container = answer(self.container(&req.id))?;
+        done(container.sandbox.resume().await)
+    }
+
+    async fn stats(&self, _ctx: &TtrpcContext, req: task::StatsRequest) -> Reply<task::StatsResponse> {
+        let container = answer(self.container(&req.id))?;
+        let (type_url, value) = answer(container.sandbox.stats().await)?;
+        let mut reply = task::StatsResponse::new();
+        let stats = reply.mut_stats();
+        (stats.type_url, stats.value) = (type_url, value);
+        Ok(reply)
+    }
+
+    async fn update(&self, _ctx: &TtrpcContext, req: task::UpdateTaskRequest) -> Reply<hako_task::protos::api::Empty> {
+        let container = answer(self.container(&req.id))?;
+        let resources = req.resources.as_ref().map(|any| any.value.clone()).unwrap_or_default();
+        done(container.sandbox.update(resources).await)
+    }
+
+    async fn delete(&self, _ctx: &TtrpcContext, req: task::DeleteRequest) -> Reply<task::DeleteResponse> {
+        answer(self.delete_process(&req.id, &req.exec_id).await)?;
+        Ok(task::DeleteResponse::new())
+    }
+
+    /// Ends the machine, so there is no reply. With `now` nothing is unmounted or synced.
+    async fn shutdown(&self, _ctx: &TtrpcContext, req: task::ShutdownRequest) -> Reply<hako_task::protos::api::Empty> {
+        self.shut_down(req.now).await;
+        done(Ok(()))
+    }
+}
+
+#[async_trait]
+impl Extra for Service {
+    async fn configure(&self, req: ConfigureRequest) -> Result<ConfigureReply> {
+        let entropy =
+            STANDARD.decode(&req.entropy).map_err(|err| Error::invalid(format!("malformed entropy: {err}")))?;
+        clock::set(req.unix_time_ns)?;
+        clock::seed(&entropy)?;
+        clock::set_hostname(&req.hostname)?;
+        let name = nix::sys::utsname::uname().map_err(|err| Error::internal(format!("uname: {err}")))?;
+        Ok(ConfigureReply {
+            kernel_release: name.release().to_string_lossy().into_owned(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+    }
+
+    async fn exit_details(&self, req: ProcessRef) -> Result<ExitDetails> {
+        self.container(&req.id)?.sandbox.wait(exec(&req.exec_id)).await
+    }
+}

@@ -1,0 +1,111 @@
+//! From a configuration to a guest whose agent has answered.
+
+use super::guest::Guest;
+use crate::microvm::stdio::open_stream;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use chrono::Utc;
+use hako_model::{Error, ErrorKind, Result, SandboxConfig, VmConfig};
+use hako_qemu::{Accelerator, Drive, Machine, Vm};
+use hako_task::{
+    extra::{ConfigureRequest, ExtraClient},
+    mux::Mux,
+    stdio::StreamHead,
+    task_service::TaskClient,
+    ttrpc::r#async::{Client, transport::Socket},
+};
+use std::{fs::File, io::Read, path::Path, time::Duration};
+use tokio::{net::UnixStream, time::timeout};
+
+/// Bytes of the host's random pool for the guest.
+const ENTROPY: usize = 64;
+
+/// Boots the VM of `config`, as often as it allows.
+pub(super) async fn boot(config: &SandboxConfig, dir: &Path) -> Result<Guest> {
+    let vm = config.vm.as_ref().ok_or_else(|| Error::invalid("sandbox.json describes no virtual machine"))?;
+    let machine = machine(vm, config.ephemeral)?;
+    let attempts = vm.boot.attempts.max(1);
+    let mut attempt = 1;
+    loop {
+        match boot_once(&machine, config, vm, dir).await {
+            Err(err) if err.kind == ErrorKind::DeadlineExceeded && attempt < attempts => {
+                tracing::warn!(attempt, "{err}");
+                attempt += 1;
+            }
+            Err(err) if err.kind == ErrorKind::DeadlineExceeded && attempts > 1 => {
+                return Err(err.context(format!("the last of {attempts} attempts")));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn machine(vm: &VmConfig, ephemeral: bool) -> Result<Machine> {
+    let accelerator: Accelerator = vm.boot.accelerator.parse().map_err(Error::invalid)?;
+    let drives = vm.disks.iter().map(|disk| Drive {
+        serial: disk.serial.clone(),
+        path: disk.path.clone(),
+        read_only: disk.read_only,
+        durable: !ephemeral,
+    });
+    Ok(Machine {
+        qemu: vm.boot.qemu.clone(),
+        kernel: vm.boot.kernel.clone(),
+        initramfs: vm.boot.initramfs.clone(),
+        accelerator,
+        memory_mib: vm.memory_mib,
+        cpus: vm.cpus,
+        drives: drives.collect(),
+        kernel_args: vm.boot.kernel_args.clone(),
+    })
+}
+
+async fn boot_once(machine: &Machine, config: &SandboxConfig, vm: &VmConfig, dir: &Path) -> Result<Guest> {
+    let (mut qemu, agent) = Vm::spawn(machine, Some(&dir.join("console.log"))).map_err(start_error)?;
+    let deadline = Duration::from_millis(vm.boot.deadline_ms);
+    let answered = tokio::select! {
+        answer = timeout(deadline, connect(agent, config)) => answer,
+        how = qemu.ended() => Ok(Err(Error::internal(how))),
+    };
+    let (kind, why) = match answered {
+        Ok(Ok(channel)) => {
+            let (mux, channel_end, task, extra) = channel;
+            return Ok(Guest::new(config.id.as_str().to_owned(), qemu, mux, channel_end, task, extra));
+        }
+        // QEMU has ended, or the agent's channel broke because it is about to.
+        Ok(Err(err)) => (ErrorKind::Internal, err.message),
+        Err(_) => (ErrorKind::DeadlineExceeded, format!("its agent did not answer within {} s", deadline.as_secs_f32())),
+    };
+    qemu.kill().await;
+    qemu.drained().await;
+    Err(Error::new(kind, format!("the virtual machine did not start: {why}{}", qemu.last_words())))
+}
+
+fn start_error(err: hako_qemu::Error) -> Error {
+    let kind = match err {
+        hako_qemu::Error::NotInstalled { .. } => ErrorKind::Unavailable,
+        _ => ErrorKind::Internal,
+    };
+    Error::new(kind, err.to_string()).context("start the virtual machine")
+}
+
+type Channel = (Mux, tokio::task::JoinHandle<std::io::Result<()>>, TaskClient, ExtraClient);
+
+/// The mux, the ttrpc connection, and the answer that says "booted".
+async fn connect(agent: UnixStream, config: &SandboxConfig) -> Result<Channel> {
+    // The guest opens no streams; one that it opens is dropped, which resets it.
+    let (mux, _, driver) = Mux::spawn(agent, true);
+    let stream = open_stream(&mux, &StreamHead::Ttrpc).await?;
+    let client = Client::new(Socket::new(stream));
+    let extra = ExtraClient::new(client.clone());
+    let reply = extra.configure(&configure(config)?).await?;
+    tracing::debug!(kernel = reply.kernel_release, agent = reply.agent_version, "the guest is up");
+    Ok((mux, driver, TaskClient::new(client), extra))
+}
+
+fn configure(config: &SandboxConfig) -> Result<ConfigureRequest> {
+    let mut entropy = [0; ENTROPY];
+    File::open("/dev/urandom").and_then(|mut pool| pool.read_exact(&mut entropy))?;
+    let unix_time_ns = Utc::now().timestamp_nanos_opt().ok_or_else(|| Error::internal("the host's clock is wrong"))?;
+    let short = config.id.short();
+    Ok(ConfigureRequest { unix_time_ns, entropy: STANDARD.encode(entropy), hostname: format!("hako-{short}") })
+}

@@ -1,0 +1,275 @@
+//! A booted guest: the calls to its agent, and its end.
+
+use super::stdio::open_stdio;
+use crate::{CreateRequest, Stdio, StdioRequest};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use chrono::{SecondsFormat, Utc};
+use hako_model::{Error, ErrorKind, ExitDetails, Result};
+use hako_qemu::Vm;
+use hako_task::{
+    error::from_ttrpc,
+    extra::{BUNDLE_TYPE_URL, Bundle, BundleFile, ExtraClient, ProcessRef},
+    mux::Mux,
+    protos::{api::Mount as TaskMount, protobuf::well_known_types::any::Any},
+    task,
+    task_service::TaskClient,
+    ttrpc::{self, context},
+};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
+
+/// How long a guest may take to unmount and sync before it is ended by force.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+/// How long one that syncs nothing may take.
+const SHUTDOWN_NOW: Duration = Duration::from_millis(500);
+/// How long QEMU may take to obey `quit`.
+const QUIT: Duration = Duration::from_secs(2);
+/// Once the channel broke, QEMU's own end is at most this far.
+const SETTLE: Duration = Duration::from_millis(500);
+/// A bundle is a spec and a few small files.
+const MAX_BUNDLE: u64 = 16 * 1024 * 1024;
+/// What a killed VM's processes are said to have ended with: 128 + SIGKILL.
+const KILLED: i32 = 137;
+
+/// A guest whose agent has answered.
+#[derive(Debug)]
+pub(super) struct Guest {
+    id: String,
+    pid: i32,
+    vm: Mutex<Vm>,
+    mux: Mux,
+    channel: JoinHandle<std::io::Result<()>>,
+    task: TaskClientDebug,
+    extra: ExtraDebug,
+}
+
+/// The generated clients print nothing of themselves.
+struct TaskClientDebug(TaskClient);
+struct ExtraDebug(ExtraClient);
+
+impl std::fmt::Debug for TaskClientDebug {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TaskClient")
+    }
+}
+
+impl std::fmt::Debug for ExtraDebug {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ExtraClient")
+    }
+}
+
+/// ttrpc's deadline of a call: none. The VM's end breaks the channel, which ends them all.
+fn ctx() -> context::Context {
+    context::with_timeout(0)
+}
+
+fn name(exec_id: Option<&str>) -> String {
+    exec_id.unwrap_or_default().to_owned()
+}
+
+fn pid(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(0)
+}
+
+fn any(type_url: &str, value: Vec<u8>) -> Any {
+    Any { type_url: type_url.to_owned(), value, ..Any::default() }
+}
+
+impl Guest {
+    pub fn new(
+        id: String,
+        vm: Vm,
+        mux: Mux,
+        channel: JoinHandle<std::io::Result<()>>,
+        task: TaskClient,
+        extra: ExtraClient,
+    ) -> Self {
+        let pid = vm.pid();
+        Self { id, pid, vm: Mutex::new(vm), mux, channel, task: TaskClientDebug(task), extra: ExtraDebug(extra) }
+    }
+
+    /// QEMU's process, while the agent's channel lives.
+    pub fn vm_pid(&self) -> Option<i32> {
+        (!self.channel.is_finished()).then_some(self.pid)
+    }
+
+    /// The answer, or why the VM gives none any more.
+    async fn answer<T>(&self, result: ttrpc::Result<T>) -> Result<T> {
+        match result.map_err(from_ttrpc) {
+            Err(err) if err.kind == ErrorKind::Unavailable => Err(self.died().await),
+            other => other,
+        }
+    }
+
+    /// How the VM ended, with its last words.
+    async fn died(&self) -> Error {
+        let mut vm = self.vm.lock().await;
+        let how = match timeout(SETTLE, vm.ended()).await {
+            Ok(how) => {
+                vm.drained().await;
+                how
+            }
+            Err(_) => "its agent hung up".to_owned(),
+        };
+        Error::new(ErrorKind::Unavailable, format!("the virtual machine died: {how}{}", vm.last_words()))
+    }
+
+    async fn stdio(&self, exec_id: &str, request: StdioRequest) -> Result<Stdio> {
+        match open_stdio(&self.mux, &self.channel.abort_handle(), &self.id, exec_id, request).await {
+            Err(_) if self.channel.is_finished() => Err(self.died().await),
+            other => other,
+        }
+    }
+
+    pub async fn create(&self, req: &CreateRequest) -> Result<(i32, Stdio)> {
+        let bundle = read_bundle(&req.bundle)?;
+        let stdio = self.stdio("", req.stdio).await?;
+        let mut message = task::CreateTaskRequest::new();
+        message.id.clone_from(&self.id);
+        message.terminal = req.stdio.terminal;
+        message.stdin = stdin_wanted(req.stdio);
+        message.rootfs = req
+            .rootfs
+            .iter()
+            .map(|mount| TaskMount {
+                type_: mount.kind.clone(),
+                source: mount.source.clone(),
+                target: mount.target.clone(),
+                options: mount.options.clone(),
+                ..TaskMount::default()
+            })
+            .collect();
+        message.options = Some(any(BUNDLE_TYPE_URL, bundle)).into();
+        let reply = self.answer(self.task.0.create(ctx(), &message).await).await?;
+        Ok((pid(reply.pid), stdio))
+    }
+
+    pub async fn exec(&self, exec_id: &str, process: Vec<u8>, request: StdioRequest) -> Result<Stdio> {
+        let stdio = self.stdio(exec_id, request).await?;
+        let mut message = task::ExecProcessRequest::new();
+        message.id.clone_from(&self.id);
+        exec_id.clone_into(&mut message.exec_id);
+        message.terminal = request.terminal;
+        message.stdin = stdin_wanted(request);
+        message.spec = Some(any("types.containerd.io/opencontainers/runtime-spec/1/Process", process)).into();
+        self.answer(self.task.0.exec(ctx(), &message).await).await?;
+        Ok(stdio)
+    }
+
+    pub async fn start(&self, exec_id: Option<&str>) -> Result<i32> {
+        let message = task::StartRequest { id: self.id.clone(), exec_id: name(exec_id), ..Default::default() };
+        let reply = self.answer(self.task.0.start(ctx(), &message).await).await?;
+        Ok(pid(reply.pid))
+    }
+
+    pub async fn kill(&self, exec_id: Option<&str>, signal: u32, all: bool) -> Result<()> {
+        let message =
+            task::KillRequest { id: self.id.clone(), exec_id: name(exec_id), signal, all, ..Default::default() };
+        self.answer(self.task.0.kill(ctx(), &message).await).await.map(drop)
+    }
+
+    /// A VM that died ends every wait: its processes were killed with it.
+    pub async fn wait(&self, exec_id: Option<&str>) -> Result<ExitDetails> {
+        let process = ProcessRef { id: self.id.clone(), exec_id: name(exec_id) };
+        match self.extra.0.exit_details(&process).await {
+            Err(err) if err.kind == ErrorKind::Unavailable => Ok(ExitDetails {
+                exit_code: KILLED,
+                exited_at: Utc::now().to_rfc3339_opts(SecondsFormat::Nanos, true),
+                oom_killed: false,
+                error: Some(self.died().await.message),
+            }),
+            other => other,
+        }
+    }
+
+    pub async fn resize(&self, exec_id: Option<&str>, width: u16, height: u16) -> Result<()> {
+        let message = task::ResizePtyRequest {
+            id: self.id.clone(),
+            exec_id: name(exec_id),
+            width: width.into(),
+            height: height.into(),
+            ..Default::default()
+        };
+        self.answer(self.task.0.resize_pty(ctx(), &message).await).await.map(drop)
+    }
+
+    pub async fn pids(&self) -> Result<Vec<i32>> {
+        let message = task::PidsRequest { id: self.id.clone(), ..Default::default() };
+        let reply = self.answer(self.task.0.pids(ctx(), &message).await).await?;
+        Ok(reply.processes.iter().map(|process| pid(process.pid)).collect())
+    }
+
+    pub async fn pause(&self) -> Result<()> {
+        let message = task::PauseRequest { id: self.id.clone(), ..Default::default() };
+        self.answer(self.task.0.pause(ctx(), &message).await).await.map(drop)
+    }
+
+    pub async fn resume(&self) -> Result<()> {
+        let message = task::ResumeRequest { id: self.id.clone(), ..Default::default() };
+        self.answer(self.task.0.resume(ctx(), &message).await).await.map(drop)
+    }
+
+    pub async fn stats(&self) -> Result<(String, Vec<u8>)> {
+        let message = task::StatsRequest { id: self.id.clone(), ..Default::default() };
+        let mut reply = self.answer(self.task.0.stats(ctx(), &message).await).await?;
+        let stats = reply.stats.take().unwrap_or_default();
+        Ok((stats.type_url, stats.value))
+    }
+
+    pub async fn update(&self, resources: Vec<u8>) -> Result<()> {
+        let mut message = task::UpdateTaskRequest::new();
+        message.id.clone_from(&self.id);
+        message.resources = Some(any("types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", resources)).into();
+        self.answer(self.task.0.update(ctx(), &message).await).await.map(drop)
+    }
+
+    pub async fn delete_exec(&self, exec_id: Option<&str>) -> Result<()> {
+        let message = task::DeleteRequest { id: self.id.clone(), exec_id: name(exec_id), ..Default::default() };
+        self.answer(self.task.0.delete(ctx(), &message).await).await.map(drop)
+    }
+
+    /// Ends the VM: by its agent, else by QMP, else by force. With `now` the
+    /// guest neither unmounts nor syncs.
+    pub async fn end(&self, now: bool) {
+        let vm = self.vm.lock().await;
+        if !vm.has_ended() {
+            let message = task::ShutdownRequest { id: self.id.clone(), now, ..Default::default() };
+            let orderly = async {
+                // The answer is the end of the machine.
+                let _ = self.task.0.shutdown(ctx(), &message).await;
+                vm.ended().await
+            };
+            let patience = if now { SHUTDOWN_NOW } else { SHUTDOWN };
+            if timeout(patience, orderly).await.is_err() {
+                if !now {
+                    tracing::warn!("the guest did not end within {} s{}", patience.as_secs(), vm.last_words());
+                }
+                vm.quit(QUIT).await;
+            }
+        }
+        self.channel.abort();
+    }
+}
+
+fn stdin_wanted(request: StdioRequest) -> String {
+    if request.stdin { "1".to_owned() } else { String::new() }
+}
+
+/// The regular files directly in the bundle.
+fn read_bundle(dir: &Path) -> Result<Vec<u8>> {
+    let mut bundle = Bundle::default();
+    let mut total = 0;
+    for entry in fs::read_dir(dir).map_err(|err| Error::internal(format!("read {}: {err}", dir.display())))? {
+        let entry = entry?;
+        let meta = fs::symlink_metadata(entry.path())?;
+        let (true, Some(name)) = (meta.is_file(), entry.file_name().to_str().map(str::to_owned)) else { continue };
+        total += meta.len();
+        if total > MAX_BUNDLE {
+            return Err(Error::invalid(format!("the bundle {} is larger than 16 MiB", dir.display())));
+        }
+        let content = STANDARD.encode(fs::read(entry.path())?);
+        bundle.files.push(BundleFile { name, mode: meta.permissions().mode() & 0o777, content });
+    }
+    serde_json::to_vec(&bundle).map_err(|err| Error::internal(format!("encode the bundle: {err}")))
+}
