@@ -1,2 +1,30 @@
-//! hako-shim
-fn main() {}
+//! `hako-shim --dir DIR`: serves one container until it is told to end.
+
+use std::{path::PathBuf, process::ExitCode};
+
+fn main() -> ExitCode {
+    match arguments().and_then(|dir| Ok(hako_shim::run(&dir)?)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("hako-shim: {err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn arguments() -> anyhow::Result<PathBuf> {
+    use lexopt::prelude::{Long, Value};
+    let mut dir = None;
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("dir") => dir = Some(PathBuf::from(parser.value()?)),
+            Long("version") => {
+                println!("hako-shim version {}", env!("CARGO_PKG_VERSION"));
+                std::process::exit(0);
+            }
+            Value(_) | Long(_) | lexopt::Arg::Short(_) => return Err(arg.unexpected().into()),
+        }
+    }
+    dir.ok_or_else(|| anyhow::anyhow!("--dir is required"))
+}

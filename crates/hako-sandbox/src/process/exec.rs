@@ -10,7 +10,7 @@ use super::{
     init::{OurEnds, pipes, tty_stdio},
     reaper::Watch,
     runtime::{ChildEnds, Runtime, read_pid},
-    stream::Gate,
+    stream::{Gate, Keeper},
 };
 use crate::{Stdio, StdioRequest};
 use hako_model::{Error, Result};
@@ -38,8 +38,8 @@ pub(super) struct Pending {
 
 #[derive(Debug)]
 enum Streams {
-    Tty(Gate),
-    Pipes { child: ChildEnds, errors: OwnedFd, stderr: Gate },
+    Tty(Keeper),
+    Pipes { child: ChildEnds, errors: OwnedFd, stderr: Keeper },
 }
 
 /// A started exec.
@@ -79,7 +79,7 @@ impl Exec {
     /// The tty, open or not.
     pub(super) fn tty(&self) -> Option<Gate> {
         match self {
-            Self::Registered(Pending { streams: Streams::Tty(gate), .. }) => Some(gate.clone()),
+            Self::Registered(Pending { streams: Streams::Tty(gate), .. }) => Some(gate.0.clone()),
             Self::Registered(Pending { streams: Streams::Pipes { .. }, .. }) | Self::Failed => None,
             Self::Starting(gate) | Self::Started(Process { tty: gate, .. }) => gate.clone(),
         }
@@ -100,27 +100,22 @@ pub(super) fn register(process: Vec<u8>, req: StdioRequest) -> Result<(Exec, Std
     if req.terminal {
         let gate = Gate::shut();
         let stdio = tty_stdio(&gate, req.stdin);
-        return Ok((Exec::Registered(Pending { process, streams: Streams::Tty(gate) }), stdio));
+        return Ok((Exec::Registered(Pending { process, streams: Streams::Tty(Keeper(gate)) }), stdio));
     }
     let (child, OurEnds { stdio, errors, stderr }) = pipes(req.stdin)?;
-    Ok((Exec::Registered(Pending { process, streams: Streams::Pipes { child, errors, stderr } }), stdio))
+    let streams = Streams::Pipes { child, errors, stderr: Keeper(stderr) };
+    Ok((Exec::Registered(Pending { process, streams }), stdio))
 }
 
 /// Has the runtime start the process. On an error its streams are at their end.
 pub(super) async fn start(runtime: &Runtime, dir: &Path, id: &str, number: u32, pending: Pending) -> Result<Process> {
     let spec = dir.join(format!("exec-{number}.json"));
-    let gate = match &pending.streams {
-        Streams::Tty(gate) | Streams::Pipes { stderr: gate, .. } => gate.clone(),
-    };
     let started = match std::fs::write(&spec, &pending.process) {
         Ok(()) => run_exec(runtime, dir, id, number, &spec, pending.streams).await,
         Err(err) => Err(Error::internal(format!("write {}: {err}", spec.display()))),
     };
     // A leftover goes with its folder.
     let _ = std::fs::remove_file(&spec);
-    if started.is_err() {
-        gate.end();
-    }
     started
 }
 
@@ -142,13 +137,13 @@ async fn run_exec(
                 .map_err(|err| Error::internal(format!("console socket: {err}")))?;
             args.extend(["--console-socket".as_ref(), socket.path().as_os_str(), id.as_ref()]);
             runtime.run(&args, ChildEnds::default(), None).await?;
-            gate.open(socket.receive().map_err(|err| Error::internal(format!("receive the tty: {err}")))?)?;
-            Some(gate)
+            gate.0.open(socket.receive().map_err(|err| Error::internal(format!("receive the tty: {err}")))?)?;
+            Some(gate.0.clone())
         }
         Streams::Pipes { child, errors, stderr } => {
             args.push(id.as_ref());
             runtime.run(&args, child, Some(&errors)).await?;
-            stderr.open(errors)?;
+            stderr.0.open(errors)?;
             None
         }
     };

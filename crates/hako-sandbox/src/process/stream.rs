@@ -59,9 +59,11 @@ impl Gate {
         Ok(())
     }
 
-    /// The streams are at their end.
-    pub(super) fn end(&self) {
-        self.become_(State::Ended);
+    /// Ends the streams, unless they have been let through.
+    fn give_up(&self) {
+        if matches!(*self.state(), State::Shut(_)) {
+            self.become_(State::Ended);
+        }
     }
 
     /// The descriptor, while it is open.
@@ -75,6 +77,16 @@ impl Gate {
     /// A stream behind this gate; what ends it does not end the others.
     pub(super) fn stream(&self, kind: Kind) -> Stream {
         Stream { gate: Some(self.clone()), fd: None, kind }
+    }
+}
+
+/// A gate whose streams end if it is dropped shut.
+#[derive(Debug)]
+pub(super) struct Keeper(pub(super) Gate);
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.give_up();
     }
 }
 

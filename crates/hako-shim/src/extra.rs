@@ -1,0 +1,32 @@
+//! `hako.v1.Extra` of the shim.
+
+use crate::container::{Handle, target};
+use async_trait::async_trait;
+use hako_model::{Error, ExitDetails, Result};
+use hako_task::extra::{ConfigureReply, ConfigureRequest, Extra, ProcessRef};
+
+/// The service.
+pub(crate) struct ExtraService {
+    id: String,
+    container: Handle,
+}
+
+impl ExtraService {
+    pub(crate) fn new(id: String, container: Handle) -> Self {
+        Self { id, container }
+    }
+}
+
+#[async_trait]
+impl Extra for ExtraService {
+    async fn configure(&self, _req: ConfigureRequest) -> Result<ConfigureReply> {
+        Err(Error::unsupported("Configure of a shim: it is for guests"))
+    }
+
+    async fn exit_details(&self, req: ProcessRef) -> Result<ExitDetails> {
+        if req.id != self.id {
+            return Err(Error::not_found(format!("no such container: {}", req.id)));
+        }
+        self.container.wait(target(&req.exec_id)).await
+    }
+}

@@ -1,0 +1,13 @@
+//! `state.json`: what outlives this process.
+
+use hako_model::{Error, Result, ShimPhase, ShimState};
+use std::path::Path;
+
+/// Makes `phase` durable.
+pub(crate) fn save(dir: &Path, vm_pid: Option<i32>, phase: ShimPhase) -> Result<()> {
+    let path = dir.join("state.json");
+    let state = ShimState { shim_pid: std::process::id().cast_signed(), vm_pid, phase };
+    let named = |err: String| Error::internal(format!("write {}: {err}", path.display()));
+    let text = serde_json::to_vec(&state).map_err(|err| named(err.to_string()))?;
+    hako_os::write_atomic(&path, &text, 0o600).map_err(|err| named(err.to_string()))
+}
