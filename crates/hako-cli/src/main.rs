@@ -1,2 +1,5 @@
-//! hako-cli
-fn main() {}
+//! The `hako` program.
+
+fn main() {
+    std::process::exit(hako_cli::main(std::env::args_os()))
+}

@@ -1,0 +1,66 @@
+//! `X-Registry-Auth` from the credentials that `docker login` has stored.
+//! Credential helpers are not asked.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Docker Hub's name in `config.json`.
+const HUB: &str = "https://index.docker.io/v1/";
+
+/// The header's value for the registry of `reference`, if credentials are stored for it.
+pub(crate) fn registry_auth(reference: &str) -> Option<String> {
+    let dir = std::env::var_os("DOCKER_CONFIG")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".docker")))?;
+    let config: Value = serde_json::from_slice(&std::fs::read(dir.join("config.json")).ok()?).ok()?;
+    header(&config, registry_of(reference))
+}
+
+/// The registry that a reference names, as `config.json` calls it.
+fn registry_of(reference: &str) -> &str {
+    match reference.split_once('/') {
+        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
+        _ => HUB,
+    }
+}
+
+fn header(config: &Value, registry: &str) -> Option<String> {
+    let auths = config.get("auths")?;
+    let entry = auths
+        .get(registry)
+        .or_else(|| auths.get(format!("https://{registry}")))
+        .or_else(|| auths.get(format!("https://{registry}/v1/")))?;
+    if let Some(token) = entry.get("identitytoken").and_then(Value::as_str).filter(|t| !t.is_empty()) {
+        return Some(URL_SAFE.encode(json!({"identitytoken": token, "serveraddress": registry}).to_string()));
+    }
+    let decoded = STANDARD.decode(entry.get("auth")?.as_str()?).ok()?;
+    let text = String::from_utf8(decoded).ok()?;
+    let (user, secret) = text.split_once(':')?;
+    let value = json!({"username": user, "password": secret.trim_end_matches('\0'), "serveraddress": registry});
+    Some(URL_SAFE.encode(value.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registry_names() {
+        assert_eq!(registry_of("busybox"), HUB);
+        assert_eq!(registry_of("user/app:1"), HUB);
+        assert_eq!(registry_of("localhost/app"), "localhost");
+        assert_eq!(registry_of("r.example:5000/app"), "r.example:5000");
+    }
+
+    #[test]
+    fn stored_credentials_become_the_header() {
+        let config = json!({"auths": {"r.example": {"auth": STANDARD.encode("me:pw:x")}}});
+        let value = header(&config, "r.example").and_then(|h| URL_SAFE.decode(h).ok()).unwrap_or_default();
+        let value: Value = serde_json::from_slice(&value).unwrap_or_default();
+        assert_eq!(value["username"], "me");
+        assert_eq!(value["password"], "pw:x");
+        assert_eq!(header(&config, "other"), None);
+    }
+}

@@ -1,0 +1,30 @@
+//! One file per command.
+
+pub(crate) mod attach;
+pub(crate) mod completion;
+pub(crate) mod create;
+pub(crate) mod events;
+pub(crate) mod exec;
+pub(crate) mod history;
+pub(crate) mod images;
+pub(crate) mod info;
+pub(crate) mod inspect;
+pub(crate) mod kill;
+pub(crate) mod load;
+pub(crate) mod logs;
+mod many;
+pub(crate) mod pause;
+pub(crate) mod ps;
+pub(crate) mod pull;
+pub(crate) mod rename;
+pub(crate) mod restart;
+pub(crate) mod rm;
+pub(crate) mod rmi;
+pub(crate) mod run;
+pub(crate) mod start;
+pub(crate) mod stop;
+pub(crate) mod system;
+pub(crate) mod tag;
+pub(crate) mod top;
+pub(crate) mod version;
+pub(crate) mod wait;

@@ -1,0 +1,171 @@
+//! `hako system`: the engine's own life, and what it keeps on disk.
+
+use super::events::Events;
+use super::info::Info;
+use super::version::{formatted, table};
+use crate::api::{Client, Engine, Query};
+use crate::error::{Error, Result};
+use crate::flags::filters;
+use crate::format::human_size;
+use crate::term::print_line;
+use clap::{Args, Subcommand};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+/// Start and stop the engine; its disk use
+#[derive(Debug, Args)]
+pub(crate) struct System {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the engine, if it does not run
+    Start,
+    /// Stop the engine; containers run on
+    Stop,
+    /// Show what the engine is and can do
+    Info(Info),
+    /// Follow what happens in the engine
+    Events(Events),
+    /// Show disk usage
+    Df(Df),
+    /// Remove stopped containers and images without a name
+    Prune(Prune),
+}
+
+/// Flags of `system df`.
+#[derive(Debug, Args)]
+struct Df {
+    /// Format output: json, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+}
+
+/// Flags of `system prune`.
+#[derive(Debug, Args)]
+struct Prune {
+    /// Remove all unused images, not just those without a name
+    #[arg(short = 'a', long)]
+    all: bool,
+    /// Do not ask
+    #[arg(short = 'f', long)]
+    force: bool,
+    /// Only what these conditions allow
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<String>,
+}
+
+impl System {
+    pub(crate) async fn run(self, client: &Client) -> Result<()> {
+        match self.command {
+            Command::Start => start(client.engine()).await,
+            Command::Stop => stop(client.engine()).await,
+            Command::Info(info) => info.run(client).await,
+            Command::Events(events) => events.run(client).await,
+            Command::Df(df) => df.run(client).await,
+            Command::Prune(prune) => prune.run(client).await,
+        }
+    }
+}
+
+async fn start(engine: &Engine) -> Result<()> {
+    let address = format!("unix://{}", engine.socket().display());
+    if engine.answers() || !engine.start().await? {
+        return print_line(format_args!("The engine runs already at {address}"));
+    }
+    print_line(format_args!("The engine runs at {address}"))
+}
+
+/// How long the engine may take to end.
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+
+async fn stop(engine: &Engine) -> Result<()> {
+    let file = engine.exec_root().join("hakod.pid");
+    let pid = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<i32>().ok()).filter(|pid| *pid > 1);
+    let Some(pid) = pid.filter(|pid| is_engine(*pid)) else {
+        return print_line("The engine does not run");
+    };
+    kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(|errno| Error::msg(format!("cannot stop the engine (process {pid}): {errno}")))?;
+    let began = Instant::now();
+    while is_engine(pid) {
+        if began.elapsed() > STOP_DEADLINE {
+            return Err(Error::msg(format!("the engine (process {pid}) has not ended after {} seconds", STOP_DEADLINE.as_secs())));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    print_line("The engine has stopped")
+}
+
+/// Whether process `pid` is an engine that lives: a pid file may be older than
+/// what has its number now.
+fn is_engine(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let Some((head, tail)) = stat.rsplit_once(')') else { return false };
+    head.ends_with("(hakod") && !tail.trim_start().starts_with('Z')
+}
+
+impl Df {
+    async fn run(self, client: &Client) -> Result<()> {
+        let usage = client.get("/system/df").await?;
+        if let Some(format) = self.format.as_deref().filter(|format| !format.is_empty()) {
+            return formatted(format, &usage);
+        }
+        let kinds = [("Images", "Images", "Size"), ("Containers", "Containers", "SizeRw"), ("Local Volumes", "Volumes", "Size"), ("Build Cache", "BuildCache", "Size")];
+        let rows = kinds.map(|(label, key, size)| {
+            let items: Vec<&Value> = usage[key].as_array().into_iter().flatten().collect();
+            let sum: i64 = items.iter().filter_map(|item| item[size].as_i64()).sum();
+            let total = if key == "Images" { usage["LayersSize"].as_i64().unwrap_or(sum) } else { sum };
+            [label.to_owned(), items.len().to_string(), human_size(total)]
+        });
+        table(["TYPE", "TOTAL", "SIZE"], rows)
+    }
+}
+
+impl Prune {
+    async fn run(self, client: &Client) -> Result<()> {
+        let what = if self.all { "all images without a container" } else { "all images without a name" };
+        if !self.force && !confirmed(&format!("This removes all stopped containers and {what}. Continue? [y/N] "))? {
+            return Ok(());
+        }
+        let mut reclaimed = 0;
+        let containers = Query::default().opt("filters", filters(&self.filter)?.as_deref()).on("/containers/prune");
+        reclaimed += report(&client.post(&containers).await?, "ContainersDeleted", "Deleted Containers")?;
+        let mut conditions = self.filter;
+        conditions.extend(self.all.then(|| "dangling=false".to_owned()));
+        let images = Query::default().opt("filters", filters(&conditions)?.as_deref()).on("/images/prune");
+        reclaimed += report(&client.post(&images).await?, "ImagesDeleted", "Deleted Images")?;
+        print_line(format_args!("Total reclaimed space: {}", human_size(reclaimed)))
+    }
+}
+
+fn confirmed(question: &str) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::msg("system prune asks first: use --force where there is no terminal"));
+    }
+    print!("{question}");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Prints what was deleted; gives the bytes that came free.
+fn report(answer: &Value, key: &str, head: &str) -> Result<i64> {
+    let items: Vec<&Value> = answer[key].as_array().into_iter().flatten().collect();
+    if !items.is_empty() {
+        print_line(format_args!("{head}:"))?;
+    }
+    for item in items {
+        let (what, name) = match item.as_object().and_then(|entry| entry.iter().next()) {
+            Some((what, name)) => (format!("{}: ", what.to_lowercase()), name),
+            None => (String::new(), item),
+        };
+        print_line(format_args!("{what}{}", name.as_str().unwrap_or_default()))?;
+    }
+    Ok(answer["SpaceReclaimed"].as_i64().unwrap_or(0))
+}

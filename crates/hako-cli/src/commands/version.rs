@@ -1,0 +1,77 @@
+//! `hako version`.
+
+use crate::api::Client;
+use crate::error::{Error, Result};
+use crate::format::{Table, Template};
+use crate::term::{print, print_line};
+use clap::Args;
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// Show the versions of client and engine
+#[derive(Debug, Args)]
+pub(crate) struct Version {
+    /// Format output: json, or a Go template
+    #[arg(short = 'f', long, value_name = "FORMAT")]
+    format: Option<String>,
+}
+
+impl Version {
+    pub(crate) async fn run(self, client: &Client) -> Result<()> {
+        let own = json!({
+            "Version": env!("CARGO_PKG_VERSION"), "Os": std::env::consts::OS, "Arch": std::env::consts::ARCH,
+            "Host": client.host().to_string(),
+        });
+        let server = client.get("/version").await;
+        if let Some(format) = self.format.as_deref().filter(|format| !format.is_empty()) {
+            let template = Template::parse(if format == "json" { "{{json .}}" } else { format })?;
+            let all = json!({"Client": own, "Server": server.as_ref().unwrap_or(&Value::Null)});
+            print_line(template.render(&all)?)?;
+        } else {
+            print(&client_text(&own))?;
+            if let Ok(server) = &server {
+                print(&server_text(server))?;
+            }
+        }
+        server.map(drop)
+    }
+}
+
+fn client_text(own: &Value) -> String {
+    let text = |key: &str| own[key].as_str().unwrap_or_default();
+    let mut out = String::from("Client: Hako\n");
+    let _ = writeln!(out, " Version:           {}", text("Version"));
+    let _ = writeln!(out, " OS/Arch:           {}/{}", text("Os"), text("Arch"));
+    let _ = writeln!(out, " Engine:            {}", text("Host"));
+    out
+}
+
+fn server_text(server: &Value) -> String {
+    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut out = format!("\nServer: {}\n", text(&server["Platform"], "Name")).replace(": \n", ":\n");
+    for component in server["Components"].as_array().into_iter().flatten() {
+        let _ = writeln!(out, " {}:", text(component, "Name"));
+        let _ = writeln!(out, "  {:<18}{}", "Version:", text(component, "Version"));
+        let details = component["Details"].as_object().into_iter().flatten();
+        for (key, value) in details.filter(|(key, _)| !matches!(key.as_str(), "Os" | "Arch" | "MinAPIVersion")) {
+            let _ = writeln!(out, "  {:<18}{}", format!("{key}:"), value.as_str().unwrap_or_default());
+        }
+    }
+    let _ = writeln!(out, " API version:       {} (minimum version {})", text(server, "ApiVersion"), text(server, "MinAPIVersion"));
+    let _ = writeln!(out, " OS/Arch:           {}/{}", text(server, "Os"), text(server, "Arch"));
+    let _ = writeln!(out, " Kernel:            {}", text(server, "KernelVersion"));
+    out
+}
+
+/// Two columns, for `info` and `system df`.
+pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Result<()> {
+    let mut table = Table::new(head);
+    rows.into_iter().for_each(|row| table.push(row));
+    print(&table.to_string())
+}
+
+/// A format's text for `value`, or an error that says which format was wrong.
+pub(super) fn formatted(format: &str, value: &Value) -> Result<()> {
+    let template = Template::parse(if format == "json" { "{{json .}}" } else { format }).map_err(|err| Error::msg(err.to_string()))?;
+    print_line(template.render(value)?)
+}

@@ -1,0 +1,13 @@
+//! From Docker's flags to the body of `POST /containers/create`.
+
+mod body;
+mod container;
+mod env;
+mod host;
+mod mount;
+mod parse;
+
+pub(crate) use body::{Attach, create_body};
+pub(crate) use container::ContainerFlags;
+pub(crate) use env::variables;
+pub(crate) use parse::filters;

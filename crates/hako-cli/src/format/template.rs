@@ -1,0 +1,199 @@
+//! `--format`: Go templates over the engine's JSON, by gtmpl-ng (decision: the one
+//! kept engine in Rust that follows Go's semantics; the older `gtmpl` does not).
+//! Docker's functions are added: `json split join title lower upper pad truncate println table`.
+
+use crate::error::{Error, Result};
+use gtmpl_ng::{Context, FuncError, Limits, NumberKind, Value as Go};
+use serde_json::Value;
+use std::collections::HashMap;
+
+/// Keys whose objects are maps in Docker's types: a missing key is no error there.
+const MAPS: &[&str] =
+    &["Labels", "Annotations", "Networks", "Ports", "Volumes", "ExposedPorts", "Sysctls", "Options", "Tmpfs", "Attributes", "\0Labels"];
+
+/// A parsed template.
+pub(crate) struct Template {
+    parsed: gtmpl_ng::Template,
+    /// `{{json .A.B}}` and nothing else: answered from the document itself, so that
+    /// the order of keys is the engine's.
+    json_path: Option<Vec<String>>,
+}
+
+impl Template {
+    /// Parses `text`.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let mut parsed = gtmpl_ng::Template::with_limits(Limits::unlimited());
+        parsed.add_funcs(FUNCTIONS);
+        let text = unescape(text).replace(".Label \"", "label . \"");
+        parsed.parse(text.clone()).map_err(|err| Error::msg(format!("template parsing error: {err}")))?;
+        Ok(Self { parsed, json_path: json_path(&text) })
+    }
+
+    /// Whether it is `{{json .}}` and the like, shown in the document's own order.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json_path.is_some()
+    }
+
+    /// The template's text for `value`.
+    pub(crate) fn render(&self, value: &Value) -> Result<String> {
+        if let Some(found) = self.json_path.as_ref().and_then(|path| lookup(value, path)) {
+            return Ok(found.to_string());
+        }
+        let context = Context::from(to_go(value, false));
+        self.parsed.render(&context).map_err(|err| Error::msg(format!("template execution error: {err}")))
+    }
+}
+
+/// Docker's `\t` and `\n` in a format that a shell has left alone.
+pub(crate) fn unescape(text: &str) -> String {
+    text.replace("\\t", "\t").replace("\\n", "\n")
+}
+
+fn json_path(text: &str) -> Option<Vec<String>> {
+    let inner = text.strip_prefix("{{")?.strip_suffix("}}")?.trim();
+    let path = inner.strip_prefix("json ")?.trim().strip_prefix('.')?;
+    let plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if path.is_empty() {
+        return Some(Vec::new());
+    }
+    path.split('.').map(|part| plain(part).then(|| part.to_owned())).collect()
+}
+
+fn lookup<'v>(value: &'v Value, path: &[String]) -> Option<&'v Value> {
+    path.iter().try_fold(value, |value, key| value.get(key))
+}
+
+/// An object is Go's struct, whose missing fields are errors, unless it is a map there.
+fn to_go(value: &Value, map: bool) -> Go {
+    match value {
+        Value::Null => Go::Nil,
+        Value::Bool(on) => Go::Bool(*on),
+        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(n), _) => Go::from(n),
+            (_, Some(n)) => Go::from(n),
+            _ => Go::from(number.as_f64().unwrap_or_default()),
+        },
+        Value::String(text) => Go::from(text.as_str()),
+        Value::Array(items) => Go::Array(items.iter().map(|item| to_go(item, false)).collect()),
+        Value::Object(entries) => {
+            let entries: HashMap<String, Go> =
+                entries.iter().map(|(key, value)| (key.clone(), to_go(value, MAPS.contains(&key.as_str())))).collect();
+            if map { Go::Map(entries) } else { Go::Object(entries) }
+        }
+    }
+}
+
+fn from_go(value: &Go) -> Value {
+    match value {
+        Go::NoValue | Go::Nil | Go::Function(_) => Value::Null,
+        Go::Bool(on) => Value::Bool(*on),
+        Go::String(text) => Value::String(text.clone()),
+        Go::Number(number) => match number.kind() {
+            NumberKind::Unsigned(n) => n.into(),
+            NumberKind::Signed(n) => n.into(),
+            NumberKind::Float(n) => n.into(),
+        },
+        Go::Array(items) => items.iter().map(from_go).collect(),
+        Go::Object(entries) | Go::Map(entries) => {
+            let mut sorted: Vec<_> = entries.iter().map(|(key, value)| (key.clone(), from_go(value))).collect();
+            sorted.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(sorted.into_iter().collect())
+        }
+    }
+}
+
+/// A function of Docker's.
+type Function = fn(&[Go]) -> std::result::Result<Go, FuncError>;
+
+const FUNCTIONS: &[(&str, Function)] = &[
+    ("json", |args| Ok(Go::from(from_go(first("json", args)?).to_string()))),
+    ("split", |args| Ok(Go::Array(text("split", args, 0)?.split(&text("split", args, 1)?).map(Go::from).collect()))),
+    ("join", |args| {
+        let Some(Go::Array(items)) = args.first() else { return Ok(Go::from("")) };
+        Ok(Go::from(items.iter().map(ToString::to_string).collect::<Vec<_>>().join(&text("join", args, 1)?)))
+    }),
+    ("title", |args| {
+        let word = text("title", args, 0)?;
+        let mut letters = word.chars();
+        Ok(Go::from(letters.next().map(|c| c.to_uppercase().chain(letters).collect::<String>()).unwrap_or_default()))
+    }),
+    ("lower", |args| Ok(Go::from(text("lower", args, 0)?.to_lowercase()))),
+    ("upper", |args| Ok(Go::from(text("upper", args, 0)?.to_uppercase()))),
+    ("pad", |args| {
+        let (before, after) = (number("pad", args, 1)?, number("pad", args, 2)?);
+        let text = text("pad", args, 0)?;
+        Ok(Go::from(if text.is_empty() { text } else { format!("{}{text}{}", " ".repeat(before), " ".repeat(after)) }))
+    }),
+    ("truncate", |args| {
+        let length = number("truncate", args, 1)?;
+        Ok(Go::from(text("truncate", args, 0)?.chars().take(length).collect::<String>()))
+    }),
+    ("label", |args| {
+        let Some(Go::Object(row)) = args.first() else { return Ok(Go::from("")) };
+        let Some(Go::Map(labels)) = row.get("\u{0}Labels") else { return Ok(Go::from("")) };
+        Ok(labels.get(&text("label", args, 1)?).cloned().unwrap_or_else(|| Go::from("")))
+    }),
+    ("index", |args| {
+        // Go answers a missing key of a map of texts with the empty text.
+        match (gtmpl_ng::funcs::index(args)?, args) {
+            (Go::NoValue, [Go::Map(_), _]) => Ok(Go::from("")),
+            (found, _) => Ok(found),
+        }
+    }),
+];
+
+fn first<'a>(name: &str, args: &'a [Go]) -> std::result::Result<&'a Go, FuncError> {
+    args.first().ok_or_else(|| FuncError::AtLeastXArgs(name.into(), 1))
+}
+
+fn text(name: &str, args: &[Go], index: usize) -> std::result::Result<String, FuncError> {
+    args.get(index).map(ToString::to_string).ok_or_else(|| FuncError::ExactlyXArgs(name.into(), index + 1))
+}
+
+fn number(name: &str, args: &[Go], index: usize) -> std::result::Result<usize, FuncError> {
+    match args.get(index) {
+        Some(Go::Number(n)) => Ok(n.as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0).min(1 << 16)),
+        _ => Err(FuncError::Generic(format!("{name}: argument {index} must be a number"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn render(text: &str) -> String {
+        let value = json!({
+            "Id": "abc", "State": {"Running": true, "ExitCode": 137, "Pid": 0},
+            "Config": {"Env": ["A=1", "B=2"], "Labels": {"k": "v"}},
+            "HostConfig": {"Memory": 536_870_912_i64, "Isolation": "hyperv"}, "Names": "x,y", "Zero": null,
+        });
+        Template::parse(text).and_then(|t| t.render(&value)).unwrap_or_else(|err| format!("ERR {err}"))
+    }
+
+    #[test]
+    fn the_everyday_subset() {
+        assert_eq!(render("{{.Id}}"), "abc");
+        assert_eq!(render("{{.State.Running}} {{.State.ExitCode}}"), "true 137");
+        assert_eq!(render("{{json .State}}"), r#"{"Running":true,"ExitCode":137,"Pid":0}"#);
+        assert_eq!(render("{{ json .Config.Env }}"), r#"["A=1","B=2"]"#);
+        assert_eq!(render("{{.HostConfig.Memory}}/{{.HostConfig.Isolation}}"), "536870912/hyperv");
+        assert_eq!(render("{{range .Config.Env}}{{.}};{{end}}"), "A=1;B=2;");
+        assert_eq!(render(r#"{{index .Config.Labels "k"}}{{index .Config.Labels "none"}}|{{.Config.Labels.k}}"#), "v|v");
+        assert_eq!(render("{{if .State.Running}}up{{else}}down{{end}}"), "up");
+        assert_eq!(render(r#"{{if eq .State.ExitCode 137}}killed{{end}}"#), "killed");
+        assert_eq!(render(r#"{{join .Config.Env "+"}} {{len .Config.Env}}"#), "A=1+B=2 2");
+        assert_eq!(render(r#"{{range split .Names ","}}<{{.}}>{{end}}"#), "<x><y>");
+        assert_eq!(render(r"{{upper .Id}}\t{{title .Id}}\n{{truncate .Id 2}}"), "ABC\tAbc\nab");
+        assert_eq!(render(r#"{{printf "%s-%d" .Id .State.ExitCode}}"#), "abc-137");
+        assert_eq!(render("{{with .Config}}{{len .Env}}{{end}}{{println}}"), "2\n");
+        assert_eq!(render("{{json .Id}}{{json .Zero}}"), "\"abc\"null");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert!(render("{{.Nope}}").starts_with("ERR template execution error"), "{}", render("{{.Nope}}"));
+        assert!(render("{{.Id").starts_with("ERR template parsing error"));
+        assert!(render("{{nofunc .Id}}").starts_with("ERR template parsing error"));
+    }
+}
