@@ -11,10 +11,10 @@
 //! The machine inside writes to an overlay on a disk of its own, so nothing
 //! that the tests do reaches this machine.
 
-mod initramfs;
+pub mod initramfs;
 mod kernel;
 mod machine;
-mod tsc;
+pub mod tsc;
 
 use crate::programs;
 use anyhow::{Context, Result, bail};

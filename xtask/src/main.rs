@@ -6,6 +6,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod check;
 mod deb;
 mod demo;
@@ -35,6 +36,8 @@ enum Task {
     Tidy,
     /// Make the guest's kernel and initramfs, cached by content
     Guest(guest::Args),
+    /// Hako side by side with what is installed: times, memory, budgets
+    Bench(bench::Options),
     /// Install the packages that building, running and testing need
     Setup,
 }
@@ -46,6 +49,7 @@ fn main() -> Result<()> {
         Task::Check => check::run(),
         Task::Tidy => tidy::run(),
         Task::Guest(args) => guest::run(args),
+        Task::Bench(options) => bench::run(&options),
         Task::Setup => setup::packages(setup::Purpose::Test),
     }
 }

@@ -1,0 +1,111 @@
+//! `cargo xtask bench`: Hako side by side with what is installed, in one run.
+//!
+//! ```text
+//! Scratch ── bundle, image archives          (a folder, a cgroup parent: both go at the end)
+//!   ├─ raw:     unshare, crun, runc          on a bundle
+//!   ├─ engines: dockerd, podman, hakod       each on folders of its own
+//!   └─ rounds, interleaved ─► medians ─► table, budgets, JSON
+//! ```
+//!
+//! Everything that it starts it ends, also on failure and on an interrupt.
+//! What cannot run here is a row with the reason.
+
+mod boot;
+mod budget;
+mod cli;
+mod engine;
+mod http;
+mod image;
+mod load;
+mod measure;
+mod memory;
+mod podman;
+mod raw;
+mod report;
+mod scratch;
+mod work;
+
+use anyhow::Result;
+use measure::Row;
+use scratch::Scratch;
+use std::path::PathBuf;
+
+/// Options of `bench`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Measured rounds; each subject runs once per round
+    #[arg(long, default_value_t = 15)]
+    rounds: usize,
+    /// Only this work (may be given more than once)
+    #[arg(long, value_enum)]
+    only: Vec<Work>,
+    /// Also write the figures to this file
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Work {
+    /// A container that runs `true`, from nothing to removed
+    Run,
+    /// `true` in a running container
+    Exec,
+    /// The list of 50 containers
+    Ps,
+    /// Memory of engines, shims and virtual machines
+    Memory,
+    /// QEMU alone, to the guest's first program
+    Boot,
+    /// An image with one layer of 200 MB
+    Load,
+}
+
+impl Options {
+    fn wants(&self, work: Work) -> bool {
+        self.only.is_empty() || self.only.contains(&work)
+    }
+}
+
+/// Measures, and prints the table and the budgets.
+pub fn run(options: &Options) -> Result<()> {
+    let scratch = Scratch::new()?;
+    let rows = measured(options, &scratch)?;
+    let verdicts = budget::judge(&rows);
+    report::print(options.rounds, &rows, &verdicts);
+    if let Some(file) = &options.json {
+        report::write_json(file, options.rounds, &rows, &verdicts)?;
+        println!("\nfigures in {}", file.display());
+    }
+    scratch.remove()
+}
+
+fn measured(options: &Options, scratch: &Scratch) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    let engines = engine::start_all(scratch, &mut rows)?;
+    if options.wants(Work::Memory) {
+        rows.extend(memory::engines(&engines));
+    }
+    if options.wants(Work::Run) {
+        rows.extend(work::run(scratch, &engines, options.rounds)?);
+    }
+    if options.wants(Work::Boot) {
+        rows.extend(boot::rows(scratch, options.rounds)?);
+    }
+    if options.wants(Work::Exec) {
+        rows.extend(work::exec(scratch, &engines, options.rounds)?);
+    }
+    if options.wants(Work::Memory) {
+        rows.extend(memory::containers(&engines)?);
+    }
+    if options.wants(Work::Ps) {
+        rows.extend(work::ps(scratch, &engines, options.rounds)?);
+    }
+    if options.wants(Work::Load) {
+        rows.extend(load::rows(scratch, &engines, options.rounds)?);
+    }
+    for engine in engines {
+        engine.end()?;
+    }
+    Ok(rows)
+}

@@ -1,0 +1,78 @@
+//! QEMU alone: the guest's kernel to its first program, with nothing else in
+//! the machine. What a cold container is measured against.
+
+use super::measure::{Row, Subject, interleaved, millis};
+use super::scratch::{Scratch, program};
+use crate::host_vm::{initramfs::Archive, tsc};
+use crate::programs;
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+const SAID: &str = "hako-bench-init";
+/// The row's subject.
+pub const ALONE: &str = "QEMU alone to init (TCG)";
+
+/// Measures it, or says why not.
+pub fn rows(scratch: &Scratch, rounds: usize) -> Result<Vec<Row>> {
+    let kernel = programs::bin_dir()?.join("guest/vmlinux");
+    let qemu = match program("qemu-system-x86_64") {
+        Ok(qemu) if kernel.is_file() => qemu,
+        Ok(_) => return Ok(vec![Row::skipped("boot", ALONE, "ms", "no guest kernel: run cargo xtask guest")]),
+        Err(reason) => return Ok(vec![Row::skipped("boot", ALONE, "ms", &reason)]),
+    };
+    let initramfs = initramfs(scratch)?;
+    let append = format!(
+        "console=hvc0 quiet reboot=t panic=-1 tsc=reliable tsc_early_khz={} lapic_timer_khz=1000000 \
+         mitigations=off cgroup_no_v1=all",
+        tsc::khz()
+    );
+    let boot = move || {
+        let mut command = Command::new(&qemu);
+        command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-m", "256"]);
+        command.args(["-M", "microvm,acpi=off,x-option-roms=off,isa-serial=off,rtc=on,pit=off,pic=off"]);
+        command.args(["-accel", "tcg", "-cpu", "max", "-global", "virtio-mmio.force-legacy=false"]);
+        command.args(["-device", "virtio-serial-device", "-chardev", "stdio,id=console,signal=off"]);
+        command.args(["-device", "virtconsole,chardev=console", "-append", &append, "-kernel"]);
+        command.arg(&kernel).arg("-initrd").arg(&initramfs);
+        until_it_speaks(&mut command)
+    };
+    interleaved(scratch, "boot", rounds, vec![Subject::new(ALONE, boot)])
+}
+
+/// An initramfs whose first program says one line.
+fn initramfs(scratch: &Scratch) -> Result<PathBuf> {
+    let busybox = programs::find("busybox").context("no busybox (package busybox-static)")?;
+    let mut archive = Archive::default();
+    archive.dir("bin")?;
+    archive.dir("dev")?;
+    archive.copy("bin/busybox", &busybox)?;
+    archive.program("init", format!("#!/bin/busybox sh\necho {SAID}\nexec /bin/busybox sleep 60\n").as_bytes())?;
+    let file = scratch.path("boot.cpio");
+    archive.finish(&file)?;
+    Ok(file)
+}
+
+/// Runs QEMU until the line is there, and ends it.
+fn until_it_speaks(command: &mut Command) -> Result<f64> {
+    // An input at its end would close the console: keep it open.
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let begin = Instant::now();
+    let mut qemu = command.spawn().context("starting QEMU")?;
+    let stdout = qemu.stdout.take().context("QEMU has no output")?;
+    let mut said = None;
+    for line in BufReader::new(stdout).split(b'\n').map_while(std::result::Result::ok) {
+        if String::from_utf8_lossy(&line).contains(SAID) {
+            said = Some(millis(begin));
+            break;
+        }
+    }
+    let _ = qemu.kill();
+    let _ = qemu.wait();
+    match said {
+        Some(millis) => Ok(millis),
+        None => bail!("the guest did not reach its first program"),
+    }
+}

@@ -1,0 +1,212 @@
+//! The engines of a run: dockerd and hakod, each on folders of its own.
+
+use super::http;
+use super::image;
+use super::measure::Row;
+use super::scratch::{Scratch, spawn_apart};
+use crate::{deb, programs};
+use anyhow::{Context, Result, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const START: Duration = Duration::from_secs(60);
+const END: Duration = Duration::from_secs(30);
+
+/// A running engine with the small image. Dropped, it and its containers end.
+pub struct Engine {
+    /// Its folder, which is in the command line of all that it starts.
+    pub dir: PathBuf,
+    /// The socket that it serves.
+    pub socket: PathBuf,
+    /// Whose it is.
+    pub kind: Kind,
+    /// The docker client.
+    pub docker: PathBuf,
+    child: Option<Child>,
+}
+
+/// Which engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Docker,
+    Hako,
+}
+
+impl Kind {
+    /// Its name in the rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Hako => "hako",
+        }
+    }
+}
+
+/// Starts what can be started; for the others there is a row with the reason.
+pub fn start_all(scratch: &Scratch, rows: &mut Vec<Row>) -> Result<Vec<Engine>> {
+    let archive = scratch.path("small.tar");
+    let tree = scratch.path("small");
+    image::busybox_tree(&tree)?;
+    image::archive(image::SMALL, &tree, &scratch.path("small-parts"), &archive)?;
+    let mut engines = Vec::new();
+    for kind in [Kind::Docker, Kind::Hako] {
+        eprintln!("starting {}", kind.name());
+        match Engine::start(kind, scratch).and_then(|engine| engine.load(&archive).map(|()| engine)) {
+            Ok(engine) => engines.push(engine),
+            Err(e) => rows.push(Row::skipped("engine", kind.name(), "", &format!("{e:#}"))),
+        }
+    }
+    Ok(engines)
+}
+
+impl Engine {
+    fn start(kind: Kind, scratch: &Scratch) -> Result<Self> {
+        let dir = scratch.path(&kind.name()[..1]);
+        fs::create_dir_all(dir.join("home"))?;
+        let docker = match programs::find("docker") {
+            Some(docker) => docker,
+            None => deb::unpacked("docker.io")?.join("usr/bin/docker"),
+        };
+        let mut engine = Self { socket: dir.join("api.sock"), kind, docker, dir, child: None };
+        engine.child = Some(match kind {
+            Kind::Docker => engine.spawn_dockerd(scratch)?,
+            Kind::Hako => engine.spawn_hakod(scratch)?,
+        });
+        engine.wait_until_it_answers()?;
+        Ok(engine)
+    }
+
+    /// The flags that both engines have.
+    fn flags(&self, command: &mut Command, scratch: &Scratch) -> Result<()> {
+        let log = File::create(self.dir.join("log"))?;
+        command
+            .arg(format!("--host=unix://{}", self.socket.display()))
+            .arg(format!("--data-root={}", self.dir.join("data").display()))
+            .arg(format!("--exec-root={}", self.dir.join("run").display()))
+            .arg(format!("--pidfile={}", self.dir.join("pid").display()))
+            .arg(format!("--cgroup-parent={}", scratch.cgroup))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        Ok(())
+    }
+
+    fn spawn_hakod(&self, scratch: &Scratch) -> Result<Child> {
+        let mut command = Command::new(programs::bin_dir()?.join("hakod"));
+        self.flags(&mut command, scratch)?;
+        command.spawn().context("starting hakod (not built?)")
+    }
+
+    /// dockerd, installed or unpacked. It has no supervisor, no bridge and no
+    /// firewall here, and `/run`, where its shims keep their sockets, is its own.
+    fn spawn_dockerd(&self, scratch: &Scratch) -> Result<Child> {
+        let (dockerd, path) = dockerd()?;
+        let mut command = Command::new(dockerd);
+        self.flags(&mut command, scratch)?;
+        command
+            .args(["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"])
+            .args(["--userland-proxy=false", "--oom-score-adjust=0"])
+            .arg(format!("--deprecated-key-path={}", self.dir.join("key.json").display()))
+            .env("PATH", path);
+        spawn_apart(&mut command, || {
+            mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=755")).context("mounting /run")
+        })
+    }
+
+    fn wait_until_it_answers(&mut self) -> Result<()> {
+        let begin = Instant::now();
+        while http::request(&self.socket, "GET", "/_ping", None).is_err() {
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            if let Some(status) = ended {
+                bail!("{} ended ({status}): {}", self.kind.name(), self.log_end());
+            }
+            if begin.elapsed() > START {
+                bail!("{} does not answer: {}", self.kind.name(), self.log_end());
+            }
+            sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn log_end(&self) -> String {
+        let text = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        text.trim().lines().last().unwrap_or("no log").to_owned()
+    }
+
+    /// The docker client on this engine, with a home of its own.
+    pub fn docker(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.docker);
+        command.arg("-H").arg(format!("unix://{}", self.socket.display())).args(args);
+        command.env("HOME", self.dir.join("home")).env("DOCKER_CONFIG", self.dir.join("home"));
+        command
+    }
+
+    /// Loads an image archive.
+    pub fn load(&self, archive: &Path) -> Result<()> {
+        deb::output(self.docker(&["load", "--quiet", "--input"]).arg(archive)).map(drop)
+    }
+
+    /// Removes every container.
+    pub fn remove_containers(&self) -> Result<()> {
+        let ids = deb::output(&mut self.docker(&["ps", "--all", "--quiet"]))?;
+        let ids: Vec<&str> = ids.lines().collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        deb::output(self.docker(&["rm", "--force"]).args(ids)).map(drop)
+    }
+
+    /// Removes the containers and ends the engine, which must end by itself.
+    pub fn end(mut self) -> Result<()> {
+        self.remove_containers()?;
+        if self.stop() { Ok(()) } else { bail!("{} did not end on SIGTERM", self.kind.name()) }
+    }
+
+    /// The engine's process.
+    pub fn pid(&self) -> Option<i32> {
+        self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok())
+    }
+
+    fn stop(&mut self) -> bool {
+        let Some(pid) = self.pid() else { return true };
+        let Some(mut child) = self.child.take() else { return true };
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        let begin = Instant::now();
+        while begin.elapsed() < END {
+            match child.try_wait() {
+                Ok(None) => sleep(Duration::from_millis(20)),
+                _ => return true,
+            }
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        false
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            let _ = self.remove_containers();
+            self.stop();
+        }
+    }
+}
+
+/// dockerd and the path on which it finds its helpers.
+fn dockerd() -> Result<(PathBuf, String)> {
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    if let Some(dockerd) = programs::find("dockerd") {
+        return Ok((dockerd, path.into()));
+    }
+    let (engine, containerd) = (deb::unpacked("docker.io")?, deb::unpacked("containerd")?);
+    let folders = [engine.join("usr/sbin"), engine.join("usr/bin"), containerd.join("usr/bin")];
+    let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+    Ok((engine.join("usr/sbin/dockerd"), format!("{}:{path}", folders.join(":"))))
+}

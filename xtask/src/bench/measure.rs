@@ -1,0 +1,156 @@
+//! Rounds, medians and rows.
+
+use super::scratch::Scratch;
+use anyhow::{Context, Result, bail};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// One line of the result.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Row {
+    /// What was measured: `run`, `exec`, …
+    pub work: &'static str,
+    /// Of whom.
+    pub subject: String,
+    /// `ms` or `MiB`.
+    pub unit: &'static str,
+    /// The figures, or why there are none.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// The figures of a row.
+#[derive(Debug, Clone, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Measured.
+    Measured {
+        /// The middle one of all samples.
+        median: f64,
+        /// The least.
+        min: f64,
+        /// Nine of ten are not above it.
+        p90: f64,
+        /// How many there are.
+        samples: usize,
+    },
+    /// Not run, and why.
+    Skipped(String),
+}
+
+impl Row {
+    /// A row of samples.
+    pub fn of(work: &'static str, subject: &str, unit: &'static str, samples: &[f64]) -> Self {
+        let mut sorted = samples.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let at = |share: f64| sorted.get(((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1)));
+        let outcome = match (median(&sorted), sorted.first(), at(0.9)) {
+            (Some(median), Some(&min), Some(&p90)) => Outcome::Measured { median, min, p90, samples: sorted.len() },
+            _ => Outcome::Skipped("no samples".into()),
+        };
+        Self { work, subject: subject.into(), unit, outcome }
+    }
+
+    /// A row that was not measured.
+    pub fn skipped(work: &'static str, subject: &str, unit: &'static str, reason: &str) -> Self {
+        Self { work, subject: subject.into(), unit, outcome: Outcome::Skipped(reason.into()) }
+    }
+
+    /// The row's figure, if it was measured.
+    pub fn median(&self) -> Option<f64> {
+        match self.outcome {
+            Outcome::Measured { median, .. } => Some(median),
+            Outcome::Skipped(_) => None,
+        }
+    }
+}
+
+fn median(sorted: &[f64]) -> Option<f64> {
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => None,
+        n if n % 2 == 1 => Some(sorted[middle]),
+        _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
+    }
+}
+
+/// One subject: a name, and what one round of it does; the answer is in
+/// milliseconds, so that a subject decides what it leaves out.
+pub struct Subject<'a> {
+    pub name: String,
+    pub once: Box<dyn FnMut() -> Result<f64> + 'a>,
+}
+
+impl<'a> Subject<'a> {
+    pub fn new(name: &str, once: impl FnMut() -> Result<f64> + 'a) -> Self {
+        Self { name: name.into(), once: Box::new(once) }
+    }
+}
+
+/// Runs every subject once unmeasured, then `rounds` times in turn. A subject
+/// that fails becomes a row with the reason, and the others go on.
+pub fn interleaved(
+    scratch: &Scratch,
+    work: &'static str,
+    rounds: usize,
+    subjects: Vec<Subject<'_>>,
+) -> Result<Vec<Row>> {
+    struct Series<'a> {
+        subject: Subject<'a>,
+        samples: Vec<f64>,
+        failed: Option<String>,
+    }
+    let mut all: Vec<Series<'_>> =
+        subjects.into_iter().map(|subject| Series { subject, samples: Vec::new(), failed: None }).collect();
+    for round in 0..=rounds {
+        for series in all.iter_mut().filter(|series| series.failed.is_none()) {
+            scratch.check_interrupt()?;
+            match (series.subject.once)() {
+                Ok(_) if round == 0 => {}
+                Ok(millis) => series.samples.push(millis),
+                Err(e) => series.failed = Some(format!("{e:#}")),
+            }
+        }
+        eprint!("\r{work}: round {round} of {rounds}  ");
+    }
+    eprintln!();
+    let row = |series: &Series<'_>| match &series.failed {
+        Some(reason) => Row::skipped(work, &series.subject.name, "ms", reason),
+        None => Row::of(work, &series.subject.name, "ms", &series.samples),
+    };
+    Ok(all.iter().map(row).collect())
+}
+
+/// Runs a command to its end, which must be a success, and returns the time in
+/// milliseconds from before its start.
+pub fn timed(command: &mut Command) -> Result<f64> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let begin = Instant::now();
+    let out = command.output().with_context(|| format!("running {:?}", command.get_program()))?;
+    let millis = millis(begin);
+    if !out.status.success() {
+        let text = String::from_utf8_lossy(&out.stderr).into_owned();
+        let lines: Vec<&str> = text.trim().lines().collect();
+        bail!("{} {}", out.status, lines[lines.len().saturating_sub(2)..].join(" / "));
+    }
+    Ok(millis)
+}
+
+/// Milliseconds since `begin`.
+pub fn millis(begin: Instant) -> f64 {
+    begin.elapsed().as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Row, median};
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(&[1.0, 2.0, 9.0]), Some(2.0));
+        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), Some(3.0));
+        assert_eq!(median(&[]), None);
+        assert_eq!(Row::of("run", "x", "ms", &[3.0, 1.0, 2.0]).median(), Some(2.0));
+        assert_eq!(Row::of("run", "x", "ms", &[]).median(), None);
+    }
+}

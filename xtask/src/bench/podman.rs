@@ -1,0 +1,47 @@
+//! podman, where it is installed: no daemon, its storage in the scratch folder.
+
+use super::image::SMALL;
+use super::measure::{Row, Subject, timed};
+use super::raw::without_hybrid;
+use super::scratch::{Scratch, apart, program};
+use crate::deb;
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The subject, or a row with the reason why there is none.
+pub fn subject<'a>(scratch: &'a Scratch, rows: &mut Vec<Row>) -> Option<Subject<'a>> {
+    let made = program("podman").and_then(|podman| {
+        apart(without_hybrid, || {
+            deb::output(command(&podman, scratch).args(["load", "-i"]).arg(scratch.path("small.tar")))
+        })
+        .map_err(|e| format!("{e:#}"))
+        .map(|_| podman)
+    });
+    match made {
+        Ok(podman) => Some(Subject::new("podman", move || run_true(&podman, scratch))),
+        Err(reason) => {
+            rows.push(Row::skipped("run", "podman", "ms", &reason));
+            None
+        }
+    }
+}
+
+fn run_true(podman: &Path, scratch: &Scratch) -> Result<f64> {
+    // Its usual limits are above this machine's hard ones.
+    let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
+    let mut line = command(&podman.to_path_buf(), scratch);
+    line.args(["run", "--rm", "--network", "none", "--cgroup-parent"]).arg(format!("/{}/podman", scratch.cgroup));
+    line.args(limits).args([SMALL, "true"]);
+    apart(without_hybrid, || timed(&mut line))
+}
+
+fn command(podman: &PathBuf, scratch: &Scratch) -> Command {
+    let mut command = Command::new(podman);
+    command.args(["--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
+    for (flag, folder) in [("--root", "p/data"), ("--runroot", "p/run"), ("--tmpdir", "p/tmp")] {
+        command.arg(flag).arg(scratch.path(folder));
+    }
+    command.env("HOME", scratch.path("p"));
+    command
+}

@@ -1,0 +1,105 @@
+//! The result for people (aligned markdown tables) and for programs (JSON).
+
+use super::boot;
+use super::budget::{Verdict, figure};
+use super::load::LEAST;
+use super::measure::{Outcome, Row};
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::Path;
+
+/// Whom the ratios of a work are to: the raw one, and docker.
+fn bases(work: &str) -> [Option<&'static str>; 2] {
+    match work {
+        "run" => [Some("runc"), Some("docker")],
+        "exec" | "ps" => [None, Some("docker")],
+        "load" => [Some(LEAST), Some("docker")],
+        _ => [None, None],
+    }
+}
+
+/// Prints both tables.
+pub fn print(rounds: usize, rows: &[Row], verdicts: &[Verdict]) {
+    println!("\n{}", machine(rounds));
+    println!("Raw is runc for run, and `{LEAST}` for load.\n");
+    let head = ["work", "subject", "median", "min", "p90", "x raw", "x docker"].map(str::to_owned).to_vec();
+    table(head, rows.iter().map(|row| line(row, rows)).collect());
+    println!("\nBudgets\n");
+    let head = ["work", "budget", "measured", "", "remark"].map(str::to_owned).to_vec();
+    table(head, verdicts.iter().map(judged).collect());
+}
+
+fn line(row: &Row, rows: &[Row]) -> Vec<String> {
+    let name = vec![row.work.to_owned(), row.subject.clone()];
+    let figures = match &row.outcome {
+        Outcome::Skipped(reason) => vec![format!("skipped: {reason}")],
+        Outcome::Measured { median, min, p90, .. } => {
+            let ratio = |base: Option<&str>| {
+                let other = base.and_then(|subject| figure(rows, row.work, subject));
+                other.map(|other| format!("{:.2}", median / other)).unwrap_or_default()
+            };
+            let [raw, docker] = bases(row.work);
+            let unit = row.unit;
+            let number = |value: &f64| format!("{value:.1} {unit}");
+            vec![number(median), number(min), number(p90), ratio(raw), ratio(docker)]
+        }
+    };
+    [name, figures].concat()
+}
+
+fn judged(verdict: &Verdict) -> Vec<String> {
+    let measured = verdict.measured.map(|value| format!("{value:.2}")).unwrap_or_default();
+    let word = match verdict.met {
+        Some(true) => "met",
+        Some(false) => "MISSED",
+        None => "not measured",
+    };
+    vec![verdict.work.into(), verdict.budget.clone(), measured, word.into(), verdict.remark.into()]
+}
+
+/// Prints a table with columns as wide as their cells. A short row's last cell
+/// may be wider than its column.
+fn table(head: Vec<String>, body: Vec<Vec<String>>) {
+    let columns = head.len();
+    let rule: Vec<String> = Vec::new();
+    let lines: Vec<Vec<String>> = [vec![head, rule], body].concat();
+    let width = |column: usize| {
+        let cells = lines.iter().filter(|line| line.len() == columns).filter_map(|line| line.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for line in &lines {
+        if line.is_empty() {
+            let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+            println!("| {} |", rules.join(" | "));
+            continue;
+        }
+        let cells: Vec<String> =
+            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width)).collect();
+        println!("| {} |", cells.join(" | "));
+    }
+}
+
+fn machine(rounds: usize) -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    format!(
+        "kernel {}, {processors} processors, load {}, {rounds} rounds, medians",
+        read("/proc/sys/kernel/osrelease"),
+        read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" "),
+    )
+}
+
+/// Writes every figure to `file`.
+pub fn write_json(file: &Path, rounds: usize, rows: &[Row], verdicts: &[Verdict]) -> Result<()> {
+    let alone = figure(rows, "boot", boot::ALONE);
+    let value = serde_json::json!({
+        "machine": machine(rounds),
+        "rounds": rounds,
+        "qemu_alone_ms": alone,
+        "rows": rows,
+        "budgets": verdicts,
+    });
+    let text = serde_json::to_string_pretty(&value).context("writing JSON")?;
+    fs::write(file, text + "\n").with_context(|| format!("writing {}", file.display()))
+}
