@@ -163,8 +163,8 @@ struct Filter {
 /// `linux.seccomp`: picks the architecture, keeps the rules whose `includes`
 /// hold and whose `excludes` do not. `arch` is Go's name (`amd64`).
 pub fn resolve_seccomp(profile: &str, caps: &[String], kernel: (u32, u32), arch: &str) -> Result<Value> {
-    let profile: Profile =
-        serde_json::from_str(profile).map_err(|err| Error::invalid(format!("decoding seccomp profile failed: {err}")))?;
+    let profile: Profile = serde_json::from_str(profile)
+        .map_err(|err| Error::invalid(format!("decoding seccomp profile failed: {err}")))?;
     let mut out = Map::new();
     out.insert("defaultAction".into(), json!(profile.default_action));
     if let Some(errno) = profile.default_errno_ret {

@@ -1,2 +1,7 @@
-//! hako-runtime
-fn main() {}
+//! The OCI runtime's command line; see `docs/architecture.md`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hako_runtime::main()
+}

@@ -1,0 +1,130 @@
+//! Reading a bundle and making of it the specification that libcontainer gets.
+
+use crate::cgroup::Cgroup;
+use crate::error::{Context, Error, Result, errno_text};
+use crate::executor::Process;
+use crate::privileges::Own;
+use crate::process;
+use crate::rootfs::Rootfs;
+use crate::seccomp::{self, Filter};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// Names the file of the bundle with the compiled filter.
+const SECCOMP_BPF: &str = "hako.seccomp.bpf";
+
+/// A bundle, ready to be created.
+pub struct Plan {
+    /// What libcontainer gets.
+    pub spec: Value,
+    /// What the executor does.
+    pub process: Process,
+    /// The filter of all the container's processes.
+    pub filter: Option<Filter>,
+    /// The container's cgroup.
+    pub cgroup: Cgroup,
+    /// `linux.resources.devices`, which on cgroup2 is ours to enforce.
+    pub devices: Vec<Value>,
+    /// No swap at all is allowed, which libcgroups does not write on cgroup2.
+    pub no_swap: bool,
+}
+
+/// Reads and adapts `bundle/config.json`.
+pub fn plan(bundle: &Path, id: &str, own: &Own) -> Result<Plan> {
+    let mut spec = read_object(&bundle.join("config.json"))?;
+    let rootfs = root_path(&mut spec, bundle)?;
+    let annotation = |name: &str| spec.get("annotations").and_then(|a| a.get(name)).and_then(Value::as_str);
+    let group_add = annotation(process::GROUP_ADD).unwrap_or("").to_owned();
+    let compiled = annotation(SECCOMP_BPF).map(str::to_owned);
+
+    let root = Rootfs::open(&rootfs)?;
+    let object = spec.get_mut("process").and_then(Value::as_object_mut);
+    let process = object.ok_or_else(|| Error::message("config.json has no process"))?;
+    let process = process::adapt(process, &root, own, &group_add)?;
+    adapt_mounts(&mut spec, bundle)?;
+    prepare_directory(&spec, &root, &process.cwd);
+
+    let linux = spec.entry("linux").or_insert_with(|| json!({}));
+    let linux = linux.as_object_mut().ok_or_else(|| Error::message("linux of config.json is no object"))?;
+    let filter = match (compiled, linux.remove("seccomp")) {
+        (Some(file), _) => Some(read_filter(bundle, &file)?),
+        (None, Some(profile)) if !profile.is_null() => Some(seccomp::compile(&profile)?),
+        (None, _) => None,
+    };
+    let path = linux.get("cgroupsPath").and_then(Value::as_str).filter(|path| !path.is_empty());
+    let path = path.map_or_else(|| format!("/hako/{id}"), str::to_owned);
+    let cgroup = Cgroup::new(&path)?;
+    linux.insert("cgroupsPath".into(), json!(path));
+    let mut no_swap = false;
+    let mut devices = Vec::new();
+    let resources = linux.entry("resources").or_insert_with(|| json!({}));
+    if let Some(resources) = resources.as_object_mut() {
+        no_swap = cgroup.adapt_memory(resources);
+        devices = refuse_devices_first(resources);
+    }
+    Ok(Plan { spec: Value::Object(spec), process, filter, cgroup, devices, no_swap })
+}
+
+/// Puts a rule that refuses all devices before the others, which are returned:
+/// version 1 begins with all allowed.
+fn refuse_devices_first(resources: &mut Map<String, Value>) -> Vec<Value> {
+    let mut rules = vec![json!({"allow": false, "type": "a", "access": "rwm"})];
+    rules.extend(resources.get("devices").and_then(Value::as_array).cloned().unwrap_or_default());
+    resources.insert("devices".into(), json!(rules));
+    rules
+}
+
+/// A JSON object from a file.
+pub fn read_object(path: &Path) -> Result<Map<String, Value>> {
+    let bytes = std::fs::read(path).context(|| format!("read {}", path.display()))?;
+    serde_json::from_slice(&bytes).context(|| format!("parse {}", path.display()))
+}
+
+fn root_path(spec: &mut Map<String, Value>, bundle: &Path) -> Result<PathBuf> {
+    let root = spec.get_mut("root").and_then(Value::as_object_mut);
+    let root = root.ok_or_else(|| Error::message("config.json has no root"))?;
+    let path = bundle.join(root.get("path").and_then(Value::as_str).unwrap_or("rootfs"));
+    root.insert("path".into(), json!(path));
+    Ok(path)
+}
+
+fn read_filter(bundle: &Path, file: &str) -> Result<Filter> {
+    if file.contains('/') || file == ".." {
+        return Err(Error::message(format!("{SECCOMP_BPF} is no file of the bundle: {file}")));
+    }
+    let path = bundle.join(file);
+    let bytes = std::fs::read(&path).context(|| format!("read {}", path.display()))?;
+    Filter::from_bytes(&bytes).map_err(|err| Error::because(path.display(), err))
+}
+
+/// Makes bind sources absolute, and misses them by name before anything is made.
+fn adapt_mounts(spec: &mut Map<String, Value>, bundle: &Path) -> Result<()> {
+    let Some(mounts) = spec.get_mut("mounts").and_then(Value::as_array_mut) else { return Ok(()) };
+    for mount in mounts.iter_mut().filter_map(Value::as_object_mut) {
+        let options = mount.get("options").and_then(Value::as_array).into_iter().flatten();
+        let bind = mount.get("type").and_then(Value::as_str) == Some("bind")
+            || options.filter_map(Value::as_str).any(|option| option == "bind" || option == "rbind");
+        let Some(source) = mount.get("source").and_then(Value::as_str).filter(|_| bind) else { continue };
+        let source = bundle.join(source);
+        if let Err(errno) = nix::sys::stat::stat(&source) {
+            let target = mount.get("destination").and_then(Value::as_str).unwrap_or("");
+            let source = source.display();
+            return Err(Error::message(format!(
+                "error mounting \"{source}\" to rootfs at \"{target}\": stat {source}: {}",
+                errno_text(errno)
+            )));
+        }
+        mount.insert("source".into(), json!(source));
+    }
+    Ok(())
+}
+
+/// Makes the working directory where the root filesystem has it, now, while it
+/// can still be written. What lies under a mount is left for the executor.
+fn prepare_directory(spec: &Map<String, Value>, root: &Rootfs, cwd: &Path) {
+    let mounts = spec.get("mounts").and_then(Value::as_array).into_iter().flatten();
+    let mut targets = mounts.filter_map(|mount| mount.get("destination").and_then(Value::as_str));
+    if !targets.any(|target| target != "/" && cwd.starts_with(target)) {
+        root.make_directory(cwd);
+    }
+}

@@ -1,0 +1,264 @@
+//! The container's cgroup on both versions: where it lies, making it so that
+//! its parent may be removed meanwhile, its processes, and removing it.
+
+use crate::error::{Context, Error, Result};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use serde_json::{Map, Value};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const ROOT: &str = "/sys/fs/cgroup";
+/// How long processes may take to die after SIGKILL.
+const DEATH: Duration = Duration::from_secs(10);
+
+/// One cgroup: a directory on cgroup2, one for each controller on version 1.
+pub struct Cgroup {
+    /// Below each mount.
+    path: PathBuf,
+    mounts: Mounts,
+}
+
+enum Mounts {
+    /// Version 1, also beside a cgroup2 without controllers ("hybrid").
+    Legacy(Vec<Hierarchy>),
+    /// cgroup2 alone.
+    Unified,
+}
+
+struct Hierarchy {
+    controllers: Vec<String>,
+    mount: PathBuf,
+}
+
+impl Cgroup {
+    /// The cgroup at OCI's `cgroupsPath`.
+    pub fn new(path: &str) -> Result<Self> {
+        let relative: PathBuf = Path::new(path).components().filter(|part| *part != Component::RootDir).collect();
+        if relative.as_os_str().is_empty() || relative.components().any(|part| !matches!(part, Component::Normal(_))) {
+            return Err(Error::message(format!("invalid cgroupsPath: {path}")));
+        }
+        let mounts = match statfs(ROOT).context(|| format!("statfs {ROOT}"))?.filesystem_type() {
+            CGROUP2_SUPER_MAGIC => Mounts::Unified,
+            _ => Mounts::Legacy(hierarchies(&fs::read_to_string("/proc/self/mountinfo").context(|| "read mountinfo")?)),
+        };
+        Ok(Self { path: relative, mounts })
+    }
+
+    /// Whether this is cgroup2.
+    pub fn unified(&self) -> bool {
+        matches!(self.mounts, Mounts::Unified)
+    }
+
+    /// All its directories with the mount that each is in.
+    fn directories(&self) -> Vec<(PathBuf, PathBuf)> {
+        match &self.mounts {
+            Mounts::Unified => vec![(PathBuf::from(ROOT), Path::new(ROOT).join(&self.path))],
+            Mounts::Legacy(all) => all.iter().map(|h| (h.mount.clone(), h.mount.join(&self.path))).collect(),
+        }
+    }
+
+    /// Its directory for a controller of version 1, or its only one.
+    pub fn directory(&self, controller: &str) -> Option<PathBuf> {
+        match &self.mounts {
+            Mounts::Unified => Some(Path::new(ROOT).join(&self.path)),
+            Mounts::Legacy(all) => {
+                let found = all.iter().find(|h| h.controllers.iter().any(|c| c == controller))?;
+                Some(found.mount.join(&self.path))
+            }
+        }
+    }
+
+    /// Makes it. Whoever deletes a sibling removes the empty parent, perhaps
+    /// between our two steps: then both are made again.
+    pub fn make(&self) -> Result<()> {
+        for (mount, directory) in self.directories() {
+            let mut attempts = 0;
+            while let Err(err) = self.make_one(&mount, &directory) {
+                attempts += 1;
+                if err.kind() != ErrorKind::NotFound || attempts > 100 {
+                    return Err(err).context(|| format!("make cgroup {}", directory.display()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn make_one(&self, mount: &Path, directory: &Path) -> std::io::Result<()> {
+        if !self.unified() {
+            return fs::create_dir_all(directory);
+        }
+        let mut current = mount.to_owned();
+        for part in &self.path {
+            // A controller that the parent lacks, or that threads forbid, is
+            // missed where a limit needs it.
+            let controllers = fs::read_to_string(current.join("cgroup.controllers"))?;
+            for controller in controllers.split_whitespace() {
+                _ = fs::write(current.join("cgroup.subtree_control"), format!("+{controller}"));
+            }
+            current.push(part);
+            match fs::create_dir(&current) {
+                Err(err) if err.kind() != ErrorKind::AlreadyExists => return Err(err),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out of `linux.resources.memory` what this host cannot do, and says
+    /// whether swap is forbidden, which libcgroups leaves open on cgroup2.
+    pub fn adapt_memory(&self, resources: &mut Map<String, Value>) -> bool {
+        let Some(memory) = resources.get_mut("memory").and_then(Value::as_object_mut) else { return false };
+        let swap = memory.get("swap").and_then(Value::as_i64);
+        let limit = memory.get("limit").and_then(Value::as_i64);
+        let accounted = match &self.mounts {
+            Mounts::Unified => swap_exists(),
+            Mounts::Legacy(all) => all.iter().any(|h| h.mount.join("memory.memsw.limit_in_bytes").exists()),
+        };
+        if swap.is_some() && !accounted {
+            tracing::warn!("this kernel does not limit swap; memory.swap is left out");
+            memory.remove("swap");
+            return false;
+        }
+        self.unified() && swap.is_some() && swap == limit && limit > Some(0)
+    }
+
+    /// Forbids swap.
+    pub fn forbid_swap(&self) -> Result<()> {
+        let file = Path::new(ROOT).join(&self.path).join("memory.swap.max");
+        fs::write(&file, "0").context(|| format!("write {}", file.display()))
+    }
+
+    /// All processes in it and below.
+    pub fn pids(&self) -> Vec<i32> {
+        let known = ["devices", "memory", "pids", "freezer"].iter().find_map(|controller| self.directory(controller));
+        let mut pids = Vec::new();
+        if let Some(directory) = known {
+            walk(&directory, &mut |dir| pids.extend(pids_of(dir)));
+        }
+        pids
+    }
+
+    /// Kills everything in it, frozen or not, and waits until it is empty.
+    pub fn kill_all(&self) -> Result<()> {
+        let end = Instant::now() + DEATH;
+        let mut pause = Duration::from_micros(200);
+        loop {
+            let pids = self.pids();
+            if pids.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(Error::message(format!("processes {pids:?} of {} do not die", self.path.display())));
+            }
+            if !self.unified() || fs::write(Path::new(ROOT).join(&self.path).join("cgroup.kill"), "1").is_err() {
+                pids.iter().for_each(|pid| _ = crate::sys::kill(*pid, nix::libc::SIGKILL));
+            }
+            if let Some(freezer) = self.directory("freezer").filter(|_| !self.unified()) {
+                _ = fs::write(freezer.join("freezer.state"), "THAWED");
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+
+    /// Removes it, what the container made below it, and parents that nobody
+    /// uses any more.
+    pub fn remove(&self) -> Result<()> {
+        for (mount, directory) in self.directories() {
+            let mut below = Vec::new();
+            walk(&directory, &mut |dir| below.push(dir.to_owned()));
+            for dir in below.iter().rev() {
+                remove_one(dir)?;
+            }
+            let parents = directory.ancestors().skip(1).take_while(|parent| **parent != *mount);
+            for parent in parents {
+                if fs::remove_dir(parent).is_err() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The last process may still be on its way out.
+fn remove_one(dir: &Path) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(2);
+    loop {
+        match fs::remove_dir(dir) {
+            Ok(()) => return Ok(()),
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(err) if err.raw_os_error() == Some(nix::libc::EBUSY) && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(err) => return Err(err).context(|| format!("remove cgroup {}", dir.display())),
+        }
+    }
+}
+
+/// Calls `visit` for a directory and all below, parents first.
+fn walk(dir: &Path, visit: &mut dyn FnMut(&Path)) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    visit(dir);
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            walk(&entry.path(), visit);
+        }
+    }
+}
+
+fn pids_of(dir: &Path) -> Vec<i32> {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// Whether the root's children have swap files: they do if the kernel counts swap.
+fn swap_exists() -> bool {
+    let children = fs::read_dir(ROOT).into_iter().flatten().flatten();
+    let dirs: Vec<PathBuf> = children.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect();
+    // Where no child has the memory controller yet nothing is known: assume it.
+    !dirs.iter().any(|dir| dir.join("memory.max").exists() && !dir.join("memory.swap.max").exists())
+}
+
+/// Hierarchies of version 1 with a controller, from mountinfo.
+fn hierarchies(mountinfo: &str) -> Vec<Hierarchy> {
+    let entry = |line: &str| {
+        let (left, right) = line.split_once(" - ")?;
+        let mut right = right.split(' ');
+        if right.next()? != "cgroup" {
+            return None;
+        }
+        let controllers: Vec<String> =
+            right.nth(1)?.split(',').filter(|o| !matches!(*o, "rw" | "ro")).map(str::to_owned).collect();
+        let named = controllers.iter().any(|c| c.starts_with("name="));
+        let mount = PathBuf::from(left.split(' ').nth(4)?);
+        (!named).then_some(Hierarchy { controllers, mount })
+    };
+    mountinfo.lines().filter_map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_are_those_with_a_controller() {
+        let text = "30 29 0:25 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
+                    31 29 0:26 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
+                    32 29 0:27 / /sys/fs/cgroup/unified rw shared:4 - cgroup2 cgroup2 rw\n\
+                    33 29 0:28 / /sys/fs/cgroup/pids rw shared:5 - cgroup cgroup rw,pids\n";
+        let found = hierarchies(text);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].controllers, ["cpu", "cpuacct"]);
+        assert_eq!(found[1].mount, Path::new("/sys/fs/cgroup/pids"));
+    }
+
+    #[test]
+    fn a_path_cannot_lead_out() {
+        assert!(Cgroup::new("/a/../../b").is_err());
+        assert!(Cgroup::new("/").is_err());
+        assert!(Cgroup::new("").is_err());
+    }
+}

@@ -1,0 +1,51 @@
+//! `delete`: removes what create made. It goes on where something is missing
+//! already: a container whose create was killed half way is deleted too.
+
+use super::open_log;
+use crate::cgroup::Cgroup;
+use crate::cli::Globals;
+use crate::error::{Error, Result};
+use crate::record::{Existing, Folder};
+use crate::report;
+use libcontainer::container::ContainerStatus;
+
+/// Deletes a stopped or created container; with `force` any, or none.
+pub fn run(globals: &Globals, id: &str, force: bool) -> Result<()> {
+    _ = report::start(open_log(globals)?, globals.debug)?;
+    let folder = Folder::new(&globals.root, id)?;
+    if !folder.path.exists() {
+        return if force { Ok(()) } else { Err(Error::message(format!("container {id:?} does not exist"))) };
+    }
+    match folder.clone().open() {
+        Ok(existing) => delete(existing, force),
+        Err(err) if !force => Err(err),
+        Err(_) => {
+            if let Some(record) = folder.record() {
+                clear(&Cgroup::new(&record.cgroup)?)?;
+            }
+            folder.remove()
+        }
+    }
+}
+
+fn delete(mut existing: Existing, force: bool) -> Result<()> {
+    let deletable = matches!(existing.container.status(), ContainerStatus::Stopped | ContainerStatus::Created);
+    if !deletable && !force {
+        let (id, status) = (&existing.folder.id, existing.status());
+        return Err(Error::message(format!("cannot delete container {id} that is not stopped: {status}")));
+    }
+    if let Some(pid) = existing.live_pid() {
+        // Without a cgroup or a pid namespace of its own this is the only way to it.
+        _ = crate::sys::kill(pid, nix::libc::SIGKILL);
+    }
+    clear(&existing.cgroup()?)?;
+    // The hooks after a stop, and libcontainer's own folder.
+    let result = existing.container.delete(true).map_err(|err| Error::because("delete", err));
+    existing.folder.remove()?;
+    result
+}
+
+fn clear(cgroup: &Cgroup) -> Result<()> {
+    cgroup.kill_all()?;
+    cgroup.remove()
+}

@@ -1,0 +1,13 @@
+//! `seccomp`: compiles a profile ahead of its containers.
+
+use crate::error::{Context, Result};
+use crate::seccomp;
+use std::path::Path;
+
+/// Compiles OCI `linux.seccomp` from stdin to a file that the annotation
+/// `hako.seccomp.bpf` can name.
+pub fn run(out: &Path) -> Result<()> {
+    let profile = serde_json::from_reader(std::io::stdin().lock()).context(|| "parse seccomp profile")?;
+    let filter = seccomp::compile(&profile)?;
+    std::fs::write(out, filter.to_bytes()).context(|| format!("write {}", out.display()))
+}

@@ -1,0 +1,38 @@
+//! `hako-runtime`: an OCI runtime over libcontainer, the only caller of it.
+//!
+//! One process per call, with one thread: libcontainer clones without fork
+//! handlers and changes process-wide state. The same program runs on the host
+//! (process wall) and in the guest (hyperv wall).
+
+mod bundle;
+mod cgroup;
+mod cli;
+mod commands;
+mod devices;
+mod error;
+mod executor;
+mod lookup;
+mod privileges;
+mod process;
+mod record;
+mod report;
+mod rootfs;
+mod seccomp;
+mod stats;
+mod sys;
+mod user;
+
+use std::process::ExitCode;
+
+/// Parses the command line, runs it, and prints what went wrong as the last
+/// line of stderr.
+pub fn main() -> ExitCode {
+    let result = cli::parse(std::env::args_os()).and_then(|(globals, command)| commands::run(&globals, command));
+    match result {
+        Ok(code) => code,
+        Err(err) => {
+            eprintln!("{err}");
+            ExitCode::FAILURE
+        }
+    }
+}

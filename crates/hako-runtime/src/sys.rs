@@ -1,0 +1,131 @@
+//! Calls to the kernel for which no crate has a safe face.
+#![allow(unsafe_code)]
+// UNSAFETY: system calls with pointers to memory that is borrowed for the call.
+
+use nix::errno::Errno;
+use nix::libc;
+use std::ffi::{CStr, c_long};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// One instruction of classic BPF, `struct sock_filter`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SockFilter {
+    /// Operation.
+    pub code: u16,
+    /// Instructions to skip if true.
+    pub jt: u8,
+    /// Instructions to skip if false.
+    pub jf: u8,
+    /// Operand.
+    pub k: u32,
+}
+
+/// One instruction of eBPF, `struct bpf_insn`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BpfInsn {
+    /// Operation.
+    pub code: u8,
+    /// Destination in the low four bits, source in the high four.
+    pub regs: u8,
+    /// Offset.
+    pub off: i16,
+    /// Operand.
+    pub imm: i32,
+}
+
+/// Puts a seccomp filter on this process, for good.
+pub fn load_filter(program: &[SockFilter], flags: u32) -> nix::Result<()> {
+    let len = u16::try_from(program.len()).map_err(|_| Errno::E2BIG)?;
+    let prog = libc::sock_fprog { len, filter: program.as_ptr().cast_mut().cast() };
+    // SAFETY: `prog` points to `len` instructions with the layout of
+    // `sock_filter`, both alive until the call returns; the kernel copies them.
+    let ret = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, c_long::from(flags), &prog) };
+    Errno::result(ret).map(drop)
+}
+
+/// Sends any signal, real-time ones too; `signal` 0 only asks.
+pub fn kill(pid: i32, signal: i32) -> nix::Result<()> {
+    // SAFETY: no memory is passed.
+    Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// Removes a variable from this process's environment.
+pub fn remove_env(name: &str) {
+    // SAFETY: this program has one thread, so nobody reads the environment meanwhile.
+    unsafe { std::env::remove_var(name) }
+}
+
+/// Gives this process, and what it starts, a keyring of its own.
+pub fn join_session_keyring(name: &CStr) -> nix::Result<()> {
+    // SAFETY: `name` is a C string that lives for the call.
+    let ret =
+        unsafe { libc::syscall(libc::SYS_keyctl, c_long::from(libc::KEYCTL_JOIN_SESSION_KEYRING), name.as_ptr()) };
+    Errno::result(ret).map(drop)
+}
+
+/// Sets a terminal's size.
+pub fn set_window_size(tty: BorrowedFd<'_>, rows: u16, cols: u16) -> nix::Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one `winsize`, which lives for the call.
+    Errno::result(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSWINSZ, &size) }).map(drop)
+}
+
+/// The part of `union bpf_attr` that `BPF_PROG_LOAD` reads.
+#[repr(C)]
+#[derive(Default)]
+struct ProgLoad {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+}
+
+/// The part of `union bpf_attr` that `BPF_PROG_ATTACH` reads.
+#[repr(C)]
+#[derive(Default)]
+struct ProgAttach {
+    target_fd: u32,
+    attach_bpf_fd: u32,
+    attach_type: u32,
+    attach_flags: u32,
+}
+
+const BPF_PROG_LOAD: c_long = 5;
+const BPF_PROG_ATTACH: c_long = 8;
+const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+const BPF_CGROUP_DEVICE: u32 = 6;
+const BPF_F_ALLOW_MULTI: u32 = 2;
+
+/// Loads a device program and attaches it to a cgroup; it stays as long as the
+/// cgroup does.
+pub fn attach_device_program(program: &[BpfInsn], cgroup: BorrowedFd<'_>) -> nix::Result<()> {
+    let load = ProgLoad {
+        prog_type: BPF_PROG_TYPE_CGROUP_DEVICE,
+        insn_cnt: u32::try_from(program.len()).map_err(|_| Errno::E2BIG)?,
+        insns: program.as_ptr() as u64,
+        license: c"Apache".as_ptr() as u64,
+        ..ProgLoad::default()
+    };
+    // SAFETY: the attribute points to `insn_cnt` instructions with the layout
+    // of `bpf_insn` and to a C string; all live until the call returns.
+    let ret = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &load, size_of::<ProgLoad>()) };
+    let fd = Errno::result(ret)?;
+    // SAFETY: the call has just returned this descriptor; nobody else has it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let attach = ProgAttach {
+        target_fd: cgroup.as_raw_fd() as u32,
+        attach_bpf_fd: fd.as_raw_fd() as u32,
+        attach_type: BPF_CGROUP_DEVICE,
+        attach_flags: BPF_F_ALLOW_MULTI,
+    };
+    // SAFETY: the attribute holds numbers only and lives for the call.
+    let ret = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &attach, size_of::<ProgAttach>()) };
+    Errno::result(ret).map(drop)
+}
