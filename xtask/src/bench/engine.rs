@@ -104,7 +104,8 @@ impl Engine {
     }
 
     /// dockerd, installed or unpacked. It has no supervisor, no bridge and no
-    /// firewall here, and `/run`, where its shims keep their sockets, is its own.
+    /// firewall here. `/run`, where its shims keep their sockets, and `/etc`,
+    /// where it writes a key, are its own.
     fn spawn_dockerd(&self, scratch: &Scratch) -> Result<Child> {
         let (dockerd, path) = dockerd()?;
         let mut command = Command::new(dockerd);
@@ -112,10 +113,15 @@ impl Engine {
         command
             .args(["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"])
             .args(["--userland-proxy=false", "--oom-score-adjust=0"])
-            .arg(format!("--deprecated-key-path={}", self.dir.join("key.json").display()))
             .env("PATH", path);
+        let (upper, work) = (self.dir.join("etc"), self.dir.join("etc-work"));
+        fs::create_dir_all(&upper)?;
+        fs::create_dir_all(&work)?;
+        let overlay = format!("lowerdir=/etc,upperdir={},workdir={}", upper.display(), work.display());
         spawn_apart(&mut command, || {
-            mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=755")).context("mounting /run")
+            let none = MsFlags::empty();
+            mount(Some("tmpfs"), "/run", Some("tmpfs"), none, Some("mode=755")).context("mounting /run")?;
+            mount(Some("etc"), "/etc", Some("overlay"), none, Some(overlay.as_str())).context("mounting /etc")
         })
     }
 
