@@ -1,1 +1,34 @@
-//! hako-registry
+//! A client of container registries: OCI distribution and Docker schema 2.
+//!
+//! ```text
+//! Client ── session(repository, credentials) ─► Session
+//!                                                 ├─ resolve(tag or digest, platform) ─► Resolved
+//!                                                 ├─ small_blob(config)
+//!                                                 └─ blob(layer) ─► bytes, resumed where they break off
+//! ```
+//!
+//! Everything that a registry sends is limited while it is read: nothing here
+//! holds more than [`MAX_MANIFEST`] or [`MAX_CONFIG`] bytes of it. Content is
+//! verified: manifests and configs here, layers by who takes the bytes.
+
+mod auth;
+mod blob;
+mod endpoint;
+mod error;
+mod manifest;
+mod platform;
+mod session;
+
+pub use auth::Credentials;
+pub use endpoint::{Client, Config};
+pub use error::{Error, Result};
+pub use manifest::{Descriptor, IndexEntry, Manifest, is_layer, parse_index, parse_manifest, select};
+pub use platform::Platform;
+pub use session::{Resolved, Session};
+
+/// A manifest or index may have this many bytes.
+pub const MAX_MANIFEST: u64 = 4 << 20;
+/// An image's config may have this many bytes.
+pub const MAX_CONFIG: u64 = 8 << 20;
+/// An image may have this many layers.
+pub const MAX_LAYERS: usize = 127;

@@ -1,0 +1,152 @@
+//! What a registry may answer, in Docker's words.
+
+use hako_model::{Digest, DigestError, ErrorKind};
+
+/// A result with [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a registry did not give what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No answer came.
+    #[error("Get \"{url}\": {cause}")]
+    Transport {
+        /// What was asked for.
+        url: String,
+        /// The innermost cause.
+        cause: String,
+    },
+    /// The repository is closed to this user, or is not there.
+    #[error("pull access denied for {name}, repository does not exist or may require 'docker login': {cause}")]
+    Denied {
+        /// Familiar name.
+        name: String,
+        /// The registry's words.
+        cause: String,
+    },
+    /// No such tag or digest.
+    #[error("manifest for {reference} not found: {cause}")]
+    NoManifest {
+        /// Familiar reference.
+        reference: String,
+        /// The registry's words.
+        cause: String,
+    },
+    /// No such repository.
+    #[error("repository {name} not found: {cause}")]
+    NoRepository {
+        /// Familiar name.
+        name: String,
+        /// The registry's words.
+        cause: String,
+    },
+    /// Credentials are missing or wrong.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// The registry named another error.
+    #[error("{0}")]
+    Registry(String),
+    /// An answer of another kind.
+    #[error("received unexpected HTTP status: {0}")]
+    Status(String),
+    /// Nothing for this platform.
+    #[error("no matching manifest for {0} in the manifest list entries")]
+    NoPlatform(String),
+    /// Content exceeds a limit.
+    #[error("{what} has more than {limit} bytes")]
+    TooLarge {
+        /// What.
+        what: String,
+        /// The limit.
+        limit: u64,
+    },
+    /// Content does not have the promised digest.
+    #[error("{what} has digest {actual}, expected {expected}")]
+    Digest {
+        /// What.
+        what: String,
+        /// What was promised.
+        expected: Digest,
+        /// What came.
+        actual: Digest,
+    },
+    /// Content cannot be read.
+    #[error("malformed {what}: {cause}")]
+    Malformed {
+        /// What.
+        what: String,
+        /// Why.
+        cause: String,
+    },
+    /// Content of a kind that is no image.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The client gave something that cannot be used.
+    #[error("{0}")]
+    Request(String),
+    /// Whoever takes the bytes has gone.
+    #[error("download was cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// The kind, for the protocols' tables.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Denied { .. } | Self::NoManifest { .. } | Self::NoRepository { .. } | Self::NoPlatform(_) => {
+                ErrorKind::NotFound
+            }
+            // Docker answers 500 here, and 401 only where its own API refuses.
+            Self::Unauthorized(_)
+            | Self::Transport { .. }
+            | Self::Registry(_)
+            | Self::Status(_)
+            | Self::TooLarge { .. }
+            | Self::Digest { .. }
+            | Self::Malformed { .. }
+            | Self::Cancelled => ErrorKind::Internal,
+            Self::Unsupported(_) => ErrorKind::Unsupported,
+            Self::Request(_) => ErrorKind::InvalidParameter,
+        }
+    }
+
+    pub(crate) fn malformed(what: &str, cause: impl ToString) -> Self {
+        Self::Malformed { what: what.to_owned(), cause: cause.to_string() }
+    }
+
+    /// An answer that never came, with the innermost cause alone: reqwest's own
+    /// text repeats the address and says little else.
+    pub(crate) fn transport(url: &reqwest::Url, err: &reqwest::Error) -> Self {
+        let mut cause: &dyn std::error::Error = err;
+        let mut refused = false;
+        while let Some(next) = cause.source() {
+            cause = next;
+            if let Some(io) = next.downcast_ref::<std::io::Error>() {
+                refused |= io.kind() == std::io::ErrorKind::ConnectionRefused;
+            }
+        }
+        let host = url.host_str().unwrap_or_default();
+        let cause = if refused {
+            let port = url.port_or_known_default().unwrap_or_default();
+            format!("dial tcp {host}:{port}: connect: connection refused")
+        } else if err.is_timeout() {
+            format!("dial tcp {host}: i/o timeout")
+        } else {
+            cause.to_string()
+        };
+        Self::Transport { url: url.to_string(), cause }
+    }
+}
+
+impl From<Error> for hako_model::Error {
+    fn from(err: Error) -> Self {
+        Self::new(err.kind(), err.to_string())
+    }
+}
+
+impl From<DigestError> for Error {
+    fn from(err: DigestError) -> Self {
+        Self::Unsupported(err.to_string())
+    }
+}
