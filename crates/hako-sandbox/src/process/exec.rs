@@ -114,8 +114,11 @@ pub(super) async fn start(runtime: &Runtime, dir: &Path, id: &str, number: u32, 
         Ok(()) => run_exec(runtime, dir, id, number, &spec, pending.streams).await,
         Err(err) => Err(Error::internal(format!("write {}: {err}", spec.display()))),
     };
-    // A leftover goes with its folder.
+    // Leftovers go with their folder.
     let _ = std::fs::remove_file(&spec);
+    if started.is_err() {
+        let _ = std::fs::remove_file(dir.join(format!("exec-{number}.pid")));
+    }
     started
 }
 

@@ -21,6 +21,9 @@ use std::{
 };
 use tokio::sync::OnceCell;
 
+/// Where the runtime writes the first process's pid.
+const PID_FILE: &str = "init.pid";
+
 /// A container that the runtime has made.
 #[derive(Debug)]
 pub(super) struct Container {
@@ -115,6 +118,8 @@ pub(super) async fn create(runtime: &Runtime, dir: &Path, req: CreateRequest) ->
             Ok((container, stdio))
         }
         Err(err) => {
+            // The runtime may have written it before it failed.
+            let _ = std::fs::remove_file(dir.join(PID_FILE));
             cleanup::undo_create(runtime, &req, cgroup_of_spec(&req.bundle).unwrap_or_default(), &mut mounts).await;
             Err(err)
         }
@@ -122,7 +127,7 @@ pub(super) async fn create(runtime: &Runtime, dir: &Path, req: CreateRequest) ->
 }
 
 async fn run_create(runtime: &Runtime, dir: &Path, req: &CreateRequest) -> Result<(i32, Option<Gate>, Stdio)> {
-    let pid_file = dir.join("init.pid");
+    let pid_file = dir.join(PID_FILE);
     let mut args: Vec<&OsStr> = vec!["create".as_ref(), "--bundle".as_ref(), req.bundle.as_ref()];
     args.extend(["--pid-file".as_ref(), pid_file.as_os_str()]);
     let StdioRequest { terminal, stdin } = req.stdio;
