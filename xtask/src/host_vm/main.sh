@@ -3,7 +3,7 @@
 # with every controller, AppArmor, KVM), then the tests, their output on a
 # virtio port, and the marker that ends the run.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export HOME=/root HAKO_TEST_HOST=vm@ENV@
+export HOME=/root@ENV@
 
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
