@@ -66,10 +66,16 @@ impl Error {
     }
 }
 
+/// What the system says of `err`, without its number.
+pub(crate) fn reason(err: &io::Error) -> String {
+    let text = err.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
 impl From<io::Error> for Error {
     fn from(err: io::Error) -> Self {
         // Go's CLI dies quietly by SIGPIPE; 141 is what a shell makes of that.
-        if err.kind() == io::ErrorKind::BrokenPipe { Self::exit(141) } else { Self::Message(err.to_string()) }
+        if err.kind() == io::ErrorKind::BrokenPipe { Self::exit(141) } else { Self::Message(reason(&err)) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cli::GROUPS;
 use crate::error::Error;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::fmt::Write;
 
 const FLAGS: &str = "\
@@ -41,19 +41,33 @@ pub(crate) fn root() -> String {
 /// What clap says, as this program says it: help is no error, a wrong flag ends
 /// with 125 and wrong words with 1 (behind `run` all with 125), as Docker's.
 pub(crate) fn usage(err: &clap::Error, command: &str) -> Error {
-    if matches!(err.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+    if matches!(err.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
         return match crate::term::print(&err.render().to_string()) {
             Ok(()) => Error::exit(0),
             Err(err) => err,
         };
     }
+    let name = format!("hako {command}");
+    let name = name.trim_end();
     let text = err.render().to_string();
     let text = text.trim_start_matches("error: ");
     let text = text.split("\n\nFor more information").next().unwrap_or(text).trim_end();
-    let name = format!("hako {command}");
-    let words = matches!(err.kind(), ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues | ErrorKind::TooManyValues);
-    let code = if words && command != "run" && command != "create" { 1 } else { 125 };
-    Error::Exit { code, message: Some(format!("{text}\n\nRun '{} --help' for more information", name.trim_end())) }
+    let (code, text) = match err.kind() {
+        // clap's list of names says less than the usage line behind it.
+        ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues | ErrorKind::MissingSubcommand => {
+            let usage = text.find("Usage:").map_or("", |at| &text[at..]);
+            (1, format!("'{name}' requires more arguments\n\n{usage}"))
+        }
+        ErrorKind::UnknownArgument if !is_flag(err) => (1, text.to_owned()),
+        _ => (125, text.to_owned()),
+    };
+    let code = if matches!(command, "run" | "create") { 125 } else { code };
+    Error::Exit { code, message: Some(format!("{text}\n\nRun '{name} --help' for more information")) }
+}
+
+/// Whether the argument that clap does not know is a flag and no word too many.
+fn is_flag(err: &clap::Error) -> bool {
+    matches!(err.get(ContextKind::InvalidArg), Some(ContextValue::String(arg)) if arg.starts_with('-'))
 }
 
 #[cfg(test)]

@@ -33,11 +33,8 @@ impl Progress {
 
     /// A bar for bytes that are sent, `None` where there is no terminal.
     pub(crate) fn upload(&self, total: u64, name: &str) -> Option<ProgressBar> {
-        let bar = self.bars.as_ref()?.all.add(ProgressBar::new(total));
-        bar.set_style(byte_style());
-        bar.set_prefix(name.to_owned());
-        bar.set_message("Sending");
-        Some(bar)
+        let bar = ProgressBar::new(total).with_style(byte_style()).with_prefix(name.to_owned()).with_message("Sending");
+        Some(self.bars.as_ref()?.all.add(bar))
     }
 
     /// Shows every message until the stream's end; an error in it is the answer.
@@ -75,12 +72,18 @@ impl Progress {
 
     fn line(&self, text: &str) -> Result<()> {
         match (&self.bars, self.target) {
-            (Some(bars), _) => bars.all.println(text).map_err(Into::into),
-            (None, Target::Stdout) => print_line(text),
-            (None, Target::Stderr) => {
-                eprintln!("{text}");
-                Ok(())
-            }
+            (Some(bars), target) => bars.all.suspend(|| write_line(target, text)),
+            (None, target) => write_line(target, text),
+        }
+    }
+}
+
+fn write_line(target: Target, text: &str) -> Result<()> {
+    match target {
+        Target::Stdout => print_line(text),
+        Target::Stderr => {
+            eprintln!("{text}");
+            Ok(())
         }
     }
 }
@@ -88,9 +91,7 @@ impl Progress {
 impl Bars {
     fn show(&mut self, id: &str, status: &str, current: u64, total: Option<u64>) {
         let bar = self.by_id.entry(id.to_owned()).or_insert_with(|| {
-            let bar = self.all.add(ProgressBar::no_length());
-            bar.set_prefix(id.to_owned());
-            bar
+            self.all.add(ProgressBar::no_length().with_style(plain_style()).with_prefix(id.to_owned()))
         });
         match total {
             Some(total) => {

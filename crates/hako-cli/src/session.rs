@@ -3,7 +3,7 @@
 
 use crate::api::{Client, Hijacked, Query};
 use crate::error::{Error, Result};
-use crate::term::{Demux, DetachKeys, Output, RawMode, Scan, Target, read_stdin, size};
+use crate::term::{Demux, DetachKeys, Output, RawMode, Target, read_stdin, size};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,6 +14,9 @@ type Stream = hyper_util::rt::TokioIo<hyper::upgrade::Upgraded>;
 
 /// Docker's default for `--detach-keys`.
 const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
+
+/// How long an engine may take to end the stream after the detach keys.
+const LEAVE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How a session is joined.
 #[derive(Debug)]
@@ -55,9 +58,18 @@ impl Session {
         let (detach, detached) = oneshot::channel();
         let input = tokio::spawn(send_input(writer, self.stdin, self.tty.then_some(keys), detach));
         let mut output = Output::default();
-        let end = tokio::select! {
-            end = receive_output(reader, self.tty, &mut output) => end,
-            Ok(()) = detached => Ok(End::Detached),
+        let end = {
+            let receive = receive_output(reader, self.tty, &mut output);
+            tokio::pin!(receive);
+            tokio::select! {
+                // First: the stream's end that follows the keys is not the process's.
+                biased;
+                Ok(()) = detached => {
+                    let _ = tokio::time::timeout(LEAVE, receive).await;
+                    Ok(End::Detached)
+                }
+                end = &mut receive => end,
+            }
         };
         let intact = output.finish().await;
         input.abort();
@@ -69,27 +81,29 @@ impl Session {
 /// Passes stdin on and half-closes the stream at its end. The write half is kept
 /// until the session ends: some engines take its loss for the client's death.
 async fn send_input(mut writer: WriteHalf<Stream>, stdin: bool, mut keys: Option<DetachKeys>, detach: oneshot::Sender<()>) {
+    let mut detach = Some(detach);
     if stdin {
         let mut pieces = read_stdin();
         while let Some(piece) = pieces.recv().await {
-            let (piece, left) = match keys.as_mut().map(|keys| keys.scan(&piece)) {
-                None => (piece, false),
-                Some(Scan::Forward(piece)) => (piece, false),
-                Some(Scan::Detach(piece)) => (piece, true),
-            };
-            // A process that has closed its stdin may still write.
-            if writer.write_all(&piece).await.is_err() || writer.flush().await.is_err() {
-                break;
+            let leaves = keys.as_mut().and_then(|keys| keys.end_in(&piece));
+            if leaves.is_some() {
+                // Said first: the engine ends the stream as soon as it has the keys.
+                detach.take().map(|detach| detach.send(()));
             }
-            if left {
-                let _ = detach.send(());
-                return;
+            // A process that has closed its stdin may still write.
+            let bytes = &piece[..leaves.unwrap_or(piece.len())];
+            if writer.write_all(bytes).await.is_err() || writer.flush().await.is_err() || leaves.is_some() {
+                return hold(writer, detach).await;
             }
         }
         let _ = writer.shutdown().await;
     }
-    let _keep = (writer, detach);
-    std::future::pending::<()>().await;
+    hold(writer, detach).await;
+}
+
+/// Keeps the write half open, and the detach channel silent, until the session ends.
+async fn hold(_writer: WriteHalf<Stream>, _detach: Option<oneshot::Sender<()>>) {
+    std::future::pending().await
 }
 
 async fn receive_output(mut reader: ReadHalf<Stream>, tty: bool, output: &mut Output) -> Result<End> {

@@ -4,7 +4,7 @@
 //! again before it starts anything, and keeps the lock until the engine answers.
 
 use super::Host;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reason};
 use crate::sys;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File, OpenOptions};
@@ -116,7 +116,7 @@ impl Engine {
         }
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file.try_clone()?).current_dir("/");
         sys::new_session(&mut command);
-        let child = command.spawn().map_err(|err| Error::msg(format!("cannot start {}: {err}", program.display())))?;
+        let child = command.spawn().map_err(|err| Error::msg(format!("cannot start {}: {}", program.display(), reason(&err))))?;
         Ok((file, child))
     }
 
@@ -139,7 +139,7 @@ impl Engine {
 }
 
 fn path_error(path: &Path, err: &std::io::Error) -> Error {
-    Error::msg(format!("{}: {err}", path.display()))
+    Error::msg(format!("{}: {}", path.display(), reason(err)))
 }
 
 /// The last lines that were written to `file` since `start`.

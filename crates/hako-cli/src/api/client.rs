@@ -3,7 +3,7 @@
 use super::autostart::Engine;
 use super::connect::{Io, TlsFlags, connect};
 use super::{Host, Messages};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reason};
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -76,7 +76,7 @@ impl Client {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => "; is hakod running there?",
             _ => "",
         };
-        Error::Connect { host: self.host.to_string(), reason: format!("{err}{hint}") }
+        Error::Connect { host: self.host.to_string(), reason: format!("{}{hint}", reason(err)) }
     }
 
     async fn send(&self, method: Method, path: &str, body: RequestBody, headers: &[(&str, &str)]) -> Result<Response<Incoming>> {

@@ -2,7 +2,7 @@
 
 use super::pull;
 use crate::api::{Client, Query};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reason};
 use crate::flags::ContainerFlags;
 use crate::term::{Target, print_line};
 use clap::Args;
@@ -81,7 +81,7 @@ impl<'a> CidFile<'a> {
                 "container ID file found, make sure the other container isn't running or delete {}",
                 path.display()
             )),
-            _ => Error::msg(format!("failed to create the container ID file: {}: {err}", path.display())),
+            _ => Error::msg(format!("failed to create the container ID file: {}: {}", path.display(), reason(&err))),
         })?;
         Ok(Self { path, file, kept: false })
     }

@@ -38,13 +38,23 @@ impl Events {
         let mut messages = client.messages(Method::GET, &query.on("/events"), RequestBody::None, &[]).await?;
         while let Some(event) = messages.next().await? {
             match &template {
-                Some(template) => print_line(template.render(&event)?)?,
+                Some(template) if template.is_json() => print_line(template.render(&event)?)?,
+                Some(template) => print_line(template.render(&go_names(event))?)?,
                 None if format.is_some() => print_line(&event)?,
                 None => print_line(line(&event))?,
             }
         }
         Ok(())
     }
+}
+
+/// The event with the names that its fields have in Docker's Go type.
+fn go_names(mut event: Value) -> Value {
+    for (json, go) in [("status", "Status"), ("id", "ID"), ("from", "From"), ("scope", "Scope"), ("time", "Time"), ("timeNano", "TimeNano")] {
+        let value = event[json].clone();
+        event[go] = if value.is_null() { "".into() } else { value };
+    }
+    event
 }
 
 /// `TIME TYPE ACTION ID (key=value, …)`, the attributes in order of their keys.

@@ -3,7 +3,7 @@
 use crate::api::{Client, Query};
 use crate::error::Result;
 use crate::flags::filters;
-use crate::format::{Column, Listing, Row, human_duration, human_size, local_stamp, short_id, since_now};
+use crate::format::{Column, Listing, Row, exact_size, human_duration, human_size, local_stamp, short_id, since_now};
 use clap::Args;
 use serde_json::Value;
 
@@ -104,7 +104,7 @@ impl Images {
             ("CreatedSince", since(created)),
             ("CreatedAt", local_stamp(created)),
             ("Size", human_size(size)),
-            ("VirtualSize", human_size(size)),
+            ("VirtualSize", exact_size(size)),
             ("Containers", number("Containers").filter(|&n| n >= 0).map_or("N/A".to_owned(), |n| n.to_string())),
             ("SharedSize", known(shared)),
             ("UniqueSize", known(shared.map(|shared| size - shared))),

@@ -1,7 +1,7 @@
 //! `hako load`.
 
 use crate::api::{Client, Query, RequestBody};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reason};
 use crate::progress::Progress;
 use crate::term::Target;
 use bytes::Bytes;
@@ -38,7 +38,7 @@ impl Load {
         let mut progress = Progress::new(Target::Stdout);
         let (source, bar): (Box<dyn Read + Send>, _) = match &self.input {
             Some(path) => {
-                let wrong = |err: io::Error| Error::msg(format!("open {}: {err}", path.display()));
+                let wrong = |err: io::Error| Error::msg(format!("open {}: {}", path.display(), reason(&err)));
                 let file = File::open(path).map_err(wrong)?;
                 let size = file.metadata().map_err(wrong)?.len();
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

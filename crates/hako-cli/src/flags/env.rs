@@ -1,6 +1,6 @@
 //! Environment variables and labels from flags and files.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reason};
 use std::path::{Path, PathBuf};
 
 /// `--env-file` then `--env`; a name alone takes the value that it has here, and is
@@ -38,7 +38,7 @@ fn from_here(item: &str) -> Option<String> {
 
 /// The file's lines without blank ones and comments.
 fn lines(path: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(|err| Error::msg(format!("open {}: {err}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|err| Error::msg(format!("open {}: {}", path.display(), reason(&err))))?;
     let mut all = Vec::new();
     for line in text.trim_start_matches('\u{feff}').lines() {
         let line = line.trim_start();

@@ -10,4 +10,4 @@ pub(crate) use rows::{Column, Listing, Row};
 pub(crate) use table::Table;
 pub(crate) use template::{Template, unescape};
 pub(crate) use time::{local_nanos, local_stamp, since_now, timestamp};
-pub(crate) use units::{ellipsis, human_bytes, human_duration, human_size, short_id};
+pub(crate) use units::{ellipsis, exact_size, human_bytes, human_duration, human_size, short_id};

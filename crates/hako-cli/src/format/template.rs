@@ -40,7 +40,11 @@ impl Template {
             return Ok(found.to_string());
         }
         let context = Context::from(to_go(value, false));
-        self.parsed.render(&context).map_err(|err| Error::msg(format!("template execution error: {err}")))
+        self.parsed.render(&context).map_err(|err| {
+            // The engine quotes the whole document behind the field that it lacks.
+            let text = err.to_string();
+            Error::msg(format!("template execution error: {}", text.split(" in map[").next().unwrap_or_default()))
+        })
     }
 }
 

@@ -37,9 +37,16 @@ pub(crate) fn human_duration(seconds: i64) -> String {
     }
 }
 
+const DECIMAL: &[&str] = &["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+
 /// A size in powers of 1000 with three significant digits: `4.27MB`.
 pub(crate) fn human_size(bytes: i64) -> String {
-    scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB", "EB"], 3)
+    scaled(bytes, 1000.0, DECIMAL, 3)
+}
+
+/// A size in powers of 1000 with four significant digits: `1.982MB`.
+pub(crate) fn exact_size(bytes: i64) -> String {
+    scaled(bytes, 1000.0, DECIMAL, 4)
 }
 
 /// A size in powers of 1024 with four significant digits: `7.763GiB`.

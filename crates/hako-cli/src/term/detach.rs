@@ -1,22 +1,16 @@
 //! The keys that leave a container running: `ctrl-p,ctrl-q` unless told otherwise.
+//!
+//! The engine acts on them: it holds them back from the process and ends the
+//! stream, and nothing tells the client that the process lives on. So the client
+//! looks for the same sequence in what it sends.
 
 use crate::error::{Error, Result};
-use bytes::{Bytes, BytesMut};
 
 /// A key sequence, and how much of it has been typed.
 #[derive(Debug)]
 pub(crate) struct DetachKeys {
     keys: Vec<u8>,
     matched: usize,
-}
-
-/// What a piece of typed input means.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Scan {
-    /// Bytes for the container.
-    Forward(Bytes),
-    /// The sequence is complete; the bytes before it still go to the container.
-    Detach(Bytes),
 }
 
 impl DetachKeys {
@@ -27,24 +21,21 @@ impl DetachKeys {
         Ok(Self { keys, matched: 0 })
     }
 
-    /// Passes typed bytes on, keeping back those that may begin the sequence.
-    pub(crate) fn scan(&mut self, input: &[u8]) -> Scan {
-        let mut out = BytesMut::with_capacity(input.len() + self.matched);
-        for &byte in input {
-            if byte != self.keys[self.matched] {
-                out.extend_from_slice(&self.keys[..self.matched]);
+    /// Where the sequence ends in `typed`, if it does.
+    pub(crate) fn end_in(&mut self, typed: &[u8]) -> Option<usize> {
+        for (index, byte) in typed.iter().enumerate() {
+            if self.keys.get(self.matched) != Some(byte) {
                 self.matched = 0;
             }
-            if byte == self.keys[self.matched] {
+            if self.keys.get(self.matched) == Some(byte) {
                 self.matched += 1;
-            } else {
-                out.extend_from_slice(&[byte]);
             }
             if self.matched == self.keys.len() {
-                return Scan::Detach(out.freeze());
+                self.matched = 0;
+                return Some(index + 1);
             }
         }
-        Scan::Forward(out.freeze())
+        None
     }
 }
 
@@ -53,9 +44,8 @@ fn parse_key(key: &str) -> Option<u8> {
         return Some(*byte);
     }
     match key.strip_prefix("ctrl-")?.as_bytes() {
-        [letter @ b'a'..=b'z'] => Some(letter - b'a' + 1),
-        [b'@'] => Some(0),
-        [sign @ (b'[' | b'\\' | b']' | b'^' | b'_')] => Some(sign - b'@'),
+        [letter @ (b'a'..=b'z' | b'A'..=b'Z')] => Some(letter.to_ascii_uppercase() - b'@'),
+        [sign @ (b'@' | b'[' | b'\\' | b']' | b'^' | b'_')] => Some(sign - b'@'),
         _ => None,
     }
 }
@@ -67,10 +57,10 @@ mod tests {
     #[test]
     fn the_default_sequence() {
         let mut keys = DetachKeys::parse("ctrl-p,ctrl-q").unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(keys.scan(b"ab\x10"), Scan::Forward(Bytes::from_static(b"ab")));
-        assert_eq!(keys.scan(b"c"), Scan::Forward(Bytes::from_static(b"\x10c")));
-        assert_eq!(keys.scan(b"\x10"), Scan::Forward(Bytes::new()));
-        assert_eq!(keys.scan(b"\x10\x11zz"), Scan::Detach(Bytes::from_static(b"\x10")));
+        assert_eq!(keys.end_in(b"ab\x10"), None);
+        assert_eq!(keys.end_in(b"c"), None);
+        assert_eq!(keys.end_in(b"\x10"), None);
+        assert_eq!(keys.end_in(b"\x10\x11zz"), Some(2));
     }
 
     #[test]
