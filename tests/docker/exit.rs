@@ -6,13 +6,13 @@ use std::thread;
 both_walls! {
     /// All 256, by exec in one container.
     fn every_exit_code(case) {
-        case.idle("c");
+        case.idle("box");
         let codes: Vec<i32> = (0..=255).collect();
         thread::scope(|scope| {
             for part in codes.chunks(64) {
                 let commands: Vec<_> = part
                     .iter()
-                    .map(|code| (*code, case.docker(["exec", "c", "sh", "-c", &format!("exit {code}")])))
+                    .map(|code| (*code, case.docker(["exec", "box", "sh", "-c", &format!("exit {code}")])))
                     .collect();
                 scope.spawn(move || {
                     for (code, command) in commands {
@@ -33,13 +33,13 @@ both_walls! {
     }
 
     fn exit_code_is_kept(case) {
-        let output = case.walled("run", &["--name", "c", "busybox", "sh", "-c", "exit 7"]).run();
+        let output = case.walled("run", &["--name", "box", "busybox", "sh", "-c", "exit 7"]).run();
         assert_eq!(output.code, 7, "{output}");
-        assert_eq!(case.inspect("c", "{{.State.ExitCode}} {{.State.Status}} {{.State.OOMKilled}}"), "7 exited false");
-        assert_eq!(case.docker(["wait", "c"]).text(), "7");
+        assert_eq!(case.inspect("box", "{{.State.ExitCode}} {{.State.Status}} {{.State.OOMKilled}}"), "7 exited false");
+        assert_eq!(case.docker(["wait", "box"]).text(), "7");
         let table = case.docker(["ps", "-a", "--format", "{{.Names}} {{.Status}}"]).text();
-        assert!(table.starts_with("c Exited (7) "), "{table}");
-        let _ = case.docker(["rm", "c"]).text();
+        assert!(table.starts_with("box Exited (7) "), "{table}");
+        let _ = case.docker(["rm", "box"]).text();
     }
 
     fn missing_command_is_127(case) {
@@ -64,27 +64,27 @@ both_walls! {
 
     /// Death by signal n is 128+n, for the first process and for exec.
     fn death_by_signal(case) {
-        case.idle("c");
+        case.idle("box");
         for (name, number) in [("HUP", 1), ("ABRT", 6), ("KILL", 9), ("SEGV", 11), ("TERM", 15)] {
-            let output = case.exec("c", &format!("kill -{name} $$"));
+            let output = case.exec("box", &format!("kill -{name} $$"));
             assert_eq!(output.code, 128 + number, "{output}");
         }
-        let _ = case.docker(["kill", "c"]).text();
-        case.wait_for("c", "exited");
-        assert_eq!(case.inspect("c", "{{.State.ExitCode}}"), "137");
+        let _ = case.docker(["kill", "box"]).text();
+        case.wait_for("box", "exited");
+        assert_eq!(case.inspect("box", "{{.State.ExitCode}}"), "137");
     }
 
     /// `docker kill --signal` reaches the first process, which decides.
     fn kill_sends_the_signal(case) {
         let script = "trap 'echo got hup' HUP; trap 'echo got usr1; exit 3' USR1; echo ready; while :; do sleep 0.1; done";
-        case.daemon("c", &["busybox", "sh", "-c", script]);
-        let logs = || case.docker(["logs", "c"]).text();
+        case.daemon("box", &["busybox", "sh", "-c", script]);
+        let logs = || case.docker(["logs", "box"]).text();
         let minute = std::time::Duration::from_secs(60);
         hako_tests::wait_until(minute, "the container to be ready", || logs().contains("ready"));
-        let _ = case.docker(["kill", "--signal=HUP", "c"]).text();
+        let _ = case.docker(["kill", "--signal=HUP", "box"]).text();
         hako_tests::wait_until(minute, "SIGHUP to arrive", || logs().contains("got hup"));
-        let _ = case.docker(["kill", "--signal=SIGUSR1", "c"]).text();
-        assert_eq!(case.docker(["wait", "c"]).text(), "3");
+        let _ = case.docker(["kill", "--signal=SIGUSR1", "box"]).text();
+        assert_eq!(case.docker(["wait", "box"]).text(), "3");
         assert_eq!(logs(), "ready\ngot hup\ngot usr1");
     }
 }

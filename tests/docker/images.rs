@@ -66,13 +66,13 @@ fn an_image_in_use_stays() {
 fn info_and_version() {
     once(|case| {
         let counts = case.docker(["info", "--format", "{{.Containers}} {{.ContainersRunning}} {{.Images}}"]).text();
-        case.idle("c");
+        case.idle("box");
         let more = case.docker(["info", "--format", "{{.Containers}} {{.ContainersRunning}} {{.Images}}"]).text();
         assert_ne!(counts, more);
         let version =
             case.docker(["version", "--format", "{{.Server.Os}}/{{.Server.Arch}} {{.Server.KernelVersion}}"]).text();
         let kernel = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
         assert_eq!(version, format!("linux/amd64 {kernel}"));
-        let _ = case.docker(["rm", "-f", "c"]).text();
+        let _ = case.docker(["rm", "-f", "box"]).text();
     });
 }

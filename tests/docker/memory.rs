@@ -6,9 +6,9 @@ both_walls! {
     /// A limit that is hit: exit code 137 and `OOMKilled`.
     fn out_of_memory(case) {
         // tail keeps everything of a line that never ends.
-        let output = case.walled("run", &["--name", "c", "-m", "48m", "--memory-swap", "48m", "busybox", "tail", "/dev/zero"]).run();
+        let output = case.walled("run", &["--name", "box", "-m", "48m", "--memory-swap", "48m", "busybox", "tail", "/dev/zero"]).run();
         assert_eq!(output.code, 137, "{output}");
-        assert_eq!(case.inspect("c", "{{.State.ExitCode}} {{.State.OOMKilled}}"), "137 true");
+        assert_eq!(case.inspect("box", "{{.State.ExitCode}} {{.State.OOMKilled}}"), "137 true");
         // The engine and the machine are well; the same container can run again.
         assert_eq!(case.sh(&[], "echo well").text(), "well");
     }
@@ -21,11 +21,11 @@ both_walls! {
     }
 
     fn the_limit_is_the_workloads(case) {
-        let _ = case.walled("create", &["--name", "c", "-m", "100m", "--cpus", "1.5", "busybox"]).text();
-        assert_eq!(case.inspect("c", "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}"), "104857600 1500000000");
+        let _ = case.walled("create", &["--name", "box", "-m", "100m", "--cpus", "1.5", "busybox"]).text();
+        assert_eq!(case.inspect("box", "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}"), "104857600 1500000000");
         let script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max";
         assert_eq!(case.sh(&["-m", "100m"], script).text(), "104857600");
-        let _ = case.docker(["rm", "c"]).text();
+        let _ = case.docker(["rm", "box"]).text();
     }
 
     fn processes_are_limited(case) {

@@ -16,10 +16,10 @@ both_walls! {
     }
 
     fn ten_megabytes_into_exec(case) {
-        case.idle("c");
+        case.idle("box");
         let mut bytes = vec![0; 10_000_000];
         rand::rng().fill_bytes(&mut bytes);
-        let output = case.docker(["exec", "-i", "c", "sha256sum"]).stdin(bytes.clone()).run();
+        let output = case.docker(["exec", "-i", "box", "sha256sum"]).stdin(bytes.clone()).run();
         assert_eq!(output.ok(), format!("{}  -", sha256(&bytes)));
     }
 
@@ -66,15 +66,15 @@ both_walls! {
 
     /// `docker attach` to a running container sees its output and types into it.
     fn attach(case) {
-        case.daemon("c", &["-i", "busybox", "sh", "-c", "while read x; do echo got $x; done; exit 9"]);
-        let mut attached = case.docker(["attach", "c"]).start();
+        case.daemon("box", &["-i", "busybox", "sh", "-c", "while read x; do [ $x = quit ] && exit 9; echo got $x; done"]);
+        let mut attached = case.docker(["attach", "box"]).start();
         // Attach has no sign of being ready: type until something comes back.
         hako_tests::wait_until(std::time::Duration::from_secs(60), "attach to answer", || {
             attached.send("word\n");
             std::thread::sleep(std::time::Duration::from_millis(100));
             attached.stdout().contains("got word\n")
         });
-        attached.close_stdin();
+        attached.send("quit\n");
         let output = attached.end();
         assert_eq!(output.code, 9, "{output}");
     }

@@ -38,16 +38,16 @@ both_walls! {
     }
 
     fn exec_on_a_terminal(case) {
-        case.idle("c");
-        let mut terminal = Terminal::start(case.docker(["exec", "-it", "c", "sh"]), 31, 117);
+        case.idle("box");
+        let mut terminal = Terminal::start(case.docker(["exec", "-it", "box", "sh"]), 31, 117);
         shell(&mut terminal);
         assert_eq!(terminal.end(), 5);
-        assert_eq!(case.inspect("c", "{{.State.Running}}"), "true");
+        assert_eq!(case.inspect("box", "{{.State.Running}}"), "true");
     }
 
     /// A terminal has one stream, with its own line ends, and TERM is set.
     fn one_stream_and_term(case) {
-        let terminal = Terminal::start(case.sh(&["-t"], "echo to-out; echo to-err >&2; echo TERM=$TERM"), 24, 80);
+        let terminal = Terminal::start(case.sh(&["-it"], "echo to-out; echo to-err >&2; echo TERM=$TERM"), 24, 80);
         terminal.expect("to-out\r\n");
         terminal.expect("to-err\r\n");
         terminal.expect("TERM=xterm");
@@ -56,19 +56,19 @@ both_walls! {
 
     /// ctrl-p ctrl-q leaves the container running; attach comes back to it.
     fn detach_and_attach_again(case) {
-        let client = case.walled("run", &["-it", "--name", "c", "busybox", "sh"]);
+        let client = case.walled("run", &["-it", "--name", "box", "busybox", "sh"]);
         let mut terminal = Terminal::start(client, 24, 80);
         terminal.expect("# ");
         terminal.send("word=kept\r");
         terminal.send("\x10\x11");
         assert_eq!(terminal.end(), 0);
-        assert_eq!(case.inspect("c", "{{.State.Running}}"), "true");
-        let mut again = Terminal::start(case.docker(["attach", "c"]), 24, 80);
+        assert_eq!(case.inspect("box", "{{.State.Running}}"), "true");
+        let mut again = Terminal::start(case.docker(["attach", "box"]), 24, 80);
         std::thread::sleep(std::time::Duration::from_millis(500));
         again.send("echo it-is-$word\r");
         again.expect("it-is-kept");
         again.send("exit 6\r");
         assert_eq!(again.end(), 6);
-        let _ = case.docker(["rm", "c"]).text();
+        let _ = case.docker(["rm", "box"]).text();
     }
 }

@@ -51,12 +51,12 @@ both_walls! {
 
     /// The effective wall is stored and shown.
     fn inspect_shows_the_wall(case) {
-        let _ = case.walled("create", &["--name", "c", "busybox", "true"]).text();
-        let stored = case.inspect("c", "{{.HostConfig.Isolation}}");
+        let _ = case.walled("create", &["--name", "box", "busybox", "true"]).text();
+        let stored = case.inspect("box", "{{.HostConfig.Isolation}}");
         if !Engine::is_reference() {
             assert_eq!(stored, case.wall.to_string());
         }
-        let _ = case.docker(["rm", "c"]).text();
+        let _ = case.docker(["rm", "box"]).text();
     }
 
     /// A container has a loopback interface, up, and no other.
@@ -75,8 +75,8 @@ fn default_wall_comes_from_exec_opt() {
         let args = ["--exec-opt", &format!("isolation={wall}")].map(str::to_owned).to_vec();
         let engine = Engine::with(hako_tests::Options { args, ..Default::default() });
         engine.load(&busybox());
-        let _ = engine.docker(["create", "--name", "c", "busybox"]).text();
-        assert_eq!(engine.docker(["inspect", "-f", "{{.HostConfig.Isolation}}", "c"]).text(), wall);
+        let _ = engine.docker(["create", "--name", "box", "busybox"]).text();
+        assert_eq!(engine.docker(["inspect", "-f", "{{.HostConfig.Isolation}}", "box"]).text(), wall);
         engine.finish();
     }
 }
