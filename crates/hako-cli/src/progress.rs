@@ -14,8 +14,8 @@ pub(crate) struct Progress {
     bars: Option<Bars>,
 }
 
-#[derive(Default)]
 struct Bars {
+    target: Target,
     all: MultiProgress,
     by_id: HashMap<String, ProgressBar>,
 }
@@ -23,12 +23,11 @@ struct Bars {
 impl Progress {
     /// Progress on `target`: bars if it is a terminal.
     pub(crate) fn new(target: Target) -> Self {
-        let (terminal, draw) = match target {
-            Target::Stdout => (std::io::stdout().is_terminal(), ProgressDrawTarget::stdout()),
-            Target::Stderr => (std::io::stderr().is_terminal(), ProgressDrawTarget::stderr()),
+        let terminal = match target {
+            Target::Stdout => std::io::stdout().is_terminal(),
+            Target::Stderr => std::io::stderr().is_terminal(),
         };
-        let bars = terminal.then(|| Bars { all: MultiProgress::with_draw_target(draw), by_id: HashMap::new() });
-        Self { target, bars }
+        Self { target, bars: terminal.then(|| Bars { target, all: drawn_on(target), by_id: HashMap::new() }) }
     }
 
     /// A bar for bytes that are sent, `None` where there is no terminal.
@@ -59,6 +58,8 @@ impl Progress {
         let number = |key: &str| message.pointer(&format!("/progressDetail/{key}")).and_then(Value::as_u64);
         let (current, total) = (number("current"), number("total"));
         match (text("id"), &mut self.bars) {
+            // A headline, whose id is the tag.
+            (Some(id), _) if status.starts_with("Pulling from") => self.line(&format!("{id}: {status}")),
             (Some(id), Some(bars)) => {
                 bars.show(id, status, current.unwrap_or(0), total);
                 Ok(())
@@ -70,10 +71,14 @@ impl Progress {
         }
     }
 
-    fn line(&self, text: &str) -> Result<()> {
-        match (&self.bars, self.target) {
-            (Some(bars), target) => bars.all.suspend(|| write_line(target, text)),
-            (None, target) => write_line(target, text),
+    fn line(&mut self, text: &str) -> Result<()> {
+        let target = self.target;
+        match &mut self.bars {
+            Some(bars) => {
+                bars.finish();
+                bars.all.suspend(|| write_line(target, text))
+            }
+            None => write_line(target, text),
         }
     }
 }
@@ -89,6 +94,16 @@ fn write_line(target: Target, text: &str) -> Result<()> {
 }
 
 impl Bars {
+    /// Leaves the last state of each bar on the screen, and goes on below.
+    fn finish(&mut self) {
+        if self.by_id.is_empty() {
+            return;
+        }
+        self.by_id.drain().for_each(|(_, bar)| bar.abandon());
+        self.all = drawn_on(self.target);
+        let _ = write_line(self.target, "");
+    }
+
     fn show(&mut self, id: &str, status: &str, current: u64, total: Option<u64>) {
         let bar = self.by_id.entry(id.to_owned()).or_insert_with(|| {
             self.all.add(ProgressBar::no_length().with_style(plain_style()).with_prefix(id.to_owned()))
@@ -111,9 +126,15 @@ impl Bars {
 
 impl Drop for Bars {
     fn drop(&mut self) {
-        // What the last state of each bar says stays on the screen.
-        self.by_id.values().for_each(ProgressBar::abandon);
+        self.finish();
     }
+}
+
+fn drawn_on(target: Target) -> MultiProgress {
+    MultiProgress::with_draw_target(match target {
+        Target::Stdout => ProgressDrawTarget::stdout(),
+        Target::Stderr => ProgressDrawTarget::stderr(),
+    })
 }
 
 fn byte_style() -> ProgressStyle {
