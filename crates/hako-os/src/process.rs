@@ -83,8 +83,30 @@ pub fn keep_memory_small() {
     }
 }
 
-/// Gives freed memory back to the kernel now.
+/// Gives memory back to the kernel now: freed heap, and the pages of the
+/// program's code, of which those in use come back from the page cache. A
+/// process that has done its work and waits for hours needs few of them.
 pub fn trim_memory() {
     // SAFETY: malloc_trim takes an integer and locks the arenas itself.
     unsafe { libc::malloc_trim(0) };
+    // Without the list of mappings there is nothing to give back, and no harm done.
+    let _ = drop_code_pages();
+}
+
+fn drop_code_pages() -> io::Result<()> {
+    let program = std::fs::read_link("/proc/self/exe")?;
+    for line in std::fs::read_to_string("/proc/self/maps")?.lines() {
+        let mut fields = line.split_ascii_whitespace();
+        let (Some(range), Some("r-xp"), Some(path)) = (fields.next(), fields.next(), fields.nth(3)) else { continue };
+        let Some((from, to)) = range.split_once('-') else { continue };
+        let (Ok(from), Ok(to)) = (usize::from_str_radix(from, 16), usize::from_str_radix(to, 16)) else { continue };
+        if std::path::Path::new(path) == program {
+            // SAFETY: the range is a mapping of this program's file that nobody
+            // writes to: it is executable and not writable, and relocations are
+            // never made in code. Its pages are therefore the file's, and the
+            // next access reads them from there again.
+            unsafe { libc::madvise(from as *mut libc::c_void, to - from, libc::MADV_DONTNEED) };
+        }
+    }
+    Ok(())
 }

@@ -15,6 +15,7 @@ use hako_model::{ExitDetails, Result};
 use std::path::PathBuf;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub mod conformance;
 pub mod microvm;
 pub mod process;
 

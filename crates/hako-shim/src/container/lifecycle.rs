@@ -8,8 +8,11 @@ use super::{
 use crate::stdio::{self, StdinEnd, Streams};
 use hako_model::{Error, ExitDetails, Result, ShimPhase};
 use hako_sandbox::{CreateRequest, Stdio, StdioRequest};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{oneshot, watch};
+
+/// When a container that has been started is taken to be there for a while.
+const SETTLE: Duration = Duration::from_millis(500);
 
 /// Tells `Wait` how a process ended.
 pub(super) type ExitSender = watch::Sender<Option<ExitDetails>>;
@@ -139,7 +142,10 @@ impl Container {
         if matches!(self.phase, Phase::Running(_)) {
             self.save(ShimPhase::Running { pid })?;
         }
-        hako_os::process::trim_memory();
+        tokio::spawn(async {
+            tokio::time::sleep(SETTLE).await;
+            hako_os::process::trim_memory();
+        });
         Ok(pid)
     }
 

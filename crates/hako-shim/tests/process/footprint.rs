@@ -25,7 +25,7 @@ async fn a_shim_keeps_to_its_memory_budget() {
         shim.run("e").await.ok();
         shims.push((shim.attach("", false).await, shim));
     }
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1000)).await;
     let mut sum = 0;
     for (_, shim) in &shims {
         let rollup = rollup(shim.pid());
