@@ -45,12 +45,11 @@ pub(crate) fn host_config(flags: &ContainerFlags, mounts: Mounts, bindings: Map<
         host.set("Isolation", Isolation::from_request(isolation)?.map_or("default", Isolation::as_str));
     }
     host.flag("AutoRemove", flags.rm);
-    if let Some(policy) = &flags.restart {
-        if flags.rm && policy != "no" {
-            return Err(Error::msg("conflicting options: cannot specify both --restart and --rm"));
-        }
-        host.set("RestartPolicy", restart(policy)?);
+    let policy = flags.restart.as_deref().unwrap_or("no");
+    if flags.rm && policy != "no" {
+        return Err(Error::msg("conflicting options: cannot specify both --restart and --rm"));
     }
+    host.set("RestartPolicy", restart(policy)?);
     if flags.log_driver.is_some() || !flags.log_opt.is_empty() {
         host.set("LogConfig", json!({"Type": flags.log_driver.as_deref().unwrap_or_default(), "Config": pairs(&flags.log_opt)}));
     }
@@ -58,7 +57,9 @@ pub(crate) fn host_config(flags: &ContainerFlags, mounts: Mounts, bindings: Map<
     host.list("GroupAdd", &flags.group_add);
     host.map("Annotations", pairs(&flags.annotation));
     if !flags.ulimit.is_empty() {
-        host.set("Ulimits", flags.ulimit.iter().map(|text| ulimit(text)).collect::<Result<Vec<_>>>()?);
+        let mut ulimits = flags.ulimit.iter().map(|text| ulimit(text)).collect::<Result<Vec<_>>>()?;
+        ulimits.sort_by(|a, b| a["Name"].as_str().cmp(&b["Name"].as_str()));
+        host.set("Ulimits", ulimits);
     }
     if flags.tty {
         host.opt("ConsoleSize", crate::term::size().map(|(rows, columns)| json!([rows, columns])));
@@ -70,11 +71,17 @@ pub(crate) fn host_config(flags: &ContainerFlags, mounts: Mounts, bindings: Map<
     Ok(Value::Object(host.0))
 }
 
+/// A value that a flag does not take, in the words of Docker's flag parser.
+fn invalid(text: &str, flag: &str, why: &Error) -> Error {
+    Error::msg(format!("invalid argument {text:?} for \"{flag}\" flag: {why}"))
+}
+
 fn limits(host: &mut Host, limits: &Limits) -> Result<()> {
-    let bytes = |text: &Option<String>| text.as_deref().map(size).transpose();
-    host.opt("Memory", bytes(&limits.memory)?);
-    host.opt("MemoryReservation", bytes(&limits.memory_reservation)?);
-    host.opt("MemorySwap", limits.memory_swap.as_deref().map(swap).transpose()?);
+    let bytes = |flag: &str, text: &Option<String>| text.as_deref().map(|text| size(text).map_err(|err| invalid(text, flag, &err))).transpose();
+    host.opt("Memory", bytes("-m, --memory", &limits.memory)?);
+    host.opt("MemoryReservation", bytes("--memory-reservation", &limits.memory_reservation)?);
+    let swap = |text: &String| swap(text).map_err(|err| invalid(text, "--memory-swap", &err));
+    host.opt("MemorySwap", limits.memory_swap.as_ref().map(swap).transpose()?);
     host.opt("MemorySwappiness", limits.memory_swappiness);
     host.opt("NanoCpus", limits.cpus.as_deref().map(nano_cpus).transpose()?);
     host.opt("CpuShares", limits.cpu_shares);
@@ -84,7 +91,7 @@ fn limits(host: &mut Host, limits: &Limits) -> Result<()> {
     host.opt("CpusetMems", limits.cpuset_mems.as_deref());
     host.opt("PidsLimit", limits.pids_limit);
     host.opt("BlkioWeight", limits.blkio_weight);
-    host.opt("ShmSize", bytes(&limits.shm_size)?);
+    host.opt("ShmSize", bytes("--shm-size", &limits.shm_size)?);
     host.flag("OomKillDisable", limits.oom_kill_disable);
     host.opt("OomScoreAdj", limits.oom_score_adj);
     host.opt("CgroupParent", limits.cgroup_parent.as_deref());
@@ -120,8 +127,8 @@ fn network(host: &mut Host, network: &Network, bindings: Map<String, Value>) {
 }
 
 fn security(host: &mut Host, security: &Security) -> Result<()> {
-    host.list("CapAdd", &security.cap_add);
-    host.list("CapDrop", &security.cap_drop);
+    host.list("CapAdd", &capabilities(&security.cap_add));
+    host.list("CapDrop", &capabilities(&security.cap_drop));
     host.flag("Privileged", security.privileged);
     host.map("Sysctls", pairs(&security.sysctl));
     host.opt("CgroupnsMode", security.cgroupns.as_deref());
@@ -145,6 +152,15 @@ fn security(host: &mut Host, security: &Security) -> Result<()> {
     }
     host.list("SecurityOpt", &options);
     Ok(())
+}
+
+/// Capabilities by the kernel's names: `net_admin` is `CAP_NET_ADMIN`.
+fn capabilities(names: &[String]) -> Vec<String> {
+    let kernel_name = |name: &String| match name.to_ascii_uppercase() {
+        name if name == "ALL" || name.starts_with("CAP_") => name,
+        name => format!("CAP_{name}"),
+    };
+    names.iter().map(kernel_name).collect()
 }
 
 /// A seccomp profile travels by its content.
