@@ -23,10 +23,11 @@ impl Session {
             let before = done;
             let err = match self.attempt(descriptor, &mut done, sink).await {
                 Ok(()) if done == descriptor.size => return Ok(()),
-                Ok(()) => Error::Registry(format!(
-                    "blob {} ended after {done} of {} bytes",
-                    descriptor.digest, descriptor.size
-                )),
+                // The answer was whole, so that a second one would be the same.
+                Ok(()) => {
+                    let (digest, size) = (&descriptor.digest, descriptor.size);
+                    return Err(Error::Registry(format!("blob {digest} has {done} bytes, expected a size of {size}")));
+                }
                 Err(err @ (Error::Transport { .. } | Error::Status(_))) => err,
                 Err(err) => return Err(err),
             };

@@ -5,7 +5,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(de: D) -> Result<T, D::Error> {
+/// JSON's `null`.
+pub(super) fn null() -> Value {
+    Value::Null
+}
+
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(de: D) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(de)?.unwrap_or_default())
 }
 

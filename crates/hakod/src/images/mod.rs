@@ -2,25 +2,44 @@
 //! layer reader; one file for each verb. The HTTP router calls these; nothing
 //! here knows HTTP.
 
+mod archive;
 mod config;
+mod document;
 mod face;
+mod filters;
+mod history;
+mod inspect;
+mod install;
+mod list;
+mod load;
+mod names;
+mod progress;
+mod pull;
+mod remove;
+mod rootfs;
+mod tag;
 
 pub use config::{Healthcheck, ImageConfig};
 pub use face::{Consumer, ImageEvent, ImagesConfig, InUse, JsonLines, ListParams, Notify, PullRequest, ResolvedImage};
 
+use document::Document;
+use futures::{StreamExt, stream};
 use hako_model::{Digest, Error, Result};
 use hako_store::Store;
+use progress::{Lines, error_line};
 use serde_json::Value;
 use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
 };
-use tokio::io::AsyncRead;
+use tokio::{io::AsyncRead, sync::Semaphore};
 
 /// Everything about images. Shared as `Arc<ImageService>`.
 pub struct ImageService {
-    pub(crate) store: Store,
-    pub(crate) cfg: ImagesConfig,
+    store: Store,
+    registry: hako_registry::Client,
+    /// How many layers are downloaded at once, over all pulls.
+    downloads: Arc<Semaphore>,
     in_use: OnceLock<InUse>,
     notify: OnceLock<Notify>,
 }
@@ -29,70 +48,177 @@ impl ImageService {
     /// A service over an open store.
     ///
     /// # Errors
-    /// Where the registry client cannot be made.
+    /// None yet.
     pub fn new(store: Store, cfg: ImagesConfig) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { store, cfg, in_use: OnceLock::new(), notify: OnceLock::new() }))
+        let registry = hako_registry::Config { insecure_registries: cfg.insecure_registries };
+        Ok(Arc::new(Self {
+            store,
+            registry: hako_registry::Client::new(registry),
+            downloads: Arc::new(Semaphore::new(cfg.max_concurrent_downloads.max(1))),
+            in_use: OnceLock::new(),
+            notify: OnceLock::new(),
+        }))
     }
+
     /// Says who asks which containers use an image. Called once, before any remove.
     pub fn set_in_use(&self, in_use: InUse) {
         let _ = self.in_use.set(in_use);
     }
+
     /// Says who hears of events. Called once.
     pub fn set_notify(&self, notify: Notify) {
         let _ = self.notify.set(notify);
     }
+
     /// `POST /images/create?fromImage=…`: an error before the first line is an
-    /// HTTP error; later ones are lines `{"errorDetail":…,"error":…}`. Dropping
-    /// the stream cancels the pull.
-    pub async fn pull(self: &Arc<Self>, _request: PullRequest) -> Result<JsonLines> {
-        Err(Error::unsupported("pull"))
+    /// HTTP error; a later one is the last line, `{"errorDetail":…,"error":…}`.
+    /// Dropping the stream cancels the pull.
+    ///
+    /// # Errors
+    /// In Docker's words.
+    pub async fn pull(self: &Arc<Self>, request: PullRequest) -> Result<JsonLines> {
+        self.pull_inner(request).await
     }
-    /// `POST /images/load`.
-    pub async fn load(self: &Arc<Self>, _body: impl AsyncRead + Send + Unpin + 'static, _quiet: bool) -> Result<JsonLines> {
-        Err(Error::unsupported("load"))
+
+    /// `POST /images/load`; errors as [`ImageService::pull`].
+    ///
+    /// # Errors
+    /// In Docker's words.
+    pub async fn load(
+        self: &Arc<Self>,
+        body: impl AsyncRead + Send + Unpin + 'static,
+        quiet: bool,
+    ) -> Result<JsonLines> {
+        self.load_inner(body, quiet).await
     }
+
     /// `GET /images/json`.
-    pub async fn list(self: &Arc<Self>, _params: ListParams) -> Result<Value> {
-        Err(Error::unsupported("image list"))
+    ///
+    /// # Errors
+    /// `InvalidParameter` for an unknown filter.
+    pub async fn list(self: &Arc<Self>, params: ListParams) -> Result<Value> {
+        self.blocking(move |store| list::list(store, &params)).await
     }
+
     /// `GET /images/{name}/json`. `api_minor` is n of API version 1.n.
-    pub async fn inspect(self: &Arc<Self>, _name: &str, _api_minor: u32) -> Result<Value> {
-        Err(Error::unsupported("image inspect"))
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn inspect(self: &Arc<Self>, name: &str, api_minor: u32) -> Result<Value> {
+        let name = name.to_owned();
+        self.blocking(move |store| inspect::inspect(store, &name, api_minor)).await
     }
+
     /// `GET /images/{name}/history`.
-    pub async fn history(self: &Arc<Self>, _name: &str) -> Result<Value> {
-        Err(Error::unsupported("image history"))
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn history(self: &Arc<Self>, name: &str) -> Result<Value> {
+        let name = name.to_owned();
+        self.blocking(move |store| history::history(store, &name)).await
     }
+
     /// `POST /images/{name}/tag`.
-    pub async fn tag(self: &Arc<Self>, _name: &str, _repo: &str, _tag: Option<&str>) -> Result<()> {
-        Err(Error::unsupported("image tag"))
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidParameter` for a malformed name.
+    pub async fn tag(self: &Arc<Self>, name: &str, repo: &str, tag: Option<&str>) -> Result<()> {
+        self.tag_inner(name, repo, tag).await
     }
-    /// `DELETE /images/{name}`: the answer's body.
-    pub async fn remove(self: &Arc<Self>, _name: &str, _force: bool, _noprune: bool) -> Result<Value> {
-        Err(Error::unsupported("image remove"))
+
+    /// `DELETE /images/{name}`: the answer's body. `noprune` changes nothing:
+    /// no image here has a parent image.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` while containers use it.
+    pub async fn remove(self: &Arc<Self>, name: &str, force: bool, _noprune: bool) -> Result<Value> {
+        self.remove_inner(name, force).await
     }
+
     /// The image that a client calls `name`: what create needs. `hello` is
     /// loaded from the program itself where no such reference exists. Not
     /// found: `No such image: name:tag` (404), upon which clients pull.
-    pub async fn resolve(self: &Arc<Self>, _name: &str) -> Result<ResolvedImage> {
-        Err(Error::unsupported("image resolve"))
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidParameter`.
+    pub async fn resolve(self: &Arc<Self>, name: &str) -> Result<ResolvedImage> {
+        self.resolve_inner(name).await
     }
+
     /// The EROFS image of its root filesystem, built on first use; all who
     /// ask meanwhile wait for the one build.
-    pub async fn rootfs_erofs(self: &Arc<Self>, _image: &ResolvedImage) -> Result<PathBuf> {
-        Err(Error::unsupported("erofs"))
+    ///
+    /// # Errors
+    /// `Unavailable` without mkfs.erofs; what the host answered.
+    pub async fn rootfs_erofs(self: &Arc<Self>, image: &ResolvedImage) -> Result<PathBuf> {
+        self.rootfs_erofs_inner(image).await
     }
-    /// An empty ext4 of `size` bytes, copied sparsely to `target`.
-    pub async fn scratch_disk(self: &Arc<Self>, _size: u64, _target: PathBuf) -> Result<()> {
-        Err(Error::unsupported("ext4"))
+
+    /// An empty ext4 of `size` bytes, copied sparsely to the new file `target`.
+    ///
+    /// # Errors
+    /// `Unavailable` without mkfs.ext4; what the host answered.
+    pub async fn scratch_disk(self: &Arc<Self>, size: u64, target: PathBuf) -> Result<()> {
+        self.scratch_disk_inner(size, target).await
     }
+
     /// Called after a container's record is gone: ends an image that was
     /// removed by force while the container used it.
-    pub async fn container_removed(self: &Arc<Self>, _image: &Digest) -> Result<()> {
-        Ok(())
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn container_removed(self: &Arc<Self>, image: &Digest) -> Result<()> {
+        self.container_removed_inner(image).await
     }
+
     /// How many images there are, for `info`.
+    ///
+    /// # Errors
+    /// Of the store.
     pub async fn count(self: &Arc<Self>) -> Result<usize> {
-        Ok(0)
+        self.blocking(|store| Ok(store.images()?.len())).await
+    }
+
+    fn users(&self, id: &Digest) -> Vec<Consumer> {
+        self.in_use.get().map_or_else(Vec::new, |ask| ask(id))
+    }
+
+    fn tell(&self, event: ImageEvent) {
+        if let Some(notify) = self.notify.get() {
+            notify(event);
+        }
+    }
+
+    /// Runs `work` on a task of its own and gives its lines. It ends when
+    /// nobody listens any more.
+    async fn stream<F>(&self, work: impl FnOnce(Lines) -> F) -> Result<JsonLines>
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let (lines, mut receiver) = Lines::channel();
+        let listener = lines.clone();
+        let work = work(lines);
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                result = work => result,
+                () = listener.closed() => Ok(()),
+            }
+        });
+        let end = async move |task: tokio::task::JoinHandle<Result<()>>| match task.await {
+            Ok(result) => result,
+            Err(err) => Err(Error::internal(format!("work on images broke off: {err}"))),
+        };
+        let Some(first) = receiver.recv().await else {
+            end(task).await?;
+            return Ok(stream::empty().boxed());
+        };
+        let rest = stream::unfold((receiver, Some(task)), move |(mut receiver, mut task)| async move {
+            if let Some(line) = receiver.recv().await {
+                return Some((line, (receiver, task)));
+            }
+            let err = end(task.take()?).await.err()?;
+            Some((error_line(&err), (receiver, None)))
+        });
+        Ok(stream::iter([first]).chain(rest).boxed())
     }
 }

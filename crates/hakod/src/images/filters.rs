@@ -1,0 +1,219 @@
+//! The filters of the image list.
+
+use super::{Document, ListParams, names};
+use chrono::{DateTime, Utc};
+use hako_model::{Error, Reference, Result};
+use hako_store::{ImageRow, RefRow, Store};
+
+/// Filters, read and looked up.
+#[derive(Debug, Default)]
+pub(super) struct Filters {
+    dangling: Option<bool>,
+    references: Vec<String>,
+    labels: Vec<String>,
+    before: Option<i64>,
+    since: Option<i64>,
+    until: Option<i64>,
+}
+
+impl Filters {
+    pub fn read(store: &Store, params: &ListParams) -> Result<Self> {
+        let mut filters = Self::default();
+        for (key, values) in &params.filters {
+            for value in values {
+                match key.as_str() {
+                    "dangling" => filters.dangling = Some(boolean(value)?),
+                    "reference" => filters.references.push(value.clone()),
+                    "label" => filters.labels.push(value.clone()),
+                    "before" => filters.before = Some(made(&names::find(store, value)?.image)),
+                    "since" => filters.since = Some(made(&names::find(store, value)?.image)),
+                    "until" => filters.until = Some(time(value)?),
+                    _ => return Err(Error::invalid(format!("invalid filter '{key}'"))),
+                }
+            }
+        }
+        Ok(filters)
+    }
+
+    /// Whether the image stays; `rows` loses the names that do not match.
+    pub fn accept(&self, image: &ImageRow, document: &Document, rows: &mut Vec<RefRow>) -> bool {
+        let created = made(image);
+        let in_time = self.before.is_none_or(|t| created < t)
+            && self.since.is_none_or(|t| created > t)
+            && self.until.is_none_or(|t| created <= t);
+        let label = |want: &String| match want.split_once('=') {
+            Some((key, value)) => document.config.labels.get(key).is_some_and(|v| v == value),
+            None => document.config.labels.contains_key(want),
+        };
+        if !in_time || !self.labels.iter().all(label) {
+            return false;
+        }
+        let dangling = !rows.iter().any(|row| !names::split(&row.name).1);
+        if self.dangling.is_some_and(|want| want != dangling) {
+            return false;
+        }
+        if self.references.is_empty() {
+            return true;
+        }
+        rows.retain(|row| self.references.iter().any(|pattern| names_match(pattern, &row.name)));
+        !rows.is_empty()
+    }
+}
+
+/// When an image was made, seconds since 1970.
+pub(super) fn made(image: &ImageRow) -> i64 {
+    let created = image.created.as_deref().and_then(|t| DateTime::parse_from_rfc3339(t).ok());
+    created.map_or(0, |t| t.timestamp())
+}
+
+fn boolean(value: &str) -> Result<bool> {
+    match value {
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
+        _ => Err(Error::invalid(format!("invalid filter 'dangling=[{value}]'"))),
+    }
+}
+
+/// Seconds since 1970, RFC 3339, a day, or Go's duration before now.
+fn time(value: &str) -> Result<i64> {
+    if let Ok(seconds) = value.split('.').next().unwrap_or(value).parse::<i64>() {
+        return Ok(seconds);
+    }
+    if let Ok(time) = DateTime::parse_from_rfc3339(value) {
+        return Ok(time.timestamp());
+    }
+    for format in ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"] {
+        if let Ok(time) = chrono::NaiveDateTime::parse_from_str(value, format) {
+            return Ok(time.and_utc().timestamp());
+        }
+    }
+    if let Ok(day) = chrono::NaiveDate::parse_from_str(value, "%Y-%m-%d") {
+        return Ok(day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp());
+    }
+    let ago = duration(value).ok_or_else(|| Error::invalid(format!("invalid filter 'until={value}'")))?;
+    Ok(Utc::now().timestamp() - ago)
+}
+
+/// `1h30m`, in whole seconds.
+fn duration(text: &str) -> Option<i64> {
+    let (mut rest, mut total) = (text, 0.0);
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let value: f64 = rest[..end].parse().ok()?;
+        let unit_end = rest[end..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |n| end + n);
+        total += value
+            * match &rest[end..unit_end] {
+                "h" => 3600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 0.001,
+                _ => return None,
+            };
+        rest = &rest[unit_end..];
+    }
+    (!text.is_empty()).then_some(total as i64)
+}
+
+/// Docker's rule: the pattern is held against the familiar name with and without tag.
+fn names_match(pattern: &str, stored: &str) -> bool {
+    let Ok(reference) = Reference::parse(stored) else { return false };
+    glob(pattern.as_bytes(), reference.familiar().as_bytes())
+        || glob(pattern.as_bytes(), reference.repository.familiar().as_bytes())
+        // A pattern may be written canonically too.
+        || glob(pattern.as_bytes(), stored.as_bytes())
+}
+
+/// Go's `path.Match`: `*` and `?` do not cross a slash, `[a-z]` and `[^a]` are sets.
+/// Work is bounded: a pattern is held against each position at most once per star.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    loop {
+        if p < pattern.len() && pattern[p] == b'*' {
+            star = Some((p + 1, t));
+            p += 1;
+            continue;
+        }
+        let step = if t < text.len() && p < pattern.len() { one(&pattern[p..], text[t]) } else { None };
+        if let Some(width) = step {
+            p += width;
+            t += 1;
+        } else if p == pattern.len() && t == text.len() {
+            return true;
+        } else {
+            match star {
+                Some((after, at)) if at < text.len() && text[at] != b'/' => {
+                    star = Some((after, at + 1));
+                    (p, t) = (after, at + 1);
+                }
+                _ => return false,
+            }
+        }
+    }
+}
+
+/// How much of the pattern one byte satisfies.
+fn one(pattern: &[u8], byte: u8) -> Option<usize> {
+    match pattern[0] {
+        b'?' => (byte != b'/').then_some(1),
+        b'\\' if pattern.len() > 1 => (pattern[1] == byte).then_some(2),
+        b'[' => set(pattern, byte),
+        literal => (literal == byte).then_some(1),
+    }
+}
+
+fn set(pattern: &[u8], byte: u8) -> Option<usize> {
+    let negated = pattern.get(1) == Some(&b'^');
+    let start = if negated { 2 } else { 1 };
+    let end = start + pattern.get(start..)?.iter().position(|b| *b == b']')?;
+    let (mut found, mut i) = (false, start);
+    while i < end {
+        if i + 2 < end && pattern[i + 1] == b'-' {
+            found |= (pattern[i]..=pattern[i + 2]).contains(&byte);
+            i += 3;
+        } else {
+            found |= pattern[i] == byte;
+            i += 1;
+        }
+    }
+    (found != negated).then_some(end + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs() {
+        for (pattern, text, expected) in [
+            ("busy*", "busybox", true),
+            ("busy*", "busybox:1", true),
+            ("b*x", "busybox", true),
+            ("b*x", "busyboxy", false),
+            ("*", "a/b", false),
+            ("*/*", "a/b", true),
+            ("b[a-c]x", "bbx", true),
+            ("b[^a-c]x", "bbx", false),
+            ("[", "a", false),
+            ("?usybox", "busybox", true),
+            ("*:latest", "busybox:latest", true),
+            ("", "", true),
+        ] {
+            assert_eq!(glob(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+        }
+        let evil = "*a".repeat(50);
+        assert!(!glob(evil.as_bytes(), "a".repeat(10_000).replace('a', "b").as_bytes()));
+        assert!(names_match("busybox", "docker.io/library/busybox:1"));
+        assert!(names_match("localhost:5000/*", "localhost:5000/a:1"));
+        assert!(!names_match("busy", "docker.io/library/busybox:1"));
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(duration("1h30m"), Some(5400));
+        assert_eq!(duration("x"), None);
+        assert_eq!(time("100.5").unwrap(), 100);
+        assert_eq!(time("1970-01-02").unwrap(), 86400);
+        assert!(time("soon").is_err());
+    }
+}

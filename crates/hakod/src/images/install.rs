@@ -1,0 +1,149 @@
+//! How content becomes an image: layers one by one, then the image at once.
+
+use super::{ImageService, document::Document};
+use hako_model::{Digest, Error, Result};
+use hako_store::{Lease, NewImage, NewLayer, NewRef, Store};
+use std::{fs::File, path::Path};
+
+/// One layer to be there before the image.
+pub(super) struct LayerSource<'a> {
+    /// Its archive.
+    pub archive: File,
+    /// The archive's digest.
+    pub blob: &'a Digest,
+    /// The archive's media type.
+    pub media_type: &'a str,
+    /// Which layer of the image, from 0.
+    pub index: usize,
+    /// The image.
+    pub document: &'a Document,
+    /// The image's chain ids.
+    pub chains: &'a [Digest],
+}
+
+/// Unpacks a layer, unless it is there. Two who want the same layer at once
+/// unpack it once. Blocks. Its chain id must be leased.
+pub(super) fn install_layer(store: &Store, source: LayerSource<'_>, progress: &(dyn Fn(u64) + Sync)) -> Result<()> {
+    let chain = &source.chains[source.index];
+    let _once = store.lock_blocking(&format!("chain:{chain}"));
+    if store.layer(chain)?.is_some() {
+        return Ok(());
+    }
+    let diff = &source.document.rootfs.diff_ids[source.index];
+    let tmp = store.temp_dir()?;
+    let dir = tmp.path().join("layer");
+    std::fs::create_dir(&dir)?;
+    let size = unpack(source.archive, &dir, source.blob, diff, source.index, progress)?;
+    store.commit_layer(
+        &dir,
+        &NewLayer {
+            chain,
+            parent: source.index.checked_sub(1).map(|below| &source.chains[below]),
+            diff,
+            size,
+            blob: Some(source.blob),
+            media_type: Some(source.media_type),
+        },
+    )?;
+    Ok(())
+}
+
+fn unpack(
+    archive: File,
+    dir: &Path,
+    blob: &Digest,
+    diff: &Digest,
+    index: usize,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<u64> {
+    // A plain tar has its own digest, which was verified when it came.
+    if blob == diff {
+        let size = hako_layers::unpack_verified(Watched { archive, done: 0, progress }, dir)?;
+        return Ok(size);
+    }
+    let unpacked = hako_layers::unpack(archive, dir, progress)?;
+    if unpacked.diff_id == *diff {
+        return Ok(unpacked.size);
+    }
+    let actual = &unpacked.diff_id;
+    Err(Error::invalid(format!("invalid diffID for layer {index}: expected \"{diff}\", got \"{actual}\"")))
+}
+
+struct Watched<'a> {
+    archive: File,
+    done: u64,
+    progress: &'a (dyn Fn(u64) + Sync),
+}
+
+impl std::io::Read for Watched<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.archive.read(buf)?;
+        self.done += n as u64;
+        (self.progress)(self.done);
+        Ok(n)
+    }
+}
+
+/// A manifest or index that an image keeps: its bytes, digest and media type.
+pub(super) struct Kept {
+    pub bytes: Vec<u8>,
+    pub digest: Digest,
+    pub media_type: String,
+}
+
+/// Makes an image visible with its names: its config and what it keeps are
+/// written first, then everything appears in one transaction. Blocks. Its
+/// layers must be installed and leased.
+pub(super) fn install_image(
+    store: &Store,
+    lease: &mut Lease,
+    config: &[u8],
+    document: &Document,
+    kept: &[Kept],
+    refs: Vec<NewRef>,
+) -> Result<Digest> {
+    let id = super::document::digest_of(config);
+    lease.hold(&id);
+    store.put_blob(config, Some(&id))?;
+    for item in kept {
+        lease.hold(&item.digest);
+        store.put_blob(&item.bytes, Some(&item.digest))?;
+    }
+    let chains = document.chains();
+    let mut size = 0;
+    for chain in &chains {
+        let layer = store.layer(chain)?;
+        size += layer.ok_or_else(|| Error::internal(format!("layer {chain} is not in the store")))?.size;
+    }
+    store.put_image(&NewImage {
+        id: id.clone(),
+        size,
+        created: document.created.clone(),
+        os: document.os.clone(),
+        architecture: document.architecture.clone(),
+        variant: document.variant.clone(),
+        chains,
+        blobs: kept.iter().map(|item| (item.digest.clone(), item.media_type.clone())).collect(),
+        refs,
+    })?;
+    Ok(id)
+}
+
+impl ImageService {
+    /// Runs blocking work of the store on a thread for it.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = self.store.clone();
+        run_blocking(move || work(&store)).await
+    }
+}
+
+/// Runs blocking work; a panic in it is an error here.
+pub(super) async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(err) => Err(Error::internal(format!("work on images broke off: {err}"))),
+    }
+}

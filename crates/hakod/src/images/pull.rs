@@ -1,0 +1,310 @@
+//! `POST /images/create?fromImage=…`.
+//!
+//! ```text
+//! manifest ─► config ─► layers: up to 3 downloads at once, each into the store by digest
+//!                               └─ unpacked in order, bottom first, as they arrive
+//!                    ─► names, manifest and image in one transaction
+//! ```
+
+use super::{
+    Document, ImageEvent, ImageService, JsonLines, PullRequest,
+    install::{Kept, LayerSource, install_image, install_layer, run_blocking},
+    progress::{Lines, Meter},
+};
+use bytes::Bytes;
+use hako_model::{Digest, Error, Reference, Result};
+use hako_registry::{Credentials, Descriptor, Platform, Resolved, Session};
+use hako_store::{Lease, NewRef, Store};
+use serde_json::json;
+use std::{
+    collections::HashMap,
+    io::Write,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
+
+/// A pull, its parameters read.
+struct Plan {
+    reference: Reference,
+    platform: Platform,
+    /// The client asked for the platform by name.
+    platform_named: bool,
+    credentials: Option<Credentials>,
+}
+
+impl Plan {
+    fn read(request: &PullRequest) -> Result<Self> {
+        let mut reference = Reference::parse(&request.from_image)?;
+        if !request.tag.is_empty() {
+            let text = match request.tag.parse::<Digest>() {
+                Ok(digest) => format!("{}@{digest}", reference.repository),
+                Err(_) => format!("{}:{}", reference.repository, request.tag),
+            };
+            reference = Reference::parse(&text)?;
+        }
+        if reference.tag.is_none() && reference.digest.is_none() {
+            // Docker pulls every tag then, which nobody means.
+            return Err(Error::unsupported("pull of all tags of a repository: name a tag"));
+        }
+        let credentials = match &request.auth {
+            Some(header) => Credentials::from_header(header)?,
+            None => None,
+        };
+        let platform = Platform::parse(&request.platform)?;
+        Ok(Self { reference, platform, platform_named: !request.platform.is_empty(), credentials })
+    }
+}
+
+/// A task that ends when its handle is dropped.
+struct Task<T>(JoinHandle<Result<T>>);
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<T> Task<T> {
+    async fn join(mut self) -> Result<T> {
+        match (&mut self.0).await {
+            Ok(result) => result,
+            Err(err) => Err(Error::internal(format!("download broke off: {err}"))),
+        }
+    }
+}
+
+impl ImageService {
+    pub(super) async fn pull_inner(self: &Arc<Self>, request: PullRequest) -> Result<JsonLines> {
+        let plan = Plan::read(&request)?;
+        let service = self.clone();
+        self.stream(move |lines| async move { service.run_pull(plan, lines).await }).await
+    }
+
+    async fn run_pull(&self, plan: Plan, lines: Lines) -> Result<()> {
+        let reference = &plan.reference;
+        let session = Arc::new(self.registry.session(&reference.repository, plan.credentials.clone())?);
+        let resolved = session.resolve(reference, &plan.platform).await?;
+        let shown = reference.digest.as_ref().map_or_else(|| reference.target().to_owned(), Digest::to_string);
+        let from = format!("Pulling from {}", reference.repository.path());
+        lines.send(json!({ "status": from, "id": shown })).await?;
+        let mut lease = self.store.lease();
+        let config = self.config(&session, &resolved.manifest.config, &mut lease).await?;
+        let document = Arc::new(Document::parse(&config)?);
+        check(&plan, &resolved, &document)?;
+        let before = self.blocking_reference(reference.key()).await?;
+        self.layers(&session, &resolved, &document, &lines, &mut lease).await?;
+        let target = resolved.target.clone();
+        let (store, names) = (self.store.clone(), names(reference, &resolved));
+        let id = run_blocking(move || {
+            install_image(&store, &mut lease, &config, &document, &kept(resolved), names)
+        })
+        .await?;
+        let fresh = before.as_ref() != Some(&id);
+        lines.send(json!({ "status": format!("Digest: {target}") })).await?;
+        let word = if fresh { "Downloaded newer image for" } else { "Image is up to date for" };
+        lines.send(json!({ "status": format!("Status: {word} {}", reference.familiar()) })).await?;
+        let name = reference.repository.familiar();
+        self.tell(ImageEvent {
+            action: "pull",
+            id: reference.familiar(),
+            attributes: HashMap::from([("name".to_owned(), name)]),
+        });
+        Ok(())
+    }
+
+    async fn blocking_reference(&self, key: String) -> Result<Option<Digest>> {
+        self.blocking(move |store| Ok(store.reference(&key)?.map(|row| row.image))).await
+    }
+
+    /// The image's config, from the store where it is there already.
+    async fn config(&self, session: &Session, descriptor: &Descriptor, lease: &mut Lease) -> Result<Vec<u8>> {
+        lease.hold(&descriptor.digest);
+        let digest = descriptor.digest.clone();
+        let stored = self
+            .blocking(move |store| {
+                if !store.has_blob(&digest) {
+                    return Ok(None);
+                }
+                Ok(Some(store.read_blob(&digest, hako_registry::MAX_CONFIG)?))
+            })
+            .await?;
+        match stored {
+            Some(bytes) => Ok(bytes),
+            None => Ok(session.small_blob(descriptor).await?),
+        }
+    }
+
+    /// Brings every layer into the store, unpacked.
+    async fn layers(
+        &self,
+        session: &Arc<Session>,
+        resolved: &Resolved,
+        document: &Arc<Document>,
+        lines: &Lines,
+        lease: &mut Lease,
+    ) -> Result<()> {
+        let descriptors = &resolved.manifest.layers;
+        let chains = Arc::new(document.chains());
+        for (descriptor, chain) in descriptors.iter().zip(chains.iter()) {
+            lease.hold(&descriptor.digest);
+            lease.hold(chain);
+        }
+        let present = self.present(chains.clone()).await?;
+        for (descriptor, there) in descriptors.iter().zip(&present) {
+            let status = if *there { "Already exists" } else { "Pulling fs layer" };
+            lines.status(status, descriptor.digest.short()).await?;
+        }
+        let downloads: Vec<(usize, Task<()>)> = descriptors
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !present[*index])
+            .map(|(index, descriptor)| {
+                let download = Download {
+                    store: self.store.clone(),
+                    session: session.clone(),
+                    descriptor: descriptor.clone(),
+                    lines: lines.clone(),
+                    slots: self.downloads.clone(),
+                };
+                (index, Task(tokio::spawn(download.run())))
+            })
+            .collect();
+        for (index, download) in downloads {
+            download.join().await?;
+            self.extract(&descriptors[index], index, document, &chains, lines).await?;
+            lines.status("Pull complete", descriptors[index].digest.short()).await?;
+        }
+        Ok(())
+    }
+
+    async fn present(&self, chains: Arc<Vec<Digest>>) -> Result<Vec<bool>> {
+        self.blocking(move |store| {
+            chains.iter().map(|chain| Ok(store.layer(chain)?.is_some())).collect::<Result<Vec<bool>>>()
+        })
+        .await
+    }
+
+    async fn extract(
+        &self,
+        descriptor: &Descriptor,
+        index: usize,
+        document: &Arc<Document>,
+        chains: &Arc<Vec<Digest>>,
+        lines: &Lines,
+    ) -> Result<()> {
+        let (store, descriptor) = (self.store.clone(), descriptor.clone());
+        let (document, chains) = (document.clone(), chains.clone());
+        let meter = Mutex::new(Meter::new(lines, "Extracting", descriptor.digest.short(), descriptor.size));
+        run_blocking(move || {
+            let source = LayerSource {
+                archive: store.open_blob(&descriptor.digest)?,
+                blob: &descriptor.digest,
+                media_type: &descriptor.media_type,
+                index,
+                document: &document,
+                chains: &chains,
+            };
+            install_layer(&store, source, &|done| meter.lock().unwrap_or_else(PoisonError::into_inner).at(done))
+        })
+        .await
+    }
+}
+
+fn check(plan: &Plan, resolved: &Resolved, document: &Document) -> Result<()> {
+    let actual = document.platform();
+    if plan.platform_named && plan.platform.accepts(&actual).is_none() {
+        return Err(Error::not_found(format!(
+            "image with reference {} was found but does not match the specified platform: wanted {}, actual: {actual}",
+            plan.reference.familiar(),
+            plan.platform,
+        )));
+    }
+    let (layers, diffs) = (resolved.manifest.layers.len(), document.rootfs.diff_ids.len());
+    if layers != diffs {
+        return Err(Error::invalid(format!("manifest has {layers} layers and the image config {diffs}")));
+    }
+    Ok(())
+}
+
+/// The names that a pull gives: the tag, and the repository with the digest.
+fn names(reference: &Reference, resolved: &Resolved) -> Vec<NewRef> {
+    let by_digest = Reference::by_digest(reference.repository.clone(), resolved.target.clone());
+    let mut keys = vec![by_digest.key()];
+    if reference.digest.is_none() {
+        keys.push(reference.key());
+    }
+    let new = |name| NewRef { name, target: Some(resolved.target.clone()), manifest: Some(resolved.digest.clone()) };
+    keys.into_iter().map(new).collect()
+}
+
+/// The manifest, and the index that led to it.
+fn kept(resolved: Resolved) -> Vec<Kept> {
+    let mut kept = vec![Kept {
+        bytes: resolved.bytes,
+        digest: resolved.digest,
+        media_type: resolved.manifest.media_type,
+    }];
+    if let Some((bytes, media_type)) = resolved.index {
+        kept.push(Kept { bytes, digest: resolved.target, media_type });
+    }
+    kept
+}
+
+/// The download of one layer.
+struct Download {
+    store: Store,
+    session: Arc<Session>,
+    descriptor: Descriptor,
+    lines: Lines,
+    slots: Arc<Semaphore>,
+}
+
+impl Download {
+    async fn run(self) -> Result<()> {
+        let id = self.descriptor.digest.short();
+        // Two pulls that want the same bytes fetch them once.
+        let _once = self.store.lock(&format!("blob:{}", self.descriptor.digest)).await;
+        if self.store.has_blob(&self.descriptor.digest) {
+            return self.lines.status("Download complete", id).await;
+        }
+        let Ok(_slot) = self.slots.acquire().await else {
+            return Err(Error::internal("the engine is ending"));
+        };
+        // The disk may be slow, so that writing has a thread of its own.
+        let (sender, receiver) = mpsc::channel(16);
+        let (store, descriptor, lines) = (self.store.clone(), self.descriptor.clone(), self.lines.clone());
+        let writer = tokio::task::spawn_blocking(move || write(&store, &descriptor, &lines, receiver));
+        let sent = self.session.blob(&self.descriptor, &sender).await;
+        drop(sender);
+        let written = match writer.await {
+            Ok(written) => written,
+            Err(err) => Err(Error::internal(format!("download broke off: {err}"))),
+        };
+        match (sent, written) {
+            // The writer stopped first: what it says is why.
+            (Err(hako_registry::Error::Cancelled), Err(err)) => Err(err),
+            (Err(err), _) => Err(err.into()),
+            (Ok(()), Err(err)) => Err(err),
+            (Ok(()), Ok(())) => self.lines.status("Download complete", id).await,
+        }
+    }
+}
+
+fn write(store: &Store, descriptor: &Descriptor, lines: &Lines, mut pieces: mpsc::Receiver<Bytes>) -> Result<()> {
+    let mut meter = Meter::new(lines, "Downloading", descriptor.digest.short(), descriptor.size);
+    let mut writer = store.write_blob(Some(&descriptor.digest), Some(descriptor.size))?;
+    while let Some(piece) = pieces.blocking_recv() {
+        writer.write_all(&piece)?;
+        meter.at(writer.written());
+    }
+    if writer.written() == descriptor.size {
+        lines.send_blocking(json!({
+            "status": "Verifying Checksum", "progressDetail": {}, "id": descriptor.digest.short()
+        }))?;
+    }
+    writer.finish()?.commit()?;
+    Ok(())
+}
