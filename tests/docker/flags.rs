@@ -1,6 +1,6 @@
 //! Flags of `docker run` that change what the process sees.
 
-use hako_tests::{Image, Layer, both_walls, busybox};
+use hako_tests::{Engine, Image, Layer, Wall, both_walls, busybox, with_wall};
 use serde_json::json;
 
 both_walls! {
@@ -141,4 +141,47 @@ both_walls! {
         let refused = case.sh(&["--cap-add", "MKNOD"], "mknod /tmp/d b 8 0 && cat /tmp/d").run();
         assert_ne!(refused.code, 0, "a block device of the host can be read: {refused}");
     }
+}
+
+/// Host folders: the hyperv wall says that it has none yet.
+#[test]
+fn bind_mounts() {
+    with_wall(Wall::Process, |case| {
+        let folder = case.engine.path("home/shared");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("from-host"), "host").unwrap();
+        let flag = |options: &str| format!("{}:/mnt{options}", folder.display());
+        let _ = case.sh(&["-v", &flag("")], "cat /mnt/from-host && echo container > /mnt/from-container").text();
+        assert_eq!(std::fs::read_to_string(folder.join("from-container")).unwrap(), "container\n");
+        case.sh(&["-v", &flag(":ro")], "touch /mnt/x").run().fails(1, "Read-only file system");
+        if !Engine::is_reference() {
+            let refused = case.docker(["create", "--isolation=hyperv", "-v", &flag(""), "busybox"]).run();
+            refused.fails(1, "not supported");
+        }
+    });
+}
+
+/// What is not built says so by name, and nothing is created.
+#[test]
+fn what_is_not_supported_is_named() {
+    if Engine::is_reference() {
+        return;
+    }
+    with_wall(Wall::Process, |case| {
+        let refused = |flags: &[&str], text: &str| {
+            let output = case.docker(["create"]).args(flags).arg("busybox").run();
+            assert_eq!(output.code, 1, "{output}");
+            assert!(output.err().contains("not supported"), "{output}");
+            assert!(output.err().contains(text), "{output}");
+        };
+        refused(&["-p", "80:80"], "published ports");
+        refused(&["--network", "host"], "host");
+        refused(&["--restart", "always"], "restart");
+        refused(&["--device", "/dev/fuse"], "device");
+        refused(&["-v", "named:/data"], "volume");
+        refused(&["--log-driver", "syslog"], "log driver");
+        assert_eq!(case.docker(["ps", "-aq"]).text(), "");
+        let output = case.docker(["top", "x"]).run();
+        assert_ne!(output.code, 0, "{output}");
+    });
 }

@@ -9,6 +9,7 @@ mod debian;
 mod exec;
 mod exit;
 mod flags;
+mod host_vm;
 mod images;
 mod leaks;
 mod lifecycle;

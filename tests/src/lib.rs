@@ -40,15 +40,16 @@ pub use traces::Traces;
 #[macro_export]
 macro_rules! both_walls {
     ($($(#[$meta:meta])* fn $name:ident($case:ident) $body:block)*) => {$(
-        $(#[$meta])*
         mod $name {
             #[allow(unused_imports)]
             use super::*;
             fn body($case: &$crate::Case) $body
+            $(#[$meta])*
             #[test]
             fn process() {
                 $crate::with_wall($crate::Wall::Process, body);
             }
+            $(#[$meta])*
             #[test]
             fn hyperv() {
                 $crate::with_wall($crate::Wall::Hyperv, body);
