@@ -18,12 +18,16 @@ mod update;
 use crate::cli::{Command, Globals};
 use crate::error::{Context, Result};
 use crate::record::{Existing, Folder};
+use crate::seal;
 use std::io::Write;
 use std::process::ExitCode;
 
 /// Runs a command.
 pub fn run(globals: &Globals, command: Command) -> Result<ExitCode> {
     let open = |id: &str| -> Result<Existing> { Folder::new(&globals.root, id)?.open() };
+    if matches!(command, Command::Create(_) | Command::Exec(_)) {
+        seal::ensure()?;
+    }
     match command {
         Command::Create(flags) => create::run(globals, flags)?,
         Command::Start { id } => start::run(globals, open(&id)?)?,

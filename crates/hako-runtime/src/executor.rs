@@ -66,6 +66,7 @@ impl ProcessExecutor {
 
     fn prepare(&self) -> Result<(), String> {
         enter_directory(&self.process.cwd)?;
+        stay_inside(&self.process.cwd)?;
         self.own_stdio();
         if let Some((rows, cols)) = self.process.console_size {
             _ = crate::sys::set_window_size(std::io::stdin().as_fd(), rows, cols);
@@ -149,14 +150,20 @@ impl Executor for ProcessExecutor {
 
 /// Enters the working directory, making what is missing of it, owned by root.
 fn enter_directory(cwd: &Path) -> Result<(), String> {
-    match nix::unistd::chdir(cwd) {
-        Ok(()) => return Ok(()),
-        Err(Errno::ENOENT) => make_directories(cwd)?,
-        Err(_) => {}
+    if nix::unistd::chdir(cwd) == Err(Errno::ENOENT) {
+        make_directories(cwd)?;
     }
-    nix::unistd::chdir(cwd).map_err(|errno| {
-        format!("chdir to cwd (\"{}\") set in config.json failed: {}", cwd.display(), errno_text(errno))
-    })
+    let failed = |reason: String| format!("chdir to cwd (\"{}\") set in config.json failed: {reason}", cwd.display());
+    nix::unistd::chdir(cwd).map_err(|errno| failed(errno_text(errno)))
+}
+
+/// A descriptor of the host is still open in this process, and `/proc/self/fd`
+/// of the image's choosing may lead to it: the kernel knows no path then.
+fn stay_inside(cwd: &Path) -> Result<(), String> {
+    match nix::unistd::getcwd() {
+        Ok(path) if path.is_absolute() => Ok(()),
+        _ => Err(format!("cwd (\"{}\") is outside of the container", cwd.display())),
+    }
 }
 
 fn make_directories(path: &Path) -> Result<(), String> {

@@ -17,6 +17,7 @@ mod process;
 mod record;
 mod report;
 mod rootfs;
+mod seal;
 mod seccomp;
 mod stats;
 mod sys;

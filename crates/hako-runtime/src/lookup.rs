@@ -3,7 +3,7 @@
 
 use crate::error::errno_text;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::unistd::{AccessFlags, faccessat};
 use std::path::{Path, PathBuf};
 
@@ -29,11 +29,18 @@ fn check(path: &Path) -> Result<(), String> {
         Err(errno) => Err(format!("stat {}: {}", path.display(), errno_text(errno))),
         Ok(stat) if stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR => Err("is a directory".to_owned()),
         Ok(stat) => match faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS) {
-            Ok(()) => Ok(()),
+            Ok(()) => no_magic(path),
             Err(Errno::ENOSYS | Errno::EPERM) if stat.st_mode & 0o111 != 0 => Ok(()),
             Err(_) => Err("permission denied".to_owned()),
         },
     }
+}
+
+/// `/proc/self/fd` and the like lead to files of the host while this process
+/// still has them open.
+fn no_magic(path: &Path) -> Result<(), String> {
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    openat2(AT_FDCWD, path, how).map(drop).map_err(errno_text)
 }
 
 #[cfg(test)]
@@ -47,6 +54,7 @@ mod tests {
         assert_eq!(executable("/no/pe", "").unwrap_err(), "exec: \"/no/pe\": stat /no/pe: no such file or directory");
         assert_eq!(executable("/tmp", "").unwrap_err(), "exec: \"/tmp\": is a directory");
         assert_eq!(executable("/etc/passwd", "").unwrap_err(), "exec: \"/etc/passwd\": permission denied");
+        assert!(executable("/proc/self/exe", "").unwrap_err().starts_with("exec: \"/proc/self/exe\": too many"));
         assert_eq!(executable("sh", ":bin:/nowhere:/bin").unwrap(), Path::new("/bin/sh"));
     }
 }

@@ -156,9 +156,19 @@ impl Existing {
     }
 }
 
-/// When a process began, from `/proc/<pid>/stat`.
+/// When a process began.
 pub fn start_time(pid: i32) -> Option<u64> {
+    stat_field(pid, 19)?.parse().ok()
+}
+
+/// Whether a process exists and is no zombie.
+pub fn alive(pid: i32) -> bool {
+    stat_field(pid, 0).is_some_and(|state| !matches!(state.as_str(), "Z" | "X"))
+}
+
+/// A field of `/proc/<pid>/stat`, counted from the state.
+fn stat_field(pid: i32, index: usize) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything; the state follows the last one.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    stat.rsplit_once(')')?.1.split_whitespace().nth(index).map(str::to_owned)
 }

@@ -6,7 +6,8 @@
 //! complete messages into it, and the log's recorder writes every `ERROR`.
 //! After a failure the parent reads both and takes the best.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, errno_text};
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -67,12 +68,31 @@ impl Reports {
         // The pipe never blocks: what is there is all there is.
         _ = self.0.read_to_end(&mut bytes);
         let text = String::from_utf8_lossy(&bytes);
-        let find = |kind: char| text.split('\0').find_map(|record| record.strip_prefix(kind));
-        match find(MESSAGE).or_else(|| find(LOGGED)) {
-            Some(found) => Error::message(found.replace('\n', " ")),
-            None => Error::message(fallback.to_string()),
-        }
+        let all = |kind: char| text.split('\0').filter_map(move |record| record.strip_prefix(kind));
+        let logged: Vec<&str> = all(LOGGED).collect();
+        let said = all(MESSAGE).next().map(str::to_owned);
+        let best = said.or_else(|| mount_failure(&logged)).or_else(|| logged.first().map(ToString::to_string));
+        Error::message(best.unwrap_or_else(|| fallback.to_string()).replace('\n', " "))
     }
+}
+
+/// libcontainer names the mount in one line of its log and the reason in
+/// another, both as debug output; together they are Docker's text.
+fn mount_failure(logged: &[&str]) -> Option<String> {
+    let mount = logged.iter().find_map(|line| line.strip_prefix("failed to mount Mount {"))?;
+    let field = |name: &str| mount.split_once(name)?.1.split('"').next();
+    let (source, target) = (field("source: Some(\"").unwrap_or("none"), field("destination: \"")?);
+    let reason = logged.iter().find_map(|line| errno_of(line)).map_or_else(|| "failed".to_owned(), errno_text);
+    Some(format!("error mounting \"{source}\" to rootfs at \"{target}\": mount: {reason}"))
+}
+
+/// The error number in the debug output of a Rust error.
+fn errno_of(line: &str) -> Option<Errno> {
+    if let Some((_, tail)) = line.split_once("Os { code: ") {
+        return tail.split(',').next()?.parse().ok().map(Errno::from_raw);
+    }
+    let name = line.split_once("Nix(")?.1.split(')').next()?;
+    (1..134).map(Errno::from_raw).find(|errno| format!("{errno:?}") == name)
 }
 
 /// A subscriber without spans: errors to the pipe, the rest to the log file.
@@ -130,5 +150,22 @@ impl Visit for Line {
             "err" | "error" | "e" => write!(self.cause, "{value:?}"),
             name => write!(self.fields, " {name}={value:?}"),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_that_fails_is_named_with_its_reason() {
+        let lines = [
+            "failed to mount Mount { destination: \"/x\", typ: Some(\"tmpfs\"), source: Some(\"none\"), options: None }: syscall",
+            "failed to prepare rootfs: Mount(Syscall(Nix(EINVAL)))",
+        ];
+        let text = "error mounting \"none\" to rootfs at \"/x\": mount: invalid argument";
+        assert_eq!(mount_failure(&lines).as_deref(), Some(text));
+        assert_eq!(errno_of("source: Os { code: 20, kind: NotADirectory }"), Some(Errno::ENOTDIR));
+        assert_eq!(mount_failure(&["else"]), None);
     }
 }

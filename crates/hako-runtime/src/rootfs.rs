@@ -3,6 +3,8 @@
 //! an image leads out.
 
 use crate::error::{Context, Error, Result};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use pathrs::Root;
 use pathrs::flags::OpenFlags;
 use std::fs::Permissions;
@@ -19,9 +21,10 @@ pub struct Rootfs(Root);
 impl Rootfs {
     /// Opens it.
     pub fn open(path: &Path) -> Result<Self> {
-        Root::open(path)
-            .map(Self)
-            .map_err(|err| Error::because(format!("open root filesystem {}", path.display()), err))
+        // Not by pathrs, which follows no last link: `/proc/<pid>/root` is one.
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = nix::fcntl::open(path, flags, Mode::empty());
+        fd.map(|fd| Self(Root::from_fd(fd))).context(|| format!("open root filesystem {}", path.display()))
     }
 
     /// A small text file; empty if it is absent or no regular file.

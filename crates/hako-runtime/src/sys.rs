@@ -4,7 +4,7 @@
 
 use nix::errno::Errno;
 use nix::libc;
-use std::ffi::{CStr, c_long};
+use std::ffi::{CStr, CString, c_long};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// One instruction of classic BPF, `struct sock_filter`.
@@ -70,6 +70,35 @@ pub fn set_window_size(tty: BorrowedFd<'_>, rows: u16, cols: u16) -> nix::Result
     let size = libc::winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCSWINSZ reads one `winsize`, which lives for the call.
     Errno::result(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSWINSZ, &size) }).map(drop)
+}
+
+/// Runs this program again from a read-only mount of its file that no
+/// namespace has; returns only if that fails.
+pub fn exec_from_sealed_mount(args: &[CString], env: &[CString]) -> Errno {
+    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (argv, envp) = (pointers(args), pointers(env));
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    // SAFETY: the path is a C string; the result is checked before its use.
+    let fd = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, c"/proc/self/exe".as_ptr(), flags) };
+    if fd < 0 {
+        return Errno::last();
+    }
+    // SAFETY: the call has just returned this descriptor; nobody else has it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let attr = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let (raw, empty) = (fd.as_raw_fd(), libc::AT_EMPTY_PATH);
+    // SAFETY: the attribute lives for the call and its size is passed.
+    let ret = unsafe {
+        libc::syscall(libc::SYS_mount_setattr, raw, c"".as_ptr(), empty, &attr, size_of::<libc::mount_attr>())
+    };
+    if ret < 0 {
+        return Errno::last();
+    }
+    // SAFETY: both arrays end with a null pointer and point to C strings that live for the call.
+    unsafe { libc::syscall(libc::SYS_execveat, raw, c"".as_ptr(), argv.as_ptr(), envp.as_ptr(), empty) };
+    Errno::last()
 }
 
 /// The part of `union bpf_attr` that `BPF_PROG_LOAD` reads.

@@ -5,9 +5,13 @@ use super::open_log;
 use crate::cgroup::Cgroup;
 use crate::cli::Globals;
 use crate::error::{Error, Result};
-use crate::record::{Existing, Folder};
+use crate::record::{Existing, Folder, alive};
 use crate::report;
 use libcontainer::container::ContainerStatus;
+use std::time::{Duration, Instant};
+
+/// How long a process may take to die after SIGKILL.
+const DEATH: Duration = Duration::from_secs(10);
 
 /// Deletes a stopped or created container; with `force` any, or none.
 pub fn run(globals: &Globals, id: &str, force: bool) -> Result<()> {
@@ -39,10 +43,26 @@ fn delete(mut existing: Existing, force: bool) -> Result<()> {
         _ = crate::sys::kill(pid, nix::libc::SIGKILL);
     }
     clear(&existing.cgroup()?)?;
+    // It leaves its cgroup a little before it is dead; libcontainer looks at
+    // the process, and would want the cgroup back to kill it.
+    if let Some(pid) = existing.live_pid() {
+        await_death(pid)?;
+    }
     // The hooks after a stop, and libcontainer's own folder.
     let result = existing.container.delete(true).map_err(|err| Error::because("delete", err));
     existing.folder.remove()?;
     result
+}
+
+fn await_death(pid: i32) -> Result<()> {
+    let end = Instant::now() + DEATH;
+    while alive(pid) {
+        if Instant::now() > end {
+            return Err(Error::message(format!("process {pid} does not die")));
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Ok(())
 }
 
 fn clear(cgroup: &Cgroup) -> Result<()> {
