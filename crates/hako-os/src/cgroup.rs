@@ -247,7 +247,10 @@ fn parse_mounts(mountinfo: &str) -> Vec<Hierarchy> {
             "cgroup2" => Vec::new(),
             "cgroup" => {
                 let options = filesystem.nth(1)?.split(',');
-                options.filter(|option| !matches!(*option, "rw" | "ro" | "xattr" | "clone_children" | "noprefix")).map(str::to_owned).collect()
+                options
+                    .filter(|option| !matches!(*option, "rw" | "ro" | "xattr" | "clone_children" | "noprefix"))
+                    .map(str::to_owned)
+                    .collect()
             }
             _ => return None,
         };

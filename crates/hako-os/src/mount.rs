@@ -60,7 +60,8 @@ pub fn mount(kind: &str, source: &str, target: &Path, options: &[String]) -> io:
         sys_mount(Some(source), target, Some(kind), flags, Some(data.as_str()))?;
         return Ok(());
     }
-    let too_long = || io::Error::new(io::ErrorKind::InvalidInput, format!("{kind} options of {} bytes are too long", data.len()));
+    let too_long =
+        || io::Error::new(io::ErrorKind::InvalidInput, format!("{kind} options of {} bytes are too long", data.len()));
     let (parent, data) = shorten(options).ok_or_else(too_long)?;
     if data.len() > MAX_DATA {
         return Err(too_long());
@@ -81,10 +82,10 @@ fn bind(source: &str, target: &Path, flags: MsFlags) -> io::Result<()> {
         return Ok(());
     }
     let remount = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | rest;
-    sys_mount(None::<&str>, target, None::<&str>, remount, None::<&str>).or_else(|err| {
+    sys_mount(None::<&str>, target, None::<&str>, remount, None::<&str>).map_err(|err| {
         // The mount is of no use without its flags; the first error is the one to tell.
         let _ = unmount(target);
-        Err(io::Error::from(err))
+        io::Error::from(err)
     })
 }
 
@@ -102,8 +103,10 @@ fn shorten(options: &[String]) -> Option<(PathBuf, String)> {
     let relative: Option<Vec<&str>> =
         lower.split(':').map(|dir| Path::new(dir).strip_prefix(&parent).ok()?.to_str()).collect();
     let lower = format!("lowerdir={}", relative?.join(":"));
-    let options: Vec<String> =
-        options.iter().map(|option| if option.starts_with("lowerdir=") { lower.clone() } else { option.clone() }).collect();
+    let options: Vec<String> = options
+        .iter()
+        .map(|option| if option.starts_with("lowerdir=") { lower.clone() } else { option.clone() })
+        .collect();
     Some((parent, parse_options(&options).1))
 }
 

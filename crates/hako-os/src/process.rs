@@ -74,9 +74,12 @@ pub fn outlive_signals() -> io::Result<()> {
 /// Makes the C allocator thrifty: one arena, and freed memory back to the
 /// kernel soon. For a process of which there is one per container.
 pub fn keep_memory_small() {
-    for (parameter, value) in
-        [(libc::M_ARENA_MAX, 1), (libc::M_TRIM_THRESHOLD, 64 << 10), (libc::M_TOP_PAD, 16 << 10), (libc::M_MMAP_THRESHOLD, 64 << 10)]
-    {
+    for (parameter, value) in [
+        (libc::M_ARENA_MAX, 1),
+        (libc::M_TRIM_THRESHOLD, 64 << 10),
+        (libc::M_TOP_PAD, 16 << 10),
+        (libc::M_MMAP_THRESHOLD, 64 << 10),
+    ] {
         // SAFETY: mallopt takes two integers; called before threads exist, it
         // races with no allocation. A refusal only means more memory.
         unsafe { libc::mallopt(parameter, value) };

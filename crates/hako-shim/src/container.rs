@@ -6,11 +6,7 @@ mod lifecycle;
 mod phase;
 mod request;
 
-use crate::{
-    state,
-    stdio::json_log::JsonLog,
-    wall,
-};
+use crate::{state, stdio::json_log::JsonLog, wall};
 use hako_model::{Error, ExitDetails, LogDriver, Result, SandboxConfig, ShimPhase};
 use hako_sandbox::{Sandbox, Stdio};
 use phase::{Exec, Phase, Process, Verb};
@@ -22,7 +18,12 @@ use tokio::sync::{mpsc, oneshot};
 /// What comes back from beside the task.
 enum Event {
     Created(Result<(i32, Stdio)>, Box<CreateDone>),
-    ExecRegistered { exec_id: String, terminal: bool, registered: Result<Stdio>, reply: Reply<()> },
+    ExecRegistered {
+        exec_id: String,
+        terminal: bool,
+        registered: Result<Stdio>,
+        reply: Reply<()>,
+    },
     Started(Target, Result<i32>, Reply<i32>),
     Frozen(bool, Result<()>, Reply<()>),
     /// A process has ended; its output may still be on its way.

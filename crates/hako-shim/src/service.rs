@@ -84,11 +84,7 @@ fn cells(number: u32) -> Result<u16> {
 
 #[async_trait]
 impl Task for TaskService {
-    async fn create(
-        &self,
-        _ctx: &TtrpcContext,
-        req: api::CreateTaskRequest,
-    ) -> ttrpc::Result<api::CreateTaskResponse> {
+    async fn create(&self, _ctx: &TtrpcContext, req: api::CreateTaskRequest) -> ttrpc::Result<api::CreateTaskResponse> {
         answer(async {
             self.check(&req.id)?;
             if !req.checkpoint.is_empty() {

@@ -50,7 +50,7 @@ fn bind(dir: &Path, name: &str) -> std::io::Result<UnixListener> {
     // The folder's own path may be longer than a socket's path can be.
     let path = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
     match fs::remove_file(&path) {
-        Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(err),
+        Err(err) if err.kind() != std::io::ErrorKind::NotFound => Err(err),
         _ => UnixListener::bind(path),
     }
 }

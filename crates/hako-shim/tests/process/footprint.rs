@@ -31,7 +31,10 @@ async fn a_shim_keeps_to_its_memory_budget() {
         let rollup = rollup(shim.pid());
         let threads = std::fs::read_dir(format!("/proc/{}/task", shim.pid())).unwrap().count();
         assert_eq!(threads, 1, "no thread but the one");
-        eprintln!("Pss {} Private_Dirty {} Private_Clean {} Rss {} KiB", rollup["Pss"], rollup["Private_Dirty"], rollup["Private_Clean"], rollup["Rss"]);
+        eprintln!(
+            "Pss {} Private_Dirty {} Private_Clean {} Rss {} KiB",
+            rollup["Pss"], rollup["Private_Dirty"], rollup["Private_Clean"], rollup["Rss"]
+        );
         sum += rollup["Pss"];
     }
     assert!(sum / 4 <= BUDGET, "{} KiB a container", sum / 4);

@@ -10,8 +10,8 @@ use hako_task::{
     task as api,
     task_service::TaskClient,
     ttrpc::{
-        context::{Context, with_timeout},
         r#async::Client,
+        context::{Context, with_timeout},
     },
 };
 use serde_json::{Value, json};
@@ -130,7 +130,9 @@ fn busybox(layer: &Path) {
         fs::create_dir_all(layer.join(dir)).unwrap();
     }
     fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
-    for name in ["sh", "cat", "echo", "sleep", "true", "stty", "seq", "dd", "head", "kill", "wc", "tty", "ps", "yes", "tail"] {
+    for name in
+        ["sh", "cat", "echo", "sleep", "true", "stty", "seq", "dd", "head", "kill", "wc", "tty", "ps", "yes", "tail"]
+    {
         symlink("busybox", bin.join(name)).unwrap();
     }
     fs::write(bin.join("not-executable"), "x").unwrap();
@@ -301,14 +303,29 @@ impl Shim {
         assert!(self.child.wait().unwrap().success());
         let log = fs::read_to_string(self.dir.path().join("shim.log")).unwrap();
         assert_eq!(log, "", "the shim had to warn");
-        let left: Vec<_> = cgroups().difference(&self.cgroups).filter(|dir| dir.to_string_lossy().contains(&self.id)).cloned().collect();
+        let left: Vec<_> = cgroups()
+            .difference(&self.cgroups)
+            .filter(|dir| dir.to_string_lossy().contains(&self.id))
+            .cloned()
+            .collect();
         assert_eq!(left, Vec::<PathBuf>::new());
         assert!(!self.dir.path().join("runtime").join(&self.id).exists());
-        let names: BTreeSet<String> =
-            fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let names: BTreeSet<String> = fs::read_dir(self.dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         let known = [
-            "bundle", "layers", "log.json", "runtime", "sandbox.json", "shim.log", "state.json", "stdio.sock", "task.sock",
-            "upper", "work",
+            "bundle",
+            "layers",
+            "log.json",
+            "runtime",
+            "sandbox.json",
+            "shim.log",
+            "state.json",
+            "stdio.sock",
+            "task.sock",
+            "upper",
+            "work",
         ];
         let strange: Vec<_> = names.iter().filter(|name| !known.contains(&name.as_str())).collect();
         assert!(strange.is_empty(), "left: {strange:?}");

@@ -1,6 +1,6 @@
 //! Create to delete: exit codes, signals, failures, state.
 
-use crate::harness::{Mode, Options, Shim, ctx};
+use crate::harness::{Mode, Options, Shim, ctx, demux};
 use hako_model::ShimPhase;
 use hako_task::{extra::ProcessRef, task as api};
 
@@ -142,7 +142,8 @@ async fn update_changes_a_limit() {
     any.value = br#"{"memory":{"limit":33554432}}"#.to_vec();
     req.resources = hako_task::protos::protobuf::MessageField::some(any);
     shim.task.update(ctx(), &req).await.unwrap();
-    let v1 = std::path::PathBuf::from(format!("/sys/fs/cgroup/memory/hako-shim-test/{}/memory.limit_in_bytes", shim.id));
+    let v1 =
+        std::path::PathBuf::from(format!("/sys/fs/cgroup/memory/hako-shim-test/{}/memory.limit_in_bytes", shim.id));
     let v2 = std::path::PathBuf::from(format!("/sys/fs/cgroup/hako-shim-test/{}/memory.max", shim.id));
     let limit = std::fs::read_to_string(&v1).or_else(|_| std::fs::read_to_string(&v2)).unwrap();
     assert_eq!(limit.trim(), "33554432");
@@ -174,4 +175,47 @@ async fn signals_do_not_end_a_shim_nor_reach_its_container() {
     shim.kill("", 15, false).await.unwrap();
     assert_eq!(shim.wait("").await, 7, "signals have their default in the container");
     shim.finish().await;
+}
+
+#[tokio::test]
+async fn no_descriptor_of_the_shim_reaches_the_container() {
+    let shim = Shim::create(Options::sh("echo /proc/self/fd/*").stdin(true)).await;
+    let mut first = shim.attach("", false).await;
+    shim.run("").await.unwrap();
+    // The shell itself holds 3 while it reads the folder.
+    let want = "/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3\n";
+    assert_eq!(String::from_utf8(demux(&mut first).await.0).unwrap(), want);
+    shim.wait("").await;
+    shim.finish().await;
+}
+
+#[tokio::test]
+async fn a_hundred_runs_in_a_row_leave_nothing() {
+    let mut times = Vec::new();
+    for _ in 0..100 {
+        let start = std::time::Instant::now();
+        let shim = Shim::create(Options::args(&["true"])).await;
+        let mut client = shim.attach("", false).await;
+        shim.run("").await.unwrap();
+        assert_eq!(shim.wait("").await, 0);
+        assert_eq!(demux(&mut client).await.0, b"");
+        shim.delete("").await.unwrap();
+        times.push(start.elapsed());
+        shim.shutdown(false).await.unwrap();
+        shim.check_clean();
+    }
+    times.sort();
+    eprintln!("shim start to delete: median {:?}, worst {:?}", times[50], times[99]);
+}
+
+#[tokio::test]
+async fn twenty_at_once() {
+    let run = |number: u32| async move {
+        let shim = Shim::create(Options::sh(&format!("echo {number}; exit {number}"))).await;
+        shim.run("").await.unwrap();
+        assert_eq!(shim.wait("").await, number);
+        assert_eq!(shim.log(), [("stdout".to_owned(), format!("{number}\n"))]);
+        shim.finish().await;
+    };
+    futures::future::join_all((0..20).map(run)).await;
 }
