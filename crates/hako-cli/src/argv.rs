@@ -27,7 +27,8 @@ const OBJECT_COMMANDS: &[(&str, &str, &str)] = &[
 
 /// The container commands that keep their name behind `container`.
 const CONTAINER_COMMANDS: &[&str] = &[
-    "run", "create", "start", "stop", "restart", "kill", "rm", "logs", "attach", "exec", "wait", "rename", "pause", "unpause", "top",
+    "run", "create", "start", "stop", "restart", "kill", "rm", "logs", "attach", "exec", "wait", "rename", "pause",
+    "unpause", "top",
 ];
 
 /// The short form of `container X` and `image X`.
@@ -91,11 +92,16 @@ fn is_flag(word: &str) -> bool {
 }
 
 fn is_switch(arg: &Arg) -> bool {
-    matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::SetFalse | ArgAction::Count | ArgAction::Help | ArgAction::Version)
+    matches!(
+        arg.get_action(),
+        ArgAction::SetTrue | ArgAction::SetFalse | ArgAction::Count | ArgAction::Help | ArgAction::Version
+    )
 }
 
 fn long<'c>(command: &'c Command, name: &str) -> Option<&'c Arg> {
-    command.get_arguments().find(|arg| arg.get_long() == Some(name) || arg.get_all_aliases().is_some_and(|all| all.contains(&name)))
+    command
+        .get_arguments()
+        .find(|arg| arg.get_long() == Some(name) || arg.get_all_aliases().is_some_and(|all| all.contains(&name)))
 }
 
 fn short(command: &Command, letter: char) -> Option<&Arg> {
@@ -105,7 +111,8 @@ fn short(command: &Command, letter: char) -> Option<&Arg> {
 /// Whether the value of flag `word` is the next word.
 fn takes_next(word: &str, command: &Command) -> bool {
     if let Some(name) = word.strip_prefix("--") {
-        return !name.contains('=') && long(command, name).is_some_and(|arg| !is_switch(arg) && !arg.is_require_equals_set());
+        return !name.contains('=')
+            && long(command, name).is_some_and(|arg| !is_switch(arg) && !arg.is_require_equals_set());
     }
     let mut letters = word[1..].chars();
     while let Some(letter) = letters.next() {
@@ -151,7 +158,10 @@ mod tests {
     fn the_containers_words_are_left_alone() {
         let out = normalise(&words("hako run --rm=true -it -e A=1 --memory-swap -1 img -- --rm=false -x"), &run(), 2);
         assert_eq!(out, words("hako run --rm -it -e=A=1 --memory-swap=-1 -- img -- --rm=false -x"));
-        assert_eq!(normalise(&words("hako run --rm=false -ite -x img ls"), &run(), 2), words("hako run -ite=-x -- img ls"));
+        assert_eq!(
+            normalise(&words("hako run --rm=false -ite -x img ls"), &run(), 2),
+            words("hako run -ite=-x -- img ls")
+        );
         assert_eq!(normalise(&words("hako run -- img ls"), &run(), 2), words("hako run -- img ls"));
     }
 

@@ -153,7 +153,10 @@ pub(crate) async fn run(mut args: Vec<String>) -> Result<()> {
     }
     argv::shorten(&mut args, at);
     let Some(command) = command(&args[at], true) else {
-        return Err(Error::msg(format!("unknown command: hako {}\n\nRun 'hako --help' for more information", args[at])));
+        return Err(Error::msg(format!(
+            "unknown command: hako {}\n\nRun 'hako --help' for more information",
+            args[at]
+        )));
     };
     let name = command.get_name().to_owned();
     let mut words = argv::normalise(&args[..at], &flags, 1);

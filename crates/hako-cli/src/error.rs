@@ -102,7 +102,10 @@ impl From<hako_model::IsolationError> for Error {
 /// on the engine's text: 127 not found, 126 not executable, 125 anything else.
 pub(crate) fn start_failure_code(text: &str) -> i32 {
     let has = |needle: &str| text.contains(needle);
-    if has("executable file not found") || has("no such file or directory") || has("system cannot find the file specified") {
+    if has("executable file not found")
+        || has("no such file or directory")
+        || has("system cannot find the file specified")
+    {
         127
     } else if has("permission denied") || has("is a directory") {
         126

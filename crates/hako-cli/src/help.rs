@@ -41,7 +41,10 @@ pub(crate) fn root() -> String {
 /// What clap says, as this program says it: help is no error, a wrong flag ends
 /// with 125 and wrong words with 1 (behind `run` all with 125), as Docker's.
 pub(crate) fn usage(err: &clap::Error, command: &str) -> Error {
-    if matches!(err.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
+    if matches!(
+        err.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
         return match crate::term::print(&err.render().to_string()) {
             Ok(()) => Error::exit(0),
             Err(err) => err,

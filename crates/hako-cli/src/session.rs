@@ -80,7 +80,12 @@ impl Session {
 
 /// Passes stdin on and half-closes the stream at its end. The write half is kept
 /// until the session ends: some engines take its loss for the client's death.
-async fn send_input(mut writer: WriteHalf<Stream>, stdin: bool, mut keys: Option<DetachKeys>, detach: oneshot::Sender<()>) {
+async fn send_input(
+    mut writer: WriteHalf<Stream>,
+    stdin: bool,
+    mut keys: Option<DetachKeys>,
+    detach: oneshot::Sender<()>,
+) {
     let mut detach = Some(detach);
     if stdin {
         let mut pieces = read_stdin();

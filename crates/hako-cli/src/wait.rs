@@ -19,13 +19,16 @@ pub(crate) async fn register(client: &Client, id: &str, condition: &str) -> Resu
 impl Waiting {
     /// The exit code.
     pub(crate) async fn exit_code(self) -> Result<i32> {
-        let failed = |text: String| Error::Exit { code: 125, message: Some(format!("error waiting for container: {text}")) };
-        let bytes = self.0.collect().await.map_err(|err| failed(Error::from(err).to_string()))?.to_bytes();
-        let answer: Value = serde_json::from_slice(&bytes).map_err(|_| failed("the engine has gone".into()))?;
+        let failed =
+            |text: String| Error::Exit { code: 125, message: Some(format!("error waiting for container: {text}")) };
+        let lost = || failed("the connection to the engine was lost; the container may run on".into());
+        let bytes = self.0.collect().await.map_err(|_| lost())?.to_bytes();
+        let answer: Value = serde_json::from_slice(&bytes).map_err(|_| lost())?;
         if let Some(message) = answer.pointer("/Error/Message").and_then(Value::as_str).filter(|m| !m.is_empty()) {
             return Err(failed(message.to_owned()));
         }
         let code = answer.get("StatusCode").and_then(Value::as_i64);
-        code.and_then(|code| i32::try_from(code).ok()).ok_or_else(|| failed("no exit code in the engine's answer".into()))
+        code.and_then(|code| i32::try_from(code).ok())
+            .ok_or_else(|| failed("no exit code in the engine's answer".into()))
     }
 }

@@ -116,7 +116,9 @@ impl Engine {
         }
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file.try_clone()?).current_dir("/");
         sys::new_session(&mut command);
-        let child = command.spawn().map_err(|err| Error::msg(format!("cannot start {}: {}", program.display(), reason(&err))))?;
+        let child = command
+            .spawn()
+            .map_err(|err| Error::msg(format!("cannot start {}: {}", program.display(), reason(&err))))?;
         Ok((file, child))
     }
 
@@ -127,11 +129,18 @@ impl Engine {
                 return Ok(());
             }
             if let Ok(Some(status)) = child.try_wait() {
-                return Err(Error::msg(format!("the engine (hakod) ended at its start, {status}:\n{}(log: {})", tail(file, start), log.display())));
+                return Err(Error::msg(format!(
+                    "the engine (hakod) ended at its start, {status}:\n{}(log: {})",
+                    tail(file, start),
+                    log.display()
+                )));
             }
             if began.elapsed() > DEADLINE {
                 let waited = DEADLINE.as_secs();
-                return Err(Error::msg(format!("the engine (hakod) does not answer after {waited} seconds; see {}", log.display())));
+                return Err(Error::msg(format!(
+                    "the engine (hakod) does not answer after {waited} seconds; see {}",
+                    log.display()
+                )));
             }
             tokio::time::sleep(PAUSE).await;
         }

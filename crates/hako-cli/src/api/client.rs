@@ -43,7 +43,8 @@ impl Client {
     /// A client of the engine at `host`, which `engine` may start if it is its own.
     pub(crate) fn new(host: Host, tls: TlsFlags, engine: Engine) -> Self {
         // Without a version the engine answers with its newest, which this client reads.
-        let prefix = std::env::var("HAKO_API_VERSION").map(|v| format!("/v{}", v.trim_start_matches('v'))).unwrap_or_default();
+        let prefix =
+            std::env::var("HAKO_API_VERSION").map(|v| format!("/v{}", v.trim_start_matches('v'))).unwrap_or_default();
         Self { host, tls, engine, prefix }
     }
 
@@ -79,7 +80,13 @@ impl Client {
         Error::Connect { host: self.host.to_string(), reason: format!("{}{hint}", reason(err)) }
     }
 
-    async fn send(&self, method: Method, path: &str, body: RequestBody, headers: &[(&str, &str)]) -> Result<Response<Incoming>> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: RequestBody,
+        headers: &[(&str, &str)],
+    ) -> Result<Response<Incoming>> {
         let io = TokioIo::new(self.open().await?);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
         tokio::spawn(connection.with_upgrades());
@@ -111,12 +118,24 @@ impl Client {
     }
 
     /// A request whose answer's body is read by the caller.
-    pub(crate) async fn stream(&self, method: Method, path: &str, body: RequestBody, headers: &[(&str, &str)]) -> Result<Incoming> {
+    pub(crate) async fn stream(
+        &self,
+        method: Method,
+        path: &str,
+        body: RequestBody,
+        headers: &[(&str, &str)],
+    ) -> Result<Incoming> {
         Ok(self.send(method, path, body, headers).await?.into_body())
     }
 
     /// A request that is answered by a row of JSON objects.
-    pub(crate) async fn messages(&self, method: Method, path: &str, body: RequestBody, headers: &[(&str, &str)]) -> Result<Messages> {
+    pub(crate) async fn messages(
+        &self,
+        method: Method,
+        path: &str,
+        body: RequestBody,
+        headers: &[(&str, &str)],
+    ) -> Result<Messages> {
         Ok(Messages::new(self.stream(method, path, body, headers).await?))
     }
 
@@ -149,7 +168,10 @@ impl Client {
     pub(crate) async fn hijack(&self, path: &str, body: RequestBody) -> Result<Hijacked> {
         let response = self.send(Method::POST, path, body, &[("connection", "Upgrade"), ("upgrade", "tcp")]).await?;
         if response.status() != hyper::StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Error::msg(format!("the engine does not hand over the connection (HTTP {})", response.status())));
+            return Err(Error::msg(format!(
+                "the engine does not hand over the connection (HTTP {})",
+                response.status()
+            )));
         }
         Ok(Hijacked { io: TokioIo::new(hyper::upgrade::on(response).await?) })
     }

@@ -35,7 +35,11 @@ pub(crate) async fn connect(host: &Host, tls: &TlsFlags) -> std::io::Result<Box<
         Host::Tcp { address, tls: scheme } => {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            if tls.enabled || *scheme { Ok(Box::new(secure(stream, address, tls).await?)) } else { Ok(Box::new(stream)) }
+            if tls.enabled || *scheme {
+                Ok(Box::new(secure(stream, address, tls).await?))
+            } else {
+                Ok(Box::new(stream))
+            }
         }
     }
 }

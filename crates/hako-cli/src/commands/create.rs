@@ -37,7 +37,10 @@ pub(super) async fn create(client: &Client, flags: &ContainerFlags, body: Value)
     if flags.pull == "always" {
         pull_to_stderr(client, flags, image).await?;
     }
-    let path = Query::default().opt("name", flags.name.as_deref()).opt("platform", flags.platform.as_deref()).on("/containers/create");
+    let path = Query::default()
+        .opt("name", flags.name.as_deref())
+        .opt("platform", flags.platform.as_deref())
+        .on("/containers/create");
     let answer = match client.post_json(&path, body.clone()).await {
         Err(err) if flags.pull == "missing" && lacks_image(&err) => {
             if !flags.quiet {
@@ -51,7 +54,10 @@ pub(super) async fn create(client: &Client, flags: &ContainerFlags, body: Value)
     for warning in answer.get("Warnings").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
         eprintln!("WARNING: {warning}");
     }
-    let id = answer.get("Id").and_then(Value::as_str).ok_or_else(|| Error::msg("the engine's answer has no container id"))?;
+    let id = answer
+        .get("Id")
+        .and_then(Value::as_str)
+        .ok_or_else(|| Error::msg("the engine's answer has no container id"))?;
     if let Some(cidfile) = cidfile {
         cidfile.keep(id)?;
     }
@@ -76,13 +82,16 @@ struct CidFile<'a> {
 
 impl<'a> CidFile<'a> {
     fn open(path: &'a Path) -> Result<Self> {
-        let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(|err| match err.kind() {
-            std::io::ErrorKind::AlreadyExists => Error::msg(format!(
-                "container ID file found, make sure the other container isn't running or delete {}",
-                path.display()
-            )),
-            _ => Error::msg(format!("failed to create the container ID file: {}: {}", path.display(), reason(&err))),
-        })?;
+        let file =
+            std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(|err| match err.kind() {
+                std::io::ErrorKind::AlreadyExists => Error::msg(format!(
+                    "container ID file found, make sure the other container isn't running or delete {}",
+                    path.display()
+                )),
+                _ => {
+                    Error::msg(format!("failed to create the container ID file: {}: {}", path.display(), reason(&err)))
+                }
+            })?;
         Ok(Self { path, file, kept: false })
     }
 

@@ -50,7 +50,14 @@ impl Events {
 
 /// The event with the names that its fields have in Docker's Go type.
 fn go_names(mut event: Value) -> Value {
-    for (json, go) in [("status", "Status"), ("id", "ID"), ("from", "From"), ("scope", "Scope"), ("time", "Time"), ("timeNano", "TimeNano")] {
+    for (json, go) in [
+        ("status", "Status"),
+        ("id", "ID"),
+        ("from", "From"),
+        ("scope", "Scope"),
+        ("time", "Time"),
+        ("timeNano", "TimeNano"),
+    ] {
         let value = event[json].clone();
         event[go] = if value.is_null() { "".into() } else { value };
     }

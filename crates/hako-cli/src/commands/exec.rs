@@ -47,12 +47,16 @@ pub(crate) struct Exec {
 
 impl Exec {
     pub(crate) async fn run(self, client: &Client) -> Result<()> {
-        let session = Session { tty: self.tty, stdin: self.interactive && !self.detach, detach_keys: self.detach_keys.clone() };
+        let session =
+            Session { tty: self.tty, stdin: self.interactive && !self.detach, detach_keys: self.detach_keys.clone() };
         session.check_tty()?;
-        let Some((container, command)) = self.words.split_first() else { return Err(Error::msg("a container and a command are needed")) };
+        let Some((container, command)) = self.words.split_first() else {
+            return Err(Error::msg("a container and a command are needed"));
+        };
         let path = format!("/containers/{}/exec", escape(container));
         let answer = client.post_json(&path, self.body(command, &session)?).await?;
-        let id = answer.get("Id").and_then(Value::as_str).ok_or_else(|| Error::msg("the engine's answer has no exec id"))?;
+        let id =
+            answer.get("Id").and_then(Value::as_str).ok_or_else(|| Error::msg("the engine's answer has no exec id"))?;
         let start = format!("/exec/{id}/start");
         let mut options = json!({"Detach": self.detach, "Tty": self.tty});
         if let Some((rows, columns)) = size().filter(|_| self.tty) {

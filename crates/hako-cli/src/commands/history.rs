@@ -51,7 +51,10 @@ impl History {
         let by = text("CreatedBy").replace('\t', " ");
         let fields = [
             ("ID", if self.no_trunc { text("Id") } else { short_id(text("Id")) }.to_owned()),
-            ("CreatedSince", if created <= 0 { "N/A".to_owned() } else { format!("{} ago", human_duration(since_now(created))) }),
+            (
+                "CreatedSince",
+                if created <= 0 { "N/A".to_owned() } else { format!("{} ago", human_duration(since_now(created))) },
+            ),
             ("CreatedAt", local_stamp(created)),
             ("CreatedBy", if self.no_trunc { by } else { ellipsis(&by, 45) }),
             ("Size", if self.human { human_size(size) } else { size.to_string() }),

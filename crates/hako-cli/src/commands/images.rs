@@ -72,11 +72,16 @@ impl Images {
 
     /// A row for each name of an image, or one for an image without a name.
     fn rows(&self, image: &Value, digests: bool) -> Vec<Row> {
-        let texts = |key: &str| image[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>();
+        let texts =
+            |key: &str| image[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>();
         let (tags, repo_digests) = (texts("RepoTags"), texts("RepoDigests"));
         let tags: Vec<&str> = tags.into_iter().filter(|tag| *tag != "<none>:<none>").collect();
         let digest_of = |repo: &str| {
-            repo_digests.iter().filter_map(|text| text.split_once('@')).find(|(name, _)| *name == repo).map_or(NONE, |(_, digest)| digest)
+            repo_digests
+                .iter()
+                .filter_map(|text| text.split_once('@'))
+                .find(|(name, _)| *name == repo)
+                .map_or(NONE, |(_, digest)| digest)
         };
         if tags.is_empty() {
             let first = repo_digests.first().and_then(|text| text.split_once('@')).filter(|(name, _)| *name != NONE);

@@ -1,9 +1,8 @@
 //! `hako info`.
 
-use super::version::formatted;
 use crate::api::Client;
 use crate::error::Result;
-use crate::format::human_bytes;
+use crate::format::{human_bytes, print_formatted};
 use crate::term::print;
 use clap::Args;
 use serde_json::Value;
@@ -21,7 +20,7 @@ impl Info {
     pub(crate) async fn run(self, client: &Client) -> Result<()> {
         let info = client.get("/info").await?;
         if let Some(format) = self.format.as_deref().filter(|format| !format.is_empty()) {
-            return formatted(format, &info);
+            return print_formatted(format, &info);
         }
         print(&text(&info))?;
         for warning in info["Warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
@@ -57,7 +56,9 @@ fn text(info: &Value) -> String {
     let number = |key: &str| info[key].as_i64().unwrap_or(0);
     let mut out = format!("Client: Hako\n Version:    {}\n\nServer:\n", env!("CARGO_PKG_VERSION"));
     let _ = writeln!(out, " Containers: {}", number("Containers"));
-    for (label, key) in [("Running", "ContainersRunning"), ("Paused", "ContainersPaused"), ("Stopped", "ContainersStopped")] {
+    for (label, key) in
+        [("Running", "ContainersRunning"), ("Paused", "ContainersPaused"), ("Stopped", "ContainersStopped")]
+    {
         let _ = writeln!(out, "  {label}: {}", number(key));
     }
     let _ = writeln!(out, " Images: {}", number("Images"));
@@ -67,16 +68,28 @@ fn text(info: &Value) -> String {
         }
         if *key == "Driver" {
             for pair in info["DriverStatus"].as_array().into_iter().flatten() {
-                let _ = writeln!(out, "  {}: {}", pair[0].as_str().unwrap_or_default(), pair[1].as_str().unwrap_or_default());
+                let _ = writeln!(
+                    out,
+                    "  {}: {}",
+                    pair[0].as_str().unwrap_or_default(),
+                    pair[1].as_str().unwrap_or_default()
+                );
             }
         }
         if *key == "NCPU" {
             let _ = writeln!(out, " Total Memory: {}", human_bytes(number("MemTotal")));
         }
     }
-    let list = |value: &Value| value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
-    let runtimes: Vec<String> = info["Runtimes"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
-    for (label, items) in [("Runtimes", runtimes), ("Security Options", list(&info["SecurityOptions"])), ("Labels", list(&info["Labels"]))] {
+    let list = |value: &Value| {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let runtimes: Vec<String> =
+        info["Runtimes"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+    for (label, items) in [
+        ("Runtimes", runtimes),
+        ("Security Options", list(&info["SecurityOptions"])),
+        ("Labels", list(&info["Labels"])),
+    ] {
         if !items.is_empty() {
             let _ = writeln!(out, " {label}: {}", items.join(" "));
         }

@@ -62,7 +62,10 @@ impl Inspect {
             Err(err) if err.is_not_found() => {}
             other => return other,
         }
-        client.get(&image).await.map_err(|err| if err.is_not_found() { Error::msg(format!("no such object: {name}")) } else { err })
+        client
+            .get(&image)
+            .await
+            .map_err(|err| if err.is_not_found() { Error::msg(format!("no such object: {name}")) } else { err })
     }
 }
 

@@ -44,10 +44,15 @@ impl Load {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 (Box::new(file), if self.quiet { None } else { progress.upload(size, &name) })
             }
-            None if io::stdin().is_terminal() => return Err(Error::msg("requested load from stdin, but stdin is empty")),
+            None if io::stdin().is_terminal() => {
+                return Err(Error::msg("requested load from stdin, but stdin is empty"));
+            }
             None => (Box::new(io::stdin()), None),
         };
-        let path = Query::default().set("quiet", if self.quiet { "1" } else { "0" }).opt("platform", self.platform.as_deref()).on("/images/load");
+        let path = Query::default()
+            .set("quiet", if self.quiet { "1" } else { "0" })
+            .opt("platform", self.platform.as_deref())
+            .on("/images/load");
         let messages = client.messages(Method::POST, &path, RequestBody::Tar(send(source, bar)), &[]).await?;
         // The answer names what was loaded, quiet or not, as Docker's does.
         progress.follow(messages, false).await
@@ -82,6 +87,7 @@ fn send(mut source: Box<dyn Read + Send>, bar: Option<ProgressBar>) -> UnsyncBox
         }
         bar.iter().for_each(ProgressBar::finish_and_clear);
     });
-    let stream = futures::stream::unfold(pieces, |mut pieces| async move { pieces.recv().await.map(|piece| (piece, pieces)) });
+    let stream =
+        futures::stream::unfold(pieces, |mut pieces| async move { pieces.recv().await.map(|piece| (piece, pieces)) });
     UnsyncBoxBody::new(StreamBody::new(stream))
 }

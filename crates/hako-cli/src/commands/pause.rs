@@ -34,5 +34,8 @@ impl Unpause {
 }
 
 async fn post(client: &Client, verb: &str, names: &[String]) -> Result<()> {
-    for_each(names, |name| async move { client.post(&format!("/containers/{}/{verb}", escape(name))).await.map(|_| name.to_owned()) }).await
+    for_each(names, |name| async move {
+        client.post(&format!("/containers/{}/{verb}", escape(name))).await.map(|_| name.to_owned())
+    })
+    .await
 }

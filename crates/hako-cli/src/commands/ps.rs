@@ -112,7 +112,8 @@ fn image(name: &str, full: bool) -> &str {
 }
 
 fn names(names: &Value) -> String {
-    let names = names.as_array().into_iter().flatten().filter_map(Value::as_str).map(|name| name.trim_start_matches('/'));
+    let names =
+        names.as_array().into_iter().flatten().filter_map(Value::as_str).map(|name| name.trim_start_matches('/'));
     // A name with a slash is a link's, which belongs to another container.
     names.filter(|name| !name.contains('/')).collect::<Vec<_>>().join(",")
 }
@@ -138,7 +139,8 @@ fn mount_names(mounts: &[&Value], full: bool) -> String {
 }
 
 fn keys(map: Option<&Value>) -> String {
-    let mut keys: Vec<&str> = map.and_then(Value::as_object).into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+    let mut keys: Vec<&str> =
+        map.and_then(Value::as_object).into_iter().flatten().map(|(key, _)| key.as_str()).collect();
     keys.sort_unstable();
     keys.join(",")
 }

@@ -37,7 +37,13 @@ impl Pull {
 }
 
 /// Pulls `image`, with progress on `target` unless `quiet`.
-pub(super) async fn pull(client: &Client, image: &str, platform: Option<&str>, quiet: bool, target: Target) -> Result<()> {
+pub(super) async fn pull(
+    client: &Client,
+    image: &str,
+    platform: Option<&str>,
+    quiet: bool,
+    target: Target,
+) -> Result<()> {
     let name = strip_tag(image);
     let tag = image[name.len()..].trim_start_matches(['@', ':']);
     let tag = if tag.is_empty() { "latest" } else { tag };

@@ -15,7 +15,8 @@ pub(crate) struct Rename {
 
 impl Rename {
     pub(crate) async fn run(self, client: &Client) -> Result<()> {
-        let path = Query::default().set("name", &self.new_name).on(format!("/containers/{}/rename", escape(&self.container)));
+        let path =
+            Query::default().set("name", &self.new_name).on(format!("/containers/{}/rename", escape(&self.container)));
         client.post(&path).await.map(drop)
     }
 }

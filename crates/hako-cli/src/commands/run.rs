@@ -32,7 +32,11 @@ impl Run {
         if self.detach && !self.flags.attach.is_empty() {
             return Err(Error::msg("conflicting options: cannot specify both --attach and --detach").with_code(125));
         }
-        let session = Session { tty: self.flags.tty, stdin: self.flags.interactive && !self.detach, detach_keys: self.detach_keys.clone() };
+        let session = Session {
+            tty: self.flags.tty,
+            stdin: self.flags.interactive && !self.detach,
+            detach_keys: self.detach_keys.clone(),
+        };
         session.check_tty()?;
         let (body, attach) = create_body(&self.flags, self.detach).map_err(|err| help(err.with_code(125)))?;
         let id = create(client, &self.flags, body).await.map_err(|err| help(err.with_code(125)))?;
@@ -58,7 +62,8 @@ impl Run {
                 false => Ok(None),
             }
         };
-        let (streams, waiting) = tokio::try_join!(streams, wait::register(client, id, condition)).map_err(|err| err.with_code(125))?;
+        let (streams, waiting) =
+            tokio::try_join!(streams, wait::register(client, id, condition)).map_err(|err| err.with_code(125))?;
         let resizer = session.tty.then(|| Resizer::new(client, format!("/containers/{id}/resize"))).transpose()?;
         if let Err(err) = start(client, id).await {
             if self.flags.rm {

@@ -31,7 +31,9 @@ impl Start {
     pub(crate) async fn run(self, client: &Client) -> Result<()> {
         match &self.containers[..] {
             [container] if self.attach || self.interactive => self.attached(client, container).await,
-            _ if self.attach || self.interactive => Err(Error::msg("you cannot start and attach multiple containers at once")),
+            _ if self.attach || self.interactive => {
+                Err(Error::msg("you cannot start and attach multiple containers at once"))
+            }
             containers => {
                 for_each(containers, |name| async move {
                     client.post(&format!("/containers/{}/start", escape(name))).await.map(|_| name.to_owned())
@@ -55,7 +57,8 @@ impl Start {
         let removed = details.pointer("/HostConfig/AutoRemove").and_then(Value::as_bool) == Some(true);
         let path = attach_path(id, attach, self.detach_keys.as_deref());
         let condition = if removed { "removed" } else { "next-exit" };
-        let (streams, waiting) = tokio::try_join!(client.hijack(&path, RequestBody::None), wait::register(client, id, condition))?;
+        let (streams, waiting) =
+            tokio::try_join!(client.hijack(&path, RequestBody::None), wait::register(client, id, condition))?;
         let resizer = session.tty.then(|| Resizer::new(client, format!("/containers/{id}/resize"))).transpose()?;
         client.post(&format!("/containers/{id}/start")).await?;
         if let Some(resizer) = resizer {

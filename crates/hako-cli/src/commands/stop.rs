@@ -26,11 +26,18 @@ impl Stop {
 }
 
 /// `POST /containers/NAME/stop` or `restart` for each name.
-pub(super) async fn stop(client: &Client, verb: &str, signal: Option<&str>, timeout: Option<i64>, names: &[String]) -> Result<()> {
+pub(super) async fn stop(
+    client: &Client,
+    verb: &str,
+    signal: Option<&str>,
+    timeout: Option<i64>,
+    names: &[String],
+) -> Result<()> {
     let timeout = timeout.map(|seconds| seconds.to_string());
     let timeout = timeout.as_deref();
     for_each(names, |name| async move {
-        let path = Query::default().opt("signal", signal).opt("t", timeout).on(format!("/containers/{}/{verb}", escape(name)));
+        let path =
+            Query::default().opt("signal", signal).opt("t", timeout).on(format!("/containers/{}/{verb}", escape(name)));
         client.post(&path).await.map(|_| name.to_owned())
     })
     .await

@@ -2,12 +2,11 @@
 
 use super::events::Events;
 use super::info::Info;
-use super::version::{formatted, table};
 use crate::api::{Client, Engine, Query};
 use crate::error::{Error, Result};
 use crate::flags::filters;
-use crate::format::human_size;
-use crate::term::print_line;
+use crate::format::{Table, human_size, print_formatted};
+use crate::term::{print, print_line};
 use clap::{Args, Subcommand};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -86,15 +85,20 @@ const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
 async fn stop(engine: &Engine) -> Result<()> {
     let file = engine.exec_root().join("hakod.pid");
-    let pid = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<i32>().ok()).filter(|pid| *pid > 1);
+    let pid =
+        std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<i32>().ok()).filter(|pid| *pid > 1);
     let Some(pid) = pid.filter(|pid| is_engine(*pid)) else {
         return print_line("The engine does not run");
     };
-    kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(|errno| Error::msg(format!("cannot stop the engine (process {pid}): {errno}")))?;
+    kill(Pid::from_raw(pid), Signal::SIGTERM)
+        .map_err(|errno| Error::msg(format!("cannot stop the engine (process {pid}): {errno}")))?;
     let began = Instant::now();
     while is_engine(pid) {
         if began.elapsed() > STOP_DEADLINE {
-            return Err(Error::msg(format!("the engine (process {pid}) has not ended after {} seconds", STOP_DEADLINE.as_secs())));
+            return Err(Error::msg(format!(
+                "the engine (process {pid}) has not ended after {} seconds",
+                STOP_DEADLINE.as_secs()
+            )));
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -113,16 +117,22 @@ impl Df {
     async fn run(self, client: &Client) -> Result<()> {
         let usage = client.get("/system/df").await?;
         if let Some(format) = self.format.as_deref().filter(|format| !format.is_empty()) {
-            return formatted(format, &usage);
+            return print_formatted(format, &usage);
         }
-        let kinds = [("Images", "Images", "Size"), ("Containers", "Containers", "SizeRw"), ("Local Volumes", "Volumes", "Size"), ("Build Cache", "BuildCache", "Size")];
-        let rows = kinds.map(|(label, key, size)| {
+        let kinds = [
+            ("Images", "Images", "Size"),
+            ("Containers", "Containers", "SizeRw"),
+            ("Local Volumes", "Volumes", "Size"),
+            ("Build Cache", "BuildCache", "Size"),
+        ];
+        let mut table = Table::new(["TYPE", "TOTAL", "SIZE"]);
+        for (label, key, size) in kinds {
             let items: Vec<&Value> = usage[key].as_array().into_iter().flatten().collect();
             let sum: i64 = items.iter().filter_map(|item| item[size].as_i64()).sum();
             let total = if key == "Images" { usage["LayersSize"].as_i64().unwrap_or(sum) } else { sum };
-            [label.to_owned(), items.len().to_string(), human_size(total)]
-        });
-        table(["TYPE", "TOTAL", "SIZE"], rows)
+            table.push([label.to_owned(), items.len().to_string(), human_size(total)]);
+        }
+        print(&table.to_string())
     }
 }
 

@@ -25,7 +25,8 @@ impl Tag {
             Some(colon) => (&self.target[..slash + colon], &self.target[slash + colon + 1..]),
             None => (self.target.as_str(), "latest"),
         };
-        let path = Query::default().set("repo", repo).set("tag", tag).on(format!("/images/{}/tag", escape(&self.source)));
+        let path =
+            Query::default().set("repo", repo).set("tag", tag).on(format!("/images/{}/tag", escape(&self.source)));
         client.post(&path).await.map(drop)
     }
 }

@@ -1,9 +1,9 @@
 //! `hako version`.
 
 use crate::api::Client;
-use crate::error::{Error, Result};
-use crate::format::{Table, Template};
-use crate::term::{print, print_line};
+use crate::error::Result;
+use crate::format::print_formatted;
+use crate::term::print;
 use clap::Args;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -24,9 +24,7 @@ impl Version {
         });
         let server = client.get("/version").await;
         if let Some(format) = self.format.as_deref().filter(|format| !format.is_empty()) {
-            let template = Template::parse(if format == "json" { "{{json .}}" } else { format })?;
-            let all = json!({"Client": own, "Server": server.as_ref().unwrap_or(&Value::Null)});
-            print_line(template.render(&all)?)?;
+            print_formatted(format, &json!({"Client": own, "Server": server.as_ref().unwrap_or(&Value::Null)}))?;
         } else {
             print(&client_text(&own))?;
             if let Ok(server) = &server {
@@ -57,21 +55,13 @@ fn server_text(server: &Value) -> String {
             let _ = writeln!(out, "  {:<18}{}", format!("{key}:"), value.as_str().unwrap_or_default());
         }
     }
-    let _ = writeln!(out, " API version:       {} (minimum version {})", text(server, "ApiVersion"), text(server, "MinAPIVersion"));
+    let _ = writeln!(
+        out,
+        " API version:       {} (minimum version {})",
+        text(server, "ApiVersion"),
+        text(server, "MinAPIVersion")
+    );
     let _ = writeln!(out, " OS/Arch:           {}/{}", text(server, "Os"), text(server, "Arch"));
     let _ = writeln!(out, " Kernel:            {}", text(server, "KernelVersion"));
     out
-}
-
-/// Two columns, for `info` and `system df`.
-pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Result<()> {
-    let mut table = Table::new(head);
-    rows.into_iter().for_each(|row| table.push(row));
-    print(&table.to_string())
-}
-
-/// A format's text for `value`, or an error that says which format was wrong.
-pub(super) fn formatted(format: &str, value: &Value) -> Result<()> {
-    let template = Template::parse(if format == "json" { "{{json .}}" } else { format }).map_err(|err| Error::msg(err.to_string()))?;
-    print_line(template.render(value)?)
 }

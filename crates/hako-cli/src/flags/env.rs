@@ -12,7 +12,9 @@ pub(crate) fn variables(files: &[PathBuf], given: &[String]) -> Result<Vec<Strin
     }
     for item in given {
         if item.is_empty() || item.starts_with('=') {
-            return Err(Error::msg(format!("invalid argument {item:?} for \"-e, --env\" flag: invalid environment variable: {item}")));
+            return Err(Error::msg(format!(
+                "invalid argument {item:?} for \"-e, --env\" flag: invalid environment variable: {item}"
+            )));
         }
         all.extend(from_here(item));
     }
@@ -38,7 +40,8 @@ fn from_here(item: &str) -> Option<String> {
 
 /// The file's lines without blank ones and comments.
 fn lines(path: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(|err| Error::msg(format!("open {}: {}", path.display(), reason(&err))))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|err| Error::msg(format!("open {}: {}", path.display(), reason(&err))))?;
     let mut all = Vec::new();
     for line in text.trim_start_matches('\u{feff}').lines() {
         let line = line.trim_start();

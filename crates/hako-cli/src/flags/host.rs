@@ -51,7 +51,10 @@ pub(crate) fn host_config(flags: &ContainerFlags, mounts: Mounts, bindings: Map<
     }
     host.set("RestartPolicy", restart(policy)?);
     if flags.log_driver.is_some() || !flags.log_opt.is_empty() {
-        host.set("LogConfig", json!({"Type": flags.log_driver.as_deref().unwrap_or_default(), "Config": pairs(&flags.log_opt)}));
+        host.set(
+            "LogConfig",
+            json!({"Type": flags.log_driver.as_deref().unwrap_or_default(), "Config": pairs(&flags.log_opt)}),
+        );
     }
     host.flag("Init", flags.init);
     host.list("GroupAdd", &flags.group_add);
@@ -77,7 +80,9 @@ fn invalid(text: &str, flag: &str, why: &Error) -> Error {
 }
 
 fn limits(host: &mut Host, limits: &Limits) -> Result<()> {
-    let bytes = |flag: &str, text: &Option<String>| text.as_deref().map(|text| size(text).map_err(|err| invalid(text, flag, &err))).transpose();
+    let bytes = |flag: &str, text: &Option<String>| {
+        text.as_deref().map(|text| size(text).map_err(|err| invalid(text, flag, &err))).transpose()
+    };
     host.opt("Memory", bytes("-m, --memory", &limits.memory)?);
     host.opt("MemoryReservation", bytes("--memory-reservation", &limits.memory_reservation)?);
     let swap = |text: &String| swap(text).map_err(|err| invalid(text, "--memory-swap", &err));
@@ -119,7 +124,11 @@ fn network(host: &mut Host, network: &Network, bindings: Map<String, Value>) {
     host.map("PortBindings", bindings);
     host.flag("PublishAllPorts", network.publish_all);
     // Docker's newer form NAME=IP travels as the older one.
-    let hosts: Vec<String> = network.add_host.iter().map(|entry| entry.replacen('=', ":", usize::from(!entry.split('=').next().unwrap_or("").contains(':')))).collect();
+    let hosts: Vec<String> = network
+        .add_host
+        .iter()
+        .map(|entry| entry.replacen('=', ":", usize::from(!entry.split('=').next().unwrap_or("").contains(':'))))
+        .collect();
     host.list("ExtraHosts", &hosts);
     host.list("Dns", &network.dns);
     host.list("DnsSearch", &network.dns_search);

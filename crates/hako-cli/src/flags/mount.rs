@@ -24,7 +24,9 @@ impl Mounts {
         for volume in volumes {
             match volume.split_once(':') {
                 None => _ = all.volumes.insert(volume.clone(), json!({})),
-                Some((source, rest)) if source.starts_with('.') => all.binds.push(format!("{}:{rest}", absolute(source)?)),
+                Some((source, rest)) if source.starts_with('.') => {
+                    all.binds.push(format!("{}:{rest}", absolute(source)?))
+                }
                 Some(_) => all.binds.push(volume.clone()),
             }
         }

@@ -34,7 +34,11 @@ pub(crate) fn swap(text: &str) -> Result<i64> {
 
 /// `--cpus` in billionths of a CPU.
 pub(crate) fn nano_cpus(text: &str) -> Result<i64> {
-    let invalid = || Error::msg(format!("invalid argument {text:?} for \"--cpus\" flag: failed to parse {text} as a rational number"));
+    let invalid = || {
+        Error::msg(format!(
+            "invalid argument {text:?} for \"--cpus\" flag: failed to parse {text} as a rational number"
+        ))
+    };
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     if part.len() > 9 {
         return Err(Error::msg("value is too precise"));
@@ -45,7 +49,22 @@ pub(crate) fn nano_cpus(text: &str) -> Result<i64> {
 
 /// The limits that the kernel knows.
 const ULIMITS: &[&str] = &[
-    "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
+    "as",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 /// `--ulimit NAME=SOFT[:HARD]`.
@@ -53,7 +72,9 @@ pub(crate) fn ulimit(text: &str) -> Result<Value> {
     let invalid = || Error::msg(format!("invalid argument {text:?} for \"--ulimit\" flag: use NAME=SOFT[:HARD]"));
     let (name, limits) = text.split_once('=').ok_or_else(invalid)?;
     if !ULIMITS.contains(&name) {
-        return Err(Error::msg(format!("invalid argument {text:?} for \"--ulimit\" flag: invalid ulimit type: {name}")));
+        return Err(Error::msg(format!(
+            "invalid argument {text:?} for \"--ulimit\" flag: invalid ulimit type: {name}"
+        )));
     }
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
     let (soft, hard): (i64, i64) = (soft.parse().map_err(|_| invalid())?, hard.parse().map_err(|_| invalid())?);
@@ -103,7 +124,9 @@ pub(crate) fn pairs(items: &[String]) -> Map<String, Value> {
 pub(crate) fn filters(items: &[String]) -> Result<Option<String>> {
     let mut map: Map<String, Value> = Map::new();
     for item in items {
-        let (key, value) = item.split_once('=').ok_or_else(|| Error::msg(format!("invalid argument {item:?} for \"-f, --filter\" flag: invalid filter '{item}'")))?;
+        let (key, value) = item.split_once('=').ok_or_else(|| {
+            Error::msg(format!("invalid argument {item:?} for \"-f, --filter\" flag: invalid filter '{item}'"))
+        })?;
         let values = map.entry(key.trim().to_ascii_lowercase()).or_insert_with(|| json!({}));
         values[value.trim()] = true.into();
     }
@@ -112,7 +135,8 @@ pub(crate) fn filters(items: &[String]) -> Result<Option<String>> {
 
 /// A published port: `[[IP:]HOST:]PORT[/PROTO]`, ranges of equal length.
 pub(crate) fn publish(text: &str) -> Result<Vec<(String, Value)>> {
-    let invalid = || Error::msg(format!("invalid publish opts format (should be [[IP:]HOST:]PORT[/PROTO] but got '{text}')"));
+    let invalid =
+        || Error::msg(format!("invalid publish opts format (should be [[IP:]HOST:]PORT[/PROTO] but got '{text}')"));
     let (spec, proto) = text.split_once('/').unwrap_or((text, "tcp"));
     let (rest, container) = spec.rsplit_once(':').unwrap_or(("", spec));
     let (ip, host) = match rest.rsplit_once(':') {
@@ -210,7 +234,10 @@ mod tests {
     fn ports() {
         let read = |text| publish(text).unwrap_or_default();
         assert_eq!(read("80"), [("80/tcp".to_owned(), json!({"HostIp": "", "HostPort": ""}))]);
-        assert_eq!(read("127.0.0.1:8080:80/udp"), [("80/udp".to_owned(), json!({"HostIp": "127.0.0.1", "HostPort": "8080"}))]);
+        assert_eq!(
+            read("127.0.0.1:8080:80/udp"),
+            [("80/udp".to_owned(), json!({"HostIp": "127.0.0.1", "HostPort": "8080"}))]
+        );
         assert_eq!(read("[::1]:8080:80")[0].1["HostIp"], "::1");
         assert_eq!(read("90-91:80-81")[1], ("81/tcp".to_owned(), json!({"HostIp": "", "HostPort": "91"})));
         assert!(publish("a:b").is_err());

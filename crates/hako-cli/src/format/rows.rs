@@ -39,7 +39,9 @@ impl Listing<'_> {
     fn text(&self, rows: &[Row]) -> Result<String> {
         let format = self.format.map(str::trim).filter(|format| !format.is_empty());
         match (self.quiet, format) {
-            (Some(field), None | Some("table" | "json")) => Ok(rows.iter().map(|row| cell(row, field) + "\n").collect()),
+            (Some(field), None | Some("table" | "json")) => {
+                Ok(rows.iter().map(|row| cell(row, field) + "\n").collect())
+            }
             (_, None | Some("table")) => Ok(self.default_table(rows)),
             (_, Some("json")) => Self::templated("{{json .}}", rows),
             (_, Some(format)) => match format.strip_prefix("table ") {
@@ -91,7 +93,9 @@ impl Listing<'_> {
 
 /// Docker's headlines skip the functions that only change values.
 fn headline(template: &str) -> String {
-    ["json ", "title ", "lower ", "upper "].iter().fold(template.to_owned(), |text, name| text.replace(&format!("{{{{{name}"), "{{"))
+    ["json ", "title ", "lower ", "upper "]
+        .iter()
+        .fold(template.to_owned(), |text, name| text.replace(&format!("{{{{{name}"), "{{"))
 }
 
 fn cell(row: &Row, field: &str) -> String {
@@ -106,10 +110,12 @@ fn cell(row: &Row, field: &str) -> String {
 mod tests {
     use super::*;
 
-    const COLUMNS: &[Column] = &[Column { field: "ID", head: "CONTAINER ID" }, Column { field: "Names", head: "NAMES" }];
+    const COLUMNS: &[Column] =
+        &[Column { field: "ID", head: "CONTAINER ID" }, Column { field: "Names", head: "NAMES" }];
 
     fn show(format: Option<&str>, quiet: Option<&str>) -> String {
-        let row: Row = [("Names", "n1"), ("ID", "0123456789ab")].iter().map(|&(k, v)| (k.to_owned(), v.into())).collect();
+        let row: Row =
+            [("Names", "n1"), ("ID", "0123456789ab")].iter().map(|&(k, v)| (k.to_owned(), v.into())).collect();
         let listing = Listing { columns: COLUMNS, default: &["ID", "Names"], format, quiet };
         listing.text(&[row]).unwrap_or_else(|err| err.to_string())
     }

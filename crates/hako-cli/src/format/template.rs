@@ -8,8 +8,19 @@ use serde_json::Value;
 use std::collections::HashMap;
 
 /// Keys whose objects are maps in Docker's types: a missing key is no error there.
-const MAPS: &[&str] =
-    &["Labels", "Annotations", "Networks", "Ports", "Volumes", "ExposedPorts", "Sysctls", "Options", "Tmpfs", "Attributes", "\0Labels"];
+const MAPS: &[&str] = &[
+    "Labels",
+    "Annotations",
+    "Networks",
+    "Ports",
+    "Volumes",
+    "ExposedPorts",
+    "Sysctls",
+    "Options",
+    "Tmpfs",
+    "Attributes",
+    "\0Labels",
+];
 
 /// A parsed template.
 pub(crate) struct Template {
@@ -46,6 +57,12 @@ impl Template {
             Error::msg(format!("template execution error: {}", text.split(" in map[").next().unwrap_or_default()))
         })
     }
+}
+
+/// Prints `value` as `--format` says: `json` or a template.
+pub(crate) fn print_formatted(format: &str, value: &Value) -> Result<()> {
+    let template = Template::parse(if format == "json" { "{{json .}}" } else { format })?;
+    crate::term::print_line(template.render(value)?)
 }
 
 /// Docker's `\t` and `\n` in a format that a shell has left alone.
@@ -183,7 +200,10 @@ mod tests {
         assert_eq!(render("{{ json .Config.Env }}"), r#"["A=1","B=2"]"#);
         assert_eq!(render("{{.HostConfig.Memory}}/{{.HostConfig.Isolation}}"), "536870912/hyperv");
         assert_eq!(render("{{range .Config.Env}}{{.}};{{end}}"), "A=1;B=2;");
-        assert_eq!(render(r#"{{index .Config.Labels "k"}}{{index .Config.Labels "none"}}|{{.Config.Labels.k}}"#), "v|v");
+        assert_eq!(
+            render(r#"{{index .Config.Labels "k"}}{{index .Config.Labels "none"}}|{{.Config.Labels.k}}"#),
+            "v|v"
+        );
         assert_eq!(render("{{if .State.Running}}up{{else}}down{{end}}"), "up");
         assert_eq!(render(r#"{{if eq .State.ExitCode 137}}killed{{end}}"#), "killed");
         assert_eq!(render(r#"{{join .Config.Env "+"}} {{len .Config.Env}}"#), "A=1+B=2 2");

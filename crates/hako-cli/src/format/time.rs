@@ -44,7 +44,9 @@ pub(crate) fn timestamp(text: &str) -> Result<String> {
         .find_map(|form| NaiveDateTime::parse_from_str(bare, form).ok())
         .or_else(|| NaiveDateTime::parse_from_str(&format!("{bare}:00"), "%Y-%m-%dT%H:%M").ok())
         .or_else(|| NaiveDate::parse_from_str(bare, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0))
-        .ok_or_else(|| Error::msg(format!("invalid time {text:?}: use a timestamp, 2013-01-02T13:23:37Z or a span such as 42m")))?;
+        .ok_or_else(|| {
+            Error::msg(format!("invalid time {text:?}: use a timestamp, 2013-01-02T13:23:37Z or a span such as 42m"))
+        })?;
     let time = match zulu {
         Some(_) => Some(naive.and_utc()),
         None => Local.from_local_datetime(&naive).earliest().map(|time| time.to_utc()),
@@ -67,9 +69,10 @@ fn go_duration(text: &str) -> Option<chrono::Duration> {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let value: f64 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
-        let (unit, scale) = [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("h", 3.6e12), ("m", 6e10), ("s", 1e9)]
-            .into_iter()
-            .find(|(unit, _)| rest.starts_with(unit))?;
+        let (unit, scale) =
+            [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("h", 3.6e12), ("m", 6e10), ("s", 1e9)]
+                .into_iter()
+                .find(|(unit, _)| rest.starts_with(unit))?;
         nanos += value * scale;
         rest = &rest[unit.len()..];
     }
