@@ -55,8 +55,6 @@ enum Work {
     Ps,
     /// Memory of engines, shims and virtual machines
     Memory,
-    /// QEMU alone, to the guest's first program
-    Boot,
     /// An image with one layer of 200 MB
     Load,
 }
@@ -88,9 +86,6 @@ fn measured(options: &Options, scratch: &Scratch) -> Result<Vec<Row>> {
     }
     if options.wants(Work::Run) {
         rows.extend(work::run(scratch, &engines, options.rounds)?);
-    }
-    if options.wants(Work::Boot) {
-        rows.extend(boot::rows(scratch, options.rounds)?);
     }
     if options.wants(Work::Exec) {
         rows.extend(work::exec(scratch, &engines, options.rounds)?);

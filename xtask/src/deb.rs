@@ -47,7 +47,10 @@ struct Offer {
 }
 
 fn offered(name: &str) -> Result<Offer> {
-    let text = with_lists(|| output(Command::new("apt-get").args(["download", "--print-uris", name])))?;
+    // In an empty folder: apt says nothing of a file that is there already.
+    let empty = tempfile::tempdir().context("making a folder")?;
+    let ask = || output(Command::new("apt-get").args(["download", "--print-uris", name]).current_dir(&empty));
+    let text = with_lists(ask)?;
     parse_offer(&text).with_context(|| format!("apt-get offers no package {name}: {text:?}"))
 }
 

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 /// What is run where no filter is given: names of tests, or parts of them. The
 /// machine is emulated: a chosen few of each kind.
 const SUBSET: [&str; 10] = [
-    "users_host::",
+    "host_vm::",
     "client::hello",
     "streams::ten_megabytes_through_cat",
     "streams::stdout_and_stderr_apart",

@@ -1,7 +1,7 @@
 //! QEMU alone: the guest's kernel to its first program, with nothing else in
 //! the machine. What a cold container is measured against.
 
-use super::measure::{Row, Subject, interleaved, millis};
+use super::measure::{Row, Subject, millis};
 use super::scratch::{Scratch, program};
 use crate::host_vm::{initramfs::Archive, tsc};
 use crate::programs;
@@ -15,13 +15,16 @@ const SAID: &str = "hako-bench-init";
 /// The row's subject.
 pub const ALONE: &str = "QEMU alone to init (TCG)";
 
-/// Measures it, or says why not.
-pub fn rows(scratch: &Scratch, rounds: usize) -> Result<Vec<Row>> {
+/// The subject, or a row with the reason why there is none.
+pub fn subject<'a>(scratch: &Scratch, rows: &mut Vec<Row>) -> Result<Option<Subject<'a>>> {
     let kernel = programs::bin_dir()?.join("guest/vmlinux");
     let qemu = match program("qemu-system-x86_64") {
         Ok(qemu) if kernel.is_file() => qemu,
-        Ok(_) => return Ok(vec![Row::skipped("boot", ALONE, "ms", "no guest kernel: run cargo xtask guest")]),
-        Err(reason) => return Ok(vec![Row::skipped("boot", ALONE, "ms", &reason)]),
+        found => {
+            let reason = found.err().unwrap_or_else(|| "no guest kernel: run cargo xtask guest".into());
+            rows.push(Row::skipped("run", ALONE, "ms", &reason));
+            return Ok(None);
+        }
     };
     let initramfs = initramfs(scratch)?;
     let append = format!(
@@ -39,7 +42,7 @@ pub fn rows(scratch: &Scratch, rounds: usize) -> Result<Vec<Row>> {
         command.arg(&kernel).arg("-initrd").arg(&initramfs);
         until_it_speaks(&mut command)
     };
-    interleaved(scratch, "boot", rounds, vec![Subject::new(ALONE, boot)])
+    Ok(Some(Subject::new(ALONE, boot)))
 }
 
 /// An initramfs whose first program says one line.

@@ -40,7 +40,7 @@ const COLD: &str = "booted cold: templates are a later issue";
 const BUDGETS: [Budget; 10] = [
     budget("run of true, process wall", "run", "hako process", Limit::Times(1.0, "run", "runc"), ""),
     budget("run of true, hyperv wall (template, TCG)", "run", "hako hyperv", Limit::Times(1.0, "run", "docker"), COLD),
-    budget("run of true, hyperv wall, cold", "run", "hako hyperv", Limit::Times(1.3, "boot", ALONE), ""),
+    budget("run of true, hyperv wall, cold", "run", "hako hyperv", Limit::Times(1.3, "run", ALONE), ""),
     budget("exec of true, process wall", "exec", "hako process", Limit::Times(0.3, "exec", "docker"), ""),
     budget("exec of true, hyperv wall", "exec", "hako hyperv", Limit::Times(0.6, "exec", "docker"), ""),
     budget(

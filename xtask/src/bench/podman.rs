@@ -1,20 +1,24 @@
-//! podman, where it is installed: no daemon, its storage in the scratch folder.
+//! podman, where it is installed: no daemon, its storage in the scratch folder,
+//! and folders of the scratch folder over those that it writes to unasked.
 
 use super::image::SMALL;
 use super::measure::{Row, Subject, timed};
 use super::raw::without_hybrid;
 use super::scratch::{Scratch, apart, program};
 use crate::deb;
-use anyhow::Result;
+use anyhow::{Context, Result};
+use nix::mount::{MsFlags, mount};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The subject, or a row with the reason why there is none.
 pub fn subject<'a>(scratch: &'a Scratch, rows: &mut Vec<Row>) -> Option<Subject<'a>> {
     let made = program("podman").and_then(|podman| {
-        apart(without_hybrid, || {
-            deb::output(command(&podman, scratch).args(["load", "-i"]).arg(scratch.path("small.tar")))
-        })
+        apart(
+            || prepare(scratch),
+            || deb::output(command(&podman, scratch).args(["load", "-i"]).arg(scratch.path("small.tar"))),
+        )
         .map_err(|e| format!("{e:#}"))
         .map(|_| podman)
     });
@@ -33,7 +37,19 @@ fn run_true(podman: &Path, scratch: &Scratch) -> Result<f64> {
     let mut line = command(&podman.to_path_buf(), scratch);
     line.args(["run", "--rm", "--network", "none", "--cgroup-parent"]).arg(format!("/{}/podman", scratch.cgroup));
     line.args(limits).args([SMALL, "true"]);
-    apart(without_hybrid, || timed(&mut line))
+    apart(|| prepare(scratch), || timed(&mut line))
+}
+
+/// Prepares podman's mount namespace. Binds, so that the next one sees the same.
+fn prepare(scratch: &Scratch) -> Result<()> {
+    without_hybrid()?;
+    for (own, over) in [("p/shm", "/dev/shm"), ("p/run-of-all", "/run"), ("p/lib", "/var/lib")] {
+        let own = scratch.path(own);
+        fs::create_dir_all(&own)?;
+        let none = None::<&str>;
+        mount(Some(&own), over, none, MsFlags::MS_BIND, none).with_context(|| format!("mounting {over}"))?;
+    }
+    Ok(())
 }
 
 fn command(podman: &PathBuf, scratch: &Scratch) -> Command {

@@ -1,6 +1,5 @@
 //! The result for people (aligned markdown tables) and for programs (JSON).
 
-use super::boot;
 use super::budget::{Verdict, figure};
 use super::load::LEAST;
 use super::measure::{Outcome, Row};
@@ -92,11 +91,9 @@ fn machine(rounds: usize) -> String {
 
 /// Writes every figure to `file`.
 pub fn write_json(file: &Path, rounds: usize, rows: &[Row], verdicts: &[Verdict]) -> Result<()> {
-    let alone = figure(rows, "boot", boot::ALONE);
     let value = serde_json::json!({
         "machine": machine(rounds),
         "rounds": rounds,
-        "qemu_alone_ms": alone,
         "rows": rows,
         "budgets": verdicts,
     });

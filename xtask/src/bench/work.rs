@@ -3,8 +3,8 @@
 use super::cli::{Client, Way, walls, ways};
 use super::engine::{Engine, Kind};
 use super::measure::{Row, Subject, interleaved, timed};
-use super::raw;
 use super::scratch::Scratch;
+use super::{boot, podman, raw};
 use crate::deb;
 use anyhow::Result;
 
@@ -15,9 +15,9 @@ const LISTED: usize = 50;
 pub fn run(scratch: &Scratch, engines: &[Engine], rounds: usize) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut subjects = raw::subjects(scratch, &mut rows)?;
-    if let Some(podman) = super::podman::subject(scratch, &mut rows) {
-        subjects.push(podman);
-    }
+    subjects.extend(podman::subject(scratch, &mut rows));
+    // In the same rounds: a cold container is measured against it.
+    subjects.extend(boot::subject(scratch, &mut rows)?);
     for way in ways(engines) {
         subjects.push(Subject::new(&way.name(), move || way.run_true()));
     }
