@@ -1,0 +1,150 @@
+//! The accelerator of VMs: probed once, when first asked for.
+
+use crate::{config::AcceleratorChoice, programs::Programs};
+use hako_model::{Error, Result};
+use hako_qemu::{Accelerator, Probe, ProbeRequest, probe_accelerator};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::OnceCell;
+
+/// How long a probe guest may take under KVM.
+const DEADLINE: Duration = Duration::from_secs(8);
+/// QEMU, found by `PATH`.
+pub const QEMU: &str = "qemu-system-x86_64";
+
+/// The verdict, and how to get it.
+pub struct AcceleratorCell {
+    choice: AcceleratorChoice,
+    request: ProbeRequest,
+    verdict: OnceCell<std::result::Result<Probe, String>>,
+    probing: AtomicBool,
+}
+
+/// What is known so far.
+pub enum Status {
+    /// Nobody has asked.
+    Unknown,
+    /// A probe guest is booting.
+    Probing,
+    /// What works.
+    Known(Probe),
+    /// No VM can run, and why.
+    Failed(String),
+}
+
+impl AcceleratorCell {
+    /// A cell that has not probed; the verdict is kept in `cache`.
+    #[must_use]
+    pub fn new(choice: AcceleratorChoice, programs: &Programs, cache: PathBuf) -> Self {
+        let request = ProbeRequest {
+            qemu: QEMU.into(),
+            kernel: programs.kernel.clone(),
+            initramfs: programs.initramfs.clone(),
+            deadline: DEADLINE,
+            cache,
+        };
+        Self { choice, request, verdict: OnceCell::new(), probing: AtomicBool::new(false) }
+    }
+
+    /// The verdict; probes on the first call. A failure is tried again by the
+    /// next: QEMU may be installed meanwhile.
+    ///
+    /// # Errors
+    /// QEMU or the guest is missing.
+    pub async fn get(&self) -> Result<Probe> {
+        let fixed = |accelerator: Accelerator| Probe {
+            accelerator,
+            reason: "set by --exec-opt accelerator".to_owned(),
+            kernel_args: accelerator.kernel_args(),
+        };
+        let found = match self.choice {
+            AcceleratorChoice::Kvm => Ok(fixed(Accelerator::Kvm)),
+            AcceleratorChoice::Tcg => Ok(fixed(Accelerator::Tcg)),
+            AcceleratorChoice::Auto => {
+                self.probing.store(true, Ordering::Relaxed);
+                let probed = self.verdict.get_or_try_init(|| async {
+                    let probe = probe_accelerator(&self.request).await.map_err(|err| err.to_string())?;
+                    if probe.accelerator == Accelerator::Tcg {
+                        tracing::warn!("virtual machines are emulated and slow: {}", probe.reason);
+                    }
+                    Ok::<_, String>(Ok(probe))
+                });
+                let probed = probed.await.cloned().and_then(|verdict| verdict);
+                self.probing.store(false, Ordering::Relaxed);
+                probed
+            }
+        };
+        found.map_err(Error::internal)
+    }
+
+    /// What is known, without waiting; begins to probe if nobody has.
+    pub fn status(self: &Arc<Self>) -> Status {
+        if self.choice != AcceleratorChoice::Auto {
+            return Status::Known(Probe {
+                accelerator: if self.choice == AcceleratorChoice::Kvm { Accelerator::Kvm } else { Accelerator::Tcg },
+                reason: "set by --exec-opt accelerator".to_owned(),
+                kernel_args: Vec::new(),
+            });
+        }
+        match self.verdict.get() {
+            Some(Ok(probe)) => Status::Known(probe.clone()),
+            Some(Err(err)) => Status::Failed(err.clone()),
+            None if self.probing.load(Ordering::Relaxed) => Status::Probing,
+            None => Status::Unknown,
+        }
+    }
+
+    /// [`AcceleratorCell::status`] after a probe that gets at most `patience`;
+    /// a longer one goes on in the background.
+    pub async fn status_within(self: &Arc<Self>, patience: Duration) -> Status {
+        if matches!(self.status(), Status::Known(_)) {
+            return self.status();
+        }
+        let cell = self.clone();
+        let probe = tokio::spawn(async move { cell.get().await });
+        match tokio::time::timeout(patience, probe).await {
+            Ok(Ok(Err(err))) => Status::Failed(err.message),
+            Ok(_) | Err(_) => self.status(),
+        }
+    }
+}
+
+impl Status {
+    /// One line for `info`.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Unknown => "not probed yet".to_owned(),
+            Self::Probing => "being probed".to_owned(),
+            Self::Known(probe) => format!("{} ({})", name(probe.accelerator), probe.reason),
+            Self::Failed(err) => format!("none ({err})"),
+        }
+    }
+
+    /// Warnings for `info`.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        match self {
+            Self::Known(probe) if probe.accelerator == Accelerator::Tcg => {
+                vec![format!("WARNING: virtual machines are emulated and slow: {}", probe.reason)]
+            }
+            Self::Failed(err) => vec![format!("WARNING: no virtual machines: {err}")],
+            Self::Unknown | Self::Probing | Self::Known(_) => Vec::new(),
+        }
+    }
+}
+
+/// As QEMU names it.
+#[must_use]
+pub fn name(accelerator: Accelerator) -> &'static str {
+    match accelerator {
+        Accelerator::Kvm => "kvm",
+        Accelerator::Tcg => "tcg",
+    }
+}

@@ -1,0 +1,204 @@
+//! From flags and the config file to settings. A flag wins over the file.
+
+use crate::{flags::Flags, http::Host};
+use anyhow::{Context, bail};
+use hako_model::Isolation;
+use serde::Deserialize;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+const DEFAULT_FILE: &str = "/etc/hako/config.toml";
+/// Where certificates are looked for without flags.
+const CONFIG_DIR: &str = "/etc/hako";
+
+/// The config file, with dockerd's names.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    hosts: Vec<String>,
+    data_root: Option<PathBuf>,
+    exec_root: Option<PathBuf>,
+    exec_opts: Vec<String>,
+    debug: bool,
+    log_level: Option<String>,
+    tls: bool,
+    tlsverify: bool,
+    tlscacert: Option<PathBuf>,
+    tlscert: Option<PathBuf>,
+    tlskey: Option<PathBuf>,
+    pidfile: Option<PathBuf>,
+    cgroup_parent: Option<String>,
+    docker_socket: bool,
+    insecure_registries: Vec<String>,
+    group: Option<String>,
+    max_concurrent_downloads: Option<usize>,
+}
+
+/// TLS for tcp hosts.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Whether clients must show a certificate.
+    pub verify: bool,
+    /// The CA.
+    pub ca: PathBuf,
+    /// The certificate.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// Which accelerator VMs use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcceleratorChoice {
+    /// What a probe guest finds.
+    Auto,
+    /// KVM, unproved.
+    Kvm,
+    /// Emulation.
+    Tcg,
+}
+
+/// Settings, resolved once.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub hosts: Vec<Host>,
+    /// Durable data.
+    pub data_root: PathBuf,
+    /// Lost at reboot.
+    pub exec_root: PathBuf,
+    /// The wall of containers that name none.
+    pub isolation: Isolation,
+    /// The accelerator of VMs.
+    pub accelerator: AcceleratorChoice,
+    /// Debug logging.
+    pub debug: bool,
+    /// For `tracing`.
+    pub log_level: String,
+    /// TLS, if asked for.
+    pub tls: Option<Tls>,
+    /// Where the pid goes.
+    pub pidfile: PathBuf,
+    /// Without slashes at its ends.
+    pub cgroup_parent: String,
+    /// Registries without (proper) TLS.
+    pub insecure_registries: Vec<String>,
+    /// The group of unix sockets.
+    pub group: String,
+    /// Layers downloaded at a time by one pull.
+    pub max_concurrent_downloads: usize,
+}
+
+impl Config {
+    /// Resolves `flags` with the config file that they name.
+    ///
+    /// # Errors
+    /// A file that cannot be read, an unknown key, a value that means nothing.
+    pub fn resolve(flags: Flags) -> anyhow::Result<Self> {
+        let file = read_file(flags.config_file.as_deref())?;
+        let exec_root = absolute(flags.exec_root.or(file.exec_root).unwrap_or_else(|| "/run/hako".into()))?;
+        let data_root = absolute(flags.data_root.or(file.data_root).unwrap_or_else(|| "/var/lib/hako".into()))?;
+        let mut hosts = if flags.hosts.is_empty() { file.hosts } else { flags.hosts };
+        if hosts.is_empty() {
+            hosts.push(format!("unix://{}", exec_root.join("hako.sock").display()));
+        }
+        if flags.docker_socket || file.docker_socket {
+            hosts.push("unix:///var/run/docker.sock".to_owned());
+        }
+        let (isolation, accelerator) = exec_opts(file.exec_opts.iter().chain(&flags.exec_opts))?;
+        let debug = flags.debug || file.debug;
+        let level = flags.log_level.or(file.log_level).unwrap_or_else(|| "info".to_owned());
+        let verify = flags.tlsverify || file.tlsverify;
+        let pem = |flag: Option<PathBuf>, file: Option<PathBuf>, name: &str| {
+            flag.or(file).unwrap_or_else(|| Path::new(CONFIG_DIR).join(name))
+        };
+        let tls = (verify || flags.tls || file.tls).then(|| Tls {
+            verify,
+            ca: pem(flags.tlscacert, file.tlscacert, "ca.pem"),
+            cert: pem(flags.tlscert, file.tlscert, "cert.pem"),
+            key: pem(flags.tlskey, file.tlskey, "key.pem"),
+        });
+        let parent = flags.cgroup_parent.or(file.cgroup_parent).unwrap_or_else(|| "hako".to_owned());
+        let mut insecure_registries = file.insecure_registries;
+        insecure_registries.extend(flags.insecure_registries);
+        Ok(Self {
+            hosts: hosts.iter().map(|host| host.parse()).collect::<anyhow::Result<_>>()?,
+            pidfile: flags.pidfile.or(file.pidfile).unwrap_or_else(|| exec_root.join("hakod.pid")),
+            data_root,
+            exec_root,
+            isolation,
+            accelerator,
+            debug,
+            log_level: log_level(if debug { "debug" } else { &level })?,
+            tls,
+            cgroup_parent: parent.trim_matches('/').to_owned(),
+            insecure_registries,
+            group: flags.group.or(file.group).unwrap_or_else(|| "docker".to_owned()),
+            max_concurrent_downloads: file.max_concurrent_downloads.unwrap_or(3),
+        })
+    }
+}
+
+fn absolute(path: PathBuf) -> anyhow::Result<PathBuf> {
+    std::path::absolute(&path).with_context(|| format!("path {}", path.display()))
+}
+
+fn read_file(named: Option<&Path>) -> anyhow::Result<File> {
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(err) if named.is_none() && err.kind() == std::io::ErrorKind::NotFound => return Ok(File::default()),
+        Err(err) => return Err(err).with_context(|| format!("config file {}", path.display())),
+    };
+    parse_file(&text).with_context(|| format!("config file {}", path.display()))
+}
+
+fn parse_file(text: &str) -> anyhow::Result<File> {
+    if text.trim_start().starts_with('{') { Ok(serde_json::from_str(text)?) } else { Ok(toml::from_str(text)?) }
+}
+
+fn exec_opts<'a>(opts: impl Iterator<Item = &'a String>) -> anyhow::Result<(Isolation, AcceleratorChoice)> {
+    let mut isolation = Isolation::Process;
+    let mut accelerator = AcceleratorChoice::Auto;
+    for opt in opts {
+        match opt.split_once('=') {
+            Some(("isolation", value)) => {
+                isolation = Isolation::from_request(value)?.unwrap_or(Isolation::Process);
+            }
+            Some(("accelerator", "auto")) => accelerator = AcceleratorChoice::Auto,
+            Some(("accelerator", "kvm")) => accelerator = AcceleratorChoice::Kvm,
+            Some(("accelerator", "tcg")) => accelerator = AcceleratorChoice::Tcg,
+            // The only driver there is.
+            Some(("native.cgroupdriver", "cgroupfs")) => {}
+            _ => bail!("unknown exec-opt {opt:?}"),
+        }
+    }
+    Ok((isolation, accelerator))
+}
+
+fn log_level(level: &str) -> anyhow::Result<String> {
+    match level {
+        "trace" | "debug" | "info" | "warn" | "error" => Ok(level.to_owned()),
+        "fatal" | "panic" => Ok("error".to_owned()),
+        other => bail!("unknown log level {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_formats() {
+        let toml = parse_file("data-root = '/x'\nexec-opts = ['isolation=hyperv']").unwrap();
+        let json = parse_file(r#"{"data-root": "/x", "exec-opts": ["isolation=VM"]}"#).unwrap();
+        assert_eq!(toml.data_root, json.data_root);
+        for file in [toml, json] {
+            assert_eq!(exec_opts(file.exec_opts.iter()).unwrap().0, Isolation::Hyperv);
+        }
+        assert!(parse_file("data-rot = '/x'").is_err());
+        assert!(exec_opts(["isolation=moon".to_owned()].iter()).is_err());
+    }
+}

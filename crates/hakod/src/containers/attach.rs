@@ -1,0 +1,227 @@
+//! `POST /containers/{id}/attach`: the client's connection becomes the
+//! container's streams. A container that has not started keeps the client
+//! waiting, and its start connects it before the first byte can be lost.
+
+use super::{
+    actor::{Actor, AttachTicket, Request as Ask},
+    logs,
+    record::State,
+};
+use crate::{
+    Engine,
+    http::{
+        Request, Response,
+        hijack::{Client, Output, content_type, hijack},
+    },
+    shim::Live,
+};
+use hako_model::{Error, Result};
+use hako_task::stdio::AttachRequest;
+use std::sync::Arc;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixStream, unix::OwnedWriteHalf},
+    sync::oneshot,
+};
+
+/// A client that waits for the start.
+pub(super) struct Pending {
+    request: AttachRequest,
+    reply: oneshot::Sender<Result<UnixStream>>,
+}
+
+/// Attaches.
+pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
+    let container = engine.containers.find(&req.param)?;
+    let view = container.view();
+    let query = &req.query;
+    let keys = detach_keys(query.get("detachKeys"))?;
+    if matches!(view.record.state, State::Paused(_)) {
+        return Err(Error::conflict(format!(
+            "container {} is paused, unpause the container before attach",
+            req.param
+        )));
+    }
+    let request = AttachRequest {
+        exec_id: String::new(),
+        stdin: query.flag("stdin") && view.record.config.open_stdin,
+        stdout: query.flag("stdout"),
+        stderr: query.flag("stderr"),
+    };
+    let tty = view.record.config.tty;
+    let (replay, stream) = (query.flag("logs"), query.flag("stream"));
+    let ticket = if stream {
+        let request = request.clone();
+        Some(container.ask(|reply| Ask::Attach { request, reply }).await?)
+    } else {
+        None
+    };
+    super::actor::emit(engine, &view.record, "attach", &[]);
+    let content_type = content_type(tty, req.version);
+    let engine = engine.clone();
+    Ok(hijack(req, content_type, move |mut client| async move {
+        if replay {
+            logs::replay(&engine, &view.record, &request, &mut client.output).await;
+        }
+        if let Some(ticket) = ticket {
+            match ticket.await {
+                Ok(Ok(stream)) => pump(client, stream, request.stdin, tty.then_some(keys)).await,
+                // The start failed and says so itself; or the container was removed.
+                Ok(Err(_)) | Err(_) => client.output.finish().await,
+            }
+        } else {
+            client.output.finish().await;
+        }
+    }))
+}
+
+/// In the owner.
+pub(super) async fn run(actor: &mut Actor, request: AttachRequest) -> Result<AttachTicket> {
+    let (reply, ticket) = oneshot::channel();
+    let pending = Pending { request, reply };
+    match (&actor.record.state, &actor.live) {
+        (State::Running(_) | State::Paused(_), Some(live)) => connect(&live.clone(), pending).await?,
+        (State::Created { .. } | State::Exited(_) | State::Starting { .. } | State::Running(_) | State::Paused(_), _) => {
+            actor.pending.retain(|waiting| !waiting.reply.is_closed());
+            actor.pending.push(pending);
+        }
+        (State::Removing, _) => return Err(Error::conflict("container is marked for removal and cannot be attached to")),
+    }
+    Ok(ticket)
+}
+
+/// Connects one client to the shim.
+pub(super) async fn connect(live: &Live, pending: Pending) -> Result<()> {
+    let stream = live.attach(&pending.request).await?;
+    // The client may have gone while it waited.
+    let _ = pending.reply.send(Ok(stream));
+    Ok(())
+}
+
+/// Moves bytes until the output ends, the client goes, or it types the detach
+/// keys (`keys` is present with a tty).
+pub async fn pump(client: Client, stream: UnixStream, stdin: bool, keys: Option<Vec<u8>>) {
+    let (mut from, to) = stream.into_split();
+    let Client { input, mut output } = client;
+    let outward = async {
+        let copied = output.copy(&mut from).await;
+        finish(&mut output).await;
+        copied
+    };
+    let inward = async {
+        match input {
+            Some(input) if stdin => forward(input, to, keys).await,
+            Some(_) | None => {
+                // Held, so that the shim does not take it for the client's leaving.
+                let _held = to;
+                std::future::pending().await
+            }
+        }
+    };
+    tokio::select! {
+        copied = outward => {
+            if let Err(err) = copied {
+                tracing::debug!("attached client: {err}");
+            }
+        }
+        () = inward => {}
+    }
+}
+
+async fn finish(output: &mut Output) {
+    output.finish().await;
+}
+
+/// Sends the client's bytes on; returns only when the client detaches.
+async fn forward(mut input: impl tokio::io::AsyncRead + Unpin, mut to: OwnedWriteHalf, keys: Option<Vec<u8>>) {
+    let mut scanner = keys.map(Scanner::new);
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let n = match input.read(&mut buffer).await {
+            Ok(0) | Err(_) => break,
+            Ok(n) => n,
+        };
+        let (bytes, detached) = match &mut scanner {
+            Some(scanner) => scanner.scan(&buffer[..n]),
+            None => (buffer[..n].to_vec(), false),
+        };
+        if to.write_all(&bytes).await.is_err() {
+            break;
+        }
+        if detached {
+            return;
+        }
+    }
+    // The end of the client's input; the process may have ended already.
+    let _ = to.shutdown().await;
+    let _held = to;
+    std::future::pending().await
+}
+
+/// Finds the detach keys in what is typed. Keys that may be the beginning of
+/// them are held back until it is clear.
+struct Scanner {
+    keys: Vec<u8>,
+    matched: usize,
+}
+
+impl Scanner {
+    fn new(keys: Vec<u8>) -> Self {
+        Self { keys, matched: 0 }
+    }
+
+    fn scan(&mut self, typed: &[u8]) -> (Vec<u8>, bool) {
+        let mut out = Vec::with_capacity(typed.len());
+        for &byte in typed {
+            if self.keys.get(self.matched) == Some(&byte) {
+                self.matched += 1;
+                if self.matched == self.keys.len() {
+                    self.matched = 0;
+                    return (out, true);
+                }
+                continue;
+            }
+            out.extend_from_slice(&self.keys[..self.matched]);
+            self.matched = 0;
+            if self.keys.first() == Some(&byte) {
+                self.matched = 1;
+            } else {
+                out.push(byte);
+            }
+        }
+        (out, false)
+    }
+}
+
+/// Reads `ctrl-p,ctrl-q`, `a,b`, `ctrl-@`; empty text is Docker's default.
+///
+/// # Errors
+/// `Invalid detach keys`.
+pub fn detach_keys(text: &str) -> Result<Vec<u8>> {
+    let text = if text.is_empty() { "ctrl-p,ctrl-q" } else { text };
+    let bad = || Error::invalid(format!("Invalid detach keys ({text}) provided"));
+    let key = |word: &str| match (word.strip_prefix("ctrl-").map(str::as_bytes), word.as_bytes()) {
+        (Some([letter @ (b'a'..=b'z' | b'A'..=b'Z' | b'@' | b'[' | b'\\' | b']' | b'^' | b'_')]), _) => {
+            Some(letter.to_ascii_uppercase() - b'@')
+        }
+        (None, [byte]) => Some(*byte),
+        _ => None,
+    };
+    text.split(',').map(|word| key(word).ok_or_else(bad)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys() {
+        assert_eq!(detach_keys("").unwrap(), [16, 17]);
+        assert_eq!(detach_keys("a,ctrl-[,ctrl-@").unwrap(), [b'a', 27, 0]);
+        assert!(detach_keys("ctrl-1").is_err());
+        let mut scanner = Scanner::new(vec![16, 17]);
+        assert_eq!(scanner.scan(b"a\x10"), (b"a".to_vec(), false));
+        assert_eq!(scanner.scan(b"\x10b"), (b"\x10\x10b".to_vec(), false));
+        assert_eq!(scanner.scan(b"c\x10\x11d"), (b"c".to_vec(), true));
+    }
+}

@@ -1,0 +1,173 @@
+//! `POST /containers/create`.
+
+use super::{
+    Container, actor, defaults, merge, names,
+    record::{Record, State},
+};
+use crate::{
+    Engine,
+    http::{Request, Response, json_status},
+    images::ResolvedImage,
+    spec::mounts,
+};
+use hako_api::{
+    decode, time,
+    types::{ContainerConfig, CreateAnswer, HostConfig},
+};
+use hako_model::{ContainerId, Error, Isolation, Result, policy, validate_name};
+use hyper::StatusCode;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Creates a container.
+pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
+    let name = req.query.get("name").trim_start_matches('/').to_owned();
+    let platform = req.query.get("platform").to_owned();
+    let body = req.bytes().await?;
+    let engine = engine.clone();
+    // A create that has begun is finished, also if the client goes.
+    let work = tokio::spawn(async move { create(&engine, &name, &platform, &body).await });
+    let answer = work.await.map_err(|err| Error::internal(err.to_string()))??;
+    Ok(json_status(StatusCode::CREATED, &answer))
+}
+
+async fn create(engine: &Arc<Engine>, name: &str, platform: &str, body: &[u8]) -> Result<CreateAnswer> {
+    let (mut config, mut host) = parse(body)?;
+    if !name.is_empty() {
+        validate_name(name).map_err(|err| Error::invalid(err.to_string()))?;
+    }
+    let isolation = Isolation::from_request(&host.isolation)
+        .map_err(|err| Error::invalid(err.to_string()))?
+        .unwrap_or(engine.config.isolation);
+    let mut warnings = defaults::validate(&config, &host, isolation, &engine.host)?;
+    let image = engine.images.resolve(&config.image).await?;
+    check_platform(&image, platform, &config.image)?;
+    merge::merge(&mut config, &image.config)?;
+    warnings.extend(image_warnings(&config, &image));
+    defaults::fill(&mut host, isolation, &engine.host);
+    let id = ContainerId::random();
+    if config.hostname.is_empty() {
+        id.short().clone_into(&mut config.hostname);
+    }
+    let points = mounts::points(&host)?;
+    let (path, args) = merge::command(&config);
+    let name = reserve(engine, name, &id)?;
+    let record = Record {
+        name: name.clone(),
+        created: time::now(),
+        image_id: image.id.to_string(),
+        path,
+        args,
+        config,
+        host,
+        isolation,
+        mounts: points,
+        state: State::Created { failure: None },
+        id,
+    };
+    if let Err(err) = commit(engine, record, image).await {
+        engine.containers.release(&name);
+        return Err(err);
+    }
+    let container = engine.containers.find(&name)?;
+    Ok(CreateAnswer { id: container.id.to_string(), warnings })
+}
+
+/// The body's two halves.
+fn parse(body: &[u8]) -> Result<(ContainerConfig, HostConfig)> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(Error::invalid("config cannot be empty in order to create a container"));
+    }
+    let Value::Object(mut whole) = decode::parse(body)? else {
+        return Err(Error::invalid("config cannot be empty in order to create a container"));
+    };
+    let key = whole.keys().find(|key| key.eq_ignore_ascii_case("HostConfig")).cloned();
+    let host = key.and_then(|key| whole.remove(&key)).filter(|host| !host.is_null());
+    let host = match host {
+        Some(host) => decode::decode(host)?,
+        None => HostConfig::default(),
+    };
+    if let Some(networking) = whole.get("NetworkingConfig") {
+        defaults::check_networking(networking, &host.network_mode)?;
+    }
+    if whole.is_empty() {
+        return Err(Error::invalid("config cannot be empty in order to create a container"));
+    }
+    Ok((decode::decode(Value::Object(whole))?, host))
+}
+
+/// `--platform` must be the image's own: there is no emulation of processors.
+fn check_platform(image: &ResolvedImage, wanted: &str, name: &str) -> Result<()> {
+    let found = format!("{}/{}", image.os, image.architecture);
+    let mut parts = wanted.split('/');
+    let (os, arch, variant) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
+    let arch = arch.map(|arch| match arch {
+        "x86_64" | "x86-64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    });
+    let fits = wanted.is_empty()
+        || (os == image.os && arch.is_none_or(|a| a == image.architecture))
+        || (arch.is_none() && os == image.architecture);
+    if !fits || variant.is_some_and(|v| !image.variant.is_empty() && v != image.variant) {
+        return Err(Error::not_found(format!(
+            "image with reference {name} was found but its platform ({found}) does not match the specified platform ({wanted})"
+        )));
+    }
+    if image.os != "linux" || image.architecture != policy::native_arch() {
+        return Err(Error::unsupported(format!("image {name} is for {found}, and this host runs linux/{}", policy::native_arch())));
+    }
+    Ok(())
+}
+
+fn image_warnings(config: &ContainerConfig, image: &ResolvedImage) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !image.config.volumes.is_empty() {
+        warnings.push("Volumes are not built yet: the image's volumes are folders of the container.".to_owned());
+    }
+    let test = config.healthcheck.as_ref().and_then(|h| h.test.as_ref());
+    if test.is_some_and(|test| !test.is_empty() && test[0] != "NONE") {
+        warnings.push("Health checks are not built yet: none is run.".to_owned());
+    }
+    warnings
+}
+
+fn reserve(engine: &Engine, name: &str, id: &ContainerId) -> Result<String> {
+    if !name.is_empty() {
+        engine.containers.reserve(name, id.as_str())?;
+        return Ok(name.to_owned());
+    }
+    for attempt in 0..100 {
+        let name = names::random(attempt);
+        if engine.containers.reserve(&name, id.as_str()).is_ok() {
+            return Ok(name);
+        }
+    }
+    // Every plain name is taken.
+    let name = format!("container_{}", id.short());
+    engine.containers.reserve(&name, id.as_str())?;
+    Ok(name)
+}
+
+async fn commit(engine: &Arc<Engine>, record: Record, image: ResolvedImage) -> Result<()> {
+    let dir = engine.container_dir(record.id.as_str());
+    tokio::fs::create_dir(&dir).await.map_err(|err| Error::internal(format!("{}: {err}", dir.display())))?;
+    if let Err(err) = actor::save(engine, &record).await {
+        // The folder is empty; an error here is found as an orphan later.
+        let _ = tokio::fs::remove_dir(&dir).await;
+        return Err(err);
+    }
+    let isolation = record.isolation;
+    let (container, owner) = Container::prepare(engine.clone(), record);
+    engine.containers.insert(container.clone());
+    tokio::spawn(owner.run());
+    actor::emit(engine, &container.view().record, "create", &[]);
+    if isolation == Isolation::Hyperv {
+        // So that the start need not wait for it; its errors are the start's to report.
+        let engine = engine.clone();
+        tokio::spawn(async move {
+            let _ = tokio::join!(engine.images.rootfs_erofs(&image), engine.accelerator.get());
+        });
+    }
+    Ok(())
+}

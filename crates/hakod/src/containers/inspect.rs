@@ -1,0 +1,139 @@
+//! `GET /containers/{id}/json`.
+
+use super::{logs::log_path, record::Record};
+use crate::{
+    Engine,
+    http::{Request, Response, json},
+    system,
+};
+use hako_api::types::{ContainerInspect, EndpointSettings, NetworkSettings, container::GraphDriver};
+use hako_model::{Isolation, Result};
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Everything about one container.
+pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
+    let container = engine.containers.find(&req.param)?;
+    let view = container.view();
+    let record = &view.record;
+    let (size_rw, size_root_fs) = if req.query.flag("size") { sizes(engine, record).await } else { (None, None) };
+    let bundle = engine.shim_dir(record.id.as_str()).join("bundle");
+    let file = |name: &str| bundle.join(name).display().to_string();
+    let logged = record.host.log_config.r#type == "json-file";
+    let execs = engine.execs.of(record.id.as_str());
+    Ok(json(&ContainerInspect {
+        id: record.id.to_string(),
+        created: record.created.clone(),
+        path: record.path.clone(),
+        args: record.args.clone(),
+        state: record.state.shown(),
+        image: record.image_id.clone(),
+        resolv_conf_path: file("resolv.conf"),
+        hostname_path: file("hostname"),
+        hosts_path: file("hosts"),
+        log_path: if logged { log_path(engine, record).display().to_string() } else { String::new() },
+        name: format!("/{}", record.name),
+        restart_count: 0,
+        driver: driver(record.isolation).to_owned(),
+        platform: "linux".to_owned(),
+        exec_ids: (!execs.is_empty()).then_some(execs),
+        host_config: record.host.clone(),
+        graph_driver: GraphDriver {
+            data: Some(graph_data(engine, record).await),
+            name: driver(record.isolation).to_owned(),
+        },
+        size_rw,
+        size_root_fs,
+        mounts: record.mounts.clone(),
+        config: record.config.clone(),
+        network_settings: NetworkSettings {
+            networks: networks(&record.host.network_mode),
+            ..NetworkSettings::default()
+        },
+        ..ContainerInspect::default()
+    }))
+}
+
+fn driver(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Process => "overlay2",
+        Isolation::Hyperv => "erofs",
+    }
+}
+
+async fn graph_data(engine: &Engine, record: &Record) -> BTreeMap<String, String> {
+    let dir = engine.container_dir(record.id.as_str());
+    let text = |path: PathBuf| path.display().to_string();
+    match record.isolation {
+        Isolation::Process => {
+            let image = engine.images.resolve(&record.image_id).await;
+            let layers = image.map(|image| image.layers).unwrap_or_default();
+            let lower: Vec<String> = layers.into_iter().rev().map(text).collect();
+            BTreeMap::from([
+                ("ID".to_owned(), record.id.to_string()),
+                ("LowerDir".to_owned(), lower.join(":")),
+                ("MergedDir".to_owned(), text(engine.shim_dir(record.id.as_str()).join("bundle/rootfs"))),
+                ("UpperDir".to_owned(), text(dir.join("upper"))),
+                ("WorkDir".to_owned(), text(dir.join("work"))),
+            ])
+        }
+        Isolation::Hyperv => BTreeMap::from([("Scratch".to_owned(), text(dir.join("scratch.img")))]),
+    }
+}
+
+/// The network that a mode stands for.
+pub fn network_name(mode: &str) -> &str {
+    match mode {
+        "default" | "" => "bridge",
+        other => other,
+    }
+}
+
+/// The networks of a container: its mode's, without an address yet.
+pub fn networks(mode: &str) -> BTreeMap<String, EndpointSettings> {
+    let name = network_name(mode);
+    let endpoint =
+        EndpointSettings { network_id: system::networks::id_of(name).to_owned(), ..EndpointSettings::default() };
+    BTreeMap::from([(name.to_owned(), endpoint)])
+}
+
+/// What the container has written, and that with its image.
+pub async fn sizes(engine: &Engine, record: &Record) -> (Option<i64>, Option<i64>) {
+    let dir = engine.container_dir(record.id.as_str());
+    let image = record.image_id.clone();
+    let image: Option<u64> = match image.parse() {
+        Ok(id) => {
+            let store = engine.store.clone();
+            let row = tokio::task::spawn_blocking(move || store.image(&id)).await;
+            row.ok().and_then(std::result::Result::ok).flatten().map(|row| row.size)
+        }
+        Err(_) => None,
+    };
+    let isolation = record.isolation;
+    let written = tokio::task::spawn_blocking(move || match isolation {
+        Isolation::Process => tree_size(&dir.join("upper")),
+        Isolation::Hyperv => std::fs::metadata(dir.join("scratch.img")).map_or(0, |meta| meta.blocks() * 512),
+    });
+    let written = written.await.unwrap_or(0);
+    (i64::try_from(written).ok(), i64::try_from(written + image.unwrap_or(0)).ok())
+}
+
+/// Bytes of regular files; links are not followed, so nothing outside is counted.
+fn tree_size(dir: &Path) -> u64 {
+    let mut total = 0;
+    let mut left = vec![dir.to_owned()];
+    while let Some(dir) = left.pop() {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(meta) if meta.is_dir() => left.push(entry.path()),
+                Ok(meta) if meta.is_file() => total += meta.len(),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+    total
+}

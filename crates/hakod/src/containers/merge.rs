@@ -1,0 +1,115 @@
+//! What a container takes from its image where the request says nothing.
+
+use crate::images::ImageConfig;
+use hako_api::types::{ContainerConfig, HealthConfig};
+use hako_model::{Error, Result};
+
+/// Merges as moby does: an entrypoint in the request drops the image's command.
+///
+/// # Errors
+/// `no command specified`.
+pub fn merge(config: &mut ContainerConfig, image: &ImageConfig) -> Result<()> {
+    if config.user.is_empty() {
+        config.user.clone_from(&image.user);
+    }
+    if !image.exposed_ports.is_empty() {
+        let ports = config.exposed_ports.get_or_insert_default();
+        for (port, value) in &image.exposed_ports {
+            ports.entry(port.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    merge_env(config, image);
+    for (key, value) in &image.labels {
+        config.labels.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    merge_command(config, image);
+    if config.working_dir.is_empty() {
+        config.working_dir.clone_from(&image.working_dir);
+    }
+    if config.stop_signal.is_empty() {
+        config.stop_signal.clone_from(&image.stop_signal);
+    }
+    config.stop_timeout = config.stop_timeout.or(image.stop_timeout);
+    if config.shell.is_none() {
+        config.shell.clone_from(&image.shell);
+    }
+    if config.healthcheck.is_none() {
+        config.healthcheck = image.healthcheck.as_ref().map(|h| HealthConfig {
+            test: Some(h.test.clone()),
+            interval: h.interval,
+            timeout: h.timeout,
+            start_period: h.start_period,
+            start_interval: h.start_interval,
+            retries: h.retries,
+        });
+    }
+    let words = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
+    if words(&config.entrypoint) && words(&config.cmd) {
+        return Err(Error::invalid("no command specified"));
+    }
+    Ok(())
+}
+
+fn merge_env(config: &mut ContainerConfig, image: &ImageConfig) {
+    let env = config.env.get_or_insert_default();
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let missing: Vec<String> =
+        image.env.iter().filter(|theirs| !env.iter().any(|ours| name(ours) == name(theirs))).cloned().collect();
+    env.extend(missing);
+}
+
+fn merge_command(config: &mut ContainerConfig, image: &ImageConfig) {
+    if config.entrypoint.as_ref().is_none_or(Vec::is_empty) {
+        if config.cmd.as_ref().is_none_or(Vec::is_empty) {
+            config.cmd.clone_from(&image.cmd);
+            config.args_escaped = image.args_escaped;
+        }
+        if config.entrypoint.is_none() {
+            config.entrypoint.clone_from(&image.entrypoint);
+        }
+    }
+    // `--entrypoint ""` is one empty word: it clears the image's.
+    if config.entrypoint.as_ref().is_some_and(|words| words.len() == 1 && words[0].is_empty()) {
+        config.entrypoint = None;
+    }
+}
+
+/// The program and its arguments.
+#[must_use]
+pub fn command(config: &ContainerConfig) -> (String, Vec<String>) {
+    let words = config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten());
+    let mut words = words.cloned();
+    (words.next().unwrap_or_default(), words.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(words: &[&str]) -> Option<Vec<String>> {
+        Some(words.iter().map(|w| (*w).to_owned()).collect())
+    }
+
+    #[test]
+    fn commands() {
+        let image = ImageConfig { entrypoint: list(&["/e"]), cmd: list(&["c"]), ..ImageConfig::default() };
+        let run = |entrypoint, cmd| {
+            let mut config = ContainerConfig { entrypoint, cmd, ..ContainerConfig::default() };
+            merge(&mut config, &image).map(|()| command(&config))
+        };
+        let words = |program: &str, args: &[&str]| (program.to_owned(), list(args).unwrap_or_default());
+        assert_eq!(run(None, None).unwrap(), words("/e", &["c"]));
+        assert_eq!(run(None, list(&["x", "y"])).unwrap(), words("/e", &["x", "y"]));
+        assert_eq!(run(list(&["/f"]), None).unwrap(), words("/f", &[]));
+        assert_eq!(run(list(&[""]), list(&["x"])).unwrap(), words("x", &[]));
+        assert_eq!(run(list(&[""]), None).unwrap_err().message, "no command specified");
+    }
+
+    #[test]
+    fn env_of_the_request_wins() {
+        let image = ImageConfig { env: vec!["A=1".into(), "B=2".into()], cmd: list(&["c"]), ..ImageConfig::default() };
+        let mut config = ContainerConfig { env: list(&["B=3"]), ..ContainerConfig::default() };
+        merge(&mut config, &image).unwrap();
+        assert_eq!(config.env, list(&["B=3", "A=1"]));
+    }
+}

@@ -1,0 +1,34 @@
+//! `POST /containers/{id}/restart`.
+
+use super::{actor, actor::Request as Ask, stop};
+use crate::{
+    Engine,
+    http::{Request, Response, no_content},
+};
+use hako_model::{Error, ErrorKind, Result};
+use std::sync::Arc;
+
+/// Stops a container if it runs, and starts it. Goes on if the client goes.
+pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
+    let container = engine.containers.find(&req.param)?;
+    let (seconds, signal) = stop::options(req)?;
+    let engine = engine.clone();
+    let work = tokio::spawn(async move {
+        let view = container.view();
+        if view.record.state.is_running() {
+            if view.record.host.auto_remove {
+                // Stopping would remove it.
+                return Err(Error::unsupported("restart of a container with --rm"));
+            }
+            stop::stop(&engine, container.clone(), seconds, signal).await?;
+        }
+        match container.ask(Ask::Start).await {
+            Err(err) if err.kind != ErrorKind::NotModified => return Err(err.context(format!("Cannot restart container {}", view.record.name))),
+            Ok(()) | Err(_) => {}
+        }
+        actor::emit(&engine, &view.record, "restart", &[]);
+        Ok(())
+    });
+    work.await.map_err(|err| Error::internal(err.to_string()))??;
+    Ok(no_content())
+}

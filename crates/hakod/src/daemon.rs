@@ -1,0 +1,83 @@
+//! The life of the server: lock, recover, listen, serve, go.
+//!
+//! A SIGTERM ends the server and leaves the containers running; the next start
+//! finds them again. So does a SIGKILL.
+
+use crate::{Engine, config::Config, containers::recover, http};
+use anyhow::Context;
+use std::{fs, io::IsTerminal, sync::Arc};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+/// Runs hakod until a signal ends it.
+///
+/// # Errors
+/// What keeps the engine from starting.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    logging(&config.log_level);
+    hako_os::process::keep_memory_small();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .thread_stack_size(1 << 20)
+        .thread_keep_alive(std::time::Duration::from_secs(2))
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(serve(config));
+    // Blocking work in flight (a layer being unpacked) is not waited for: it is redone.
+    runtime.shutdown_background();
+    result
+}
+
+fn logging(level: &str) {
+    let filter = tracing_subscriber::EnvFilter::new(format!("warn,hakod={level},hako_qemu={level},hako_store={level},hako_registry={level}"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let tls = match &config.tls {
+        Some(tls) => Some(http::acceptor(&tls.cert, &tls.key, Some(&tls.ca), tls.verify)?),
+        None => None,
+    };
+    fs::create_dir_all(&config.exec_root).with_context(|| format!("exec root {}", config.exec_root.display()))?;
+    // The store's lock keeps a second engine off this data root.
+    let engine = Engine::open(config)?;
+    write_pid(&engine.config)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    recover::all(&engine).await.context("recover containers")?;
+    let (stop, stopped) = watch::channel(false);
+    let mut servers = tokio::task::JoinSet::new();
+    for host in &engine.config.hosts {
+        if matches!(host, http::Host::Tcp(_)) && tls.is_none() {
+            tracing::warn!("{host:?} is open to everybody who reaches it, with root's rights: use --tlsverify");
+        }
+        let listener = http::bind(host, &engine.config.group).await?;
+        servers.spawn(http::serve(Arc::clone(&engine), listener, tls.clone(), stopped.clone()));
+    }
+    hako_os::process::trim_memory();
+    tracing::info!("API listen on {:?}", engine.config.hosts);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("shutting down; containers run on");
+    // No receiver left means that the servers have ended, which is what is wanted.
+    let _ = stop.send(true);
+    while servers.join_next().await.is_some() {}
+    // Another hakod may have written its own.
+    let _ = fs::remove_file(&engine.config.pidfile);
+    Ok(())
+}
+
+fn write_pid(config: &Config) -> anyhow::Result<()> {
+    let text = std::process::id().to_string();
+    fs::write(&config.pidfile, text).with_context(|| format!("pid file {}", config.pidfile.display()))
+}

@@ -1,0 +1,130 @@
+//! The engine: what every handler shares.
+
+use crate::{
+    accelerator::AcceleratorCell,
+    config::Config,
+    containers::Containers,
+    events::Events,
+    exec::Execs,
+    host::HostInfo,
+    images::{Consumer, ImageService, ImagesConfig},
+    programs::Programs,
+    spec::SeccompCache,
+};
+use anyhow::Context;
+use hako_store::Store;
+use std::{fs, path::PathBuf, sync::Arc};
+
+/// Shared as `Arc<Engine>`; lives as long as the program.
+pub struct Engine {
+    /// Settings.
+    pub config: Config,
+    /// The other programs.
+    pub programs: Programs,
+    /// The host.
+    pub host: HostInfo,
+    /// The engine's own identifier, kept in the data root.
+    pub id: String,
+    /// What is durable.
+    pub store: Store,
+    /// Images.
+    pub images: Arc<ImageService>,
+    /// Events.
+    pub events: Arc<Events>,
+    /// Containers.
+    pub containers: Containers,
+    /// Processes started by `exec`.
+    pub execs: Execs,
+    /// The accelerator of VMs.
+    pub accelerator: Arc<AcceleratorCell>,
+    /// Compiled seccomp filters.
+    pub seccomp: SeccompCache,
+}
+
+impl Engine {
+    /// Opens the data root. Containers are not recovered yet.
+    ///
+    /// # Errors
+    /// The data root is in use or cannot be read.
+    pub fn open(config: Config) -> anyhow::Result<Arc<Self>> {
+        let root = config.data_root.clone();
+        let store = Store::open(&root).with_context(|| format!("data root {}", root.display()))?;
+        for dir in ["shims", "runtime"] {
+            let dir = config.exec_root.join(dir);
+            fs::create_dir_all(&dir).with_context(|| format!("exec root {}", dir.display()))?;
+        }
+        let programs = Programs::locate();
+        let images = ImageService::new(
+            store.clone(),
+            ImagesConfig {
+                insecure_registries: config.insecure_registries.clone(),
+                max_concurrent_downloads: config.max_concurrent_downloads,
+            },
+        )?;
+        let cache = root.join("cache");
+        let engine = Arc::new(Self {
+            id: engine_id(&root.join("engine-id"))?,
+            accelerator: Arc::new(AcceleratorCell::new(config.accelerator, &programs, cache.join("accelerator.json"))),
+            seccomp: SeccompCache::new(cache.join("seccomp"), programs.runtime.clone()),
+            host: HostInfo::read(),
+            containers: Containers::default(),
+            execs: Execs::default(),
+            events: Arc::default(),
+            images,
+            store,
+            programs,
+            config,
+        });
+        engine.wire_images();
+        Ok(engine)
+    }
+
+    /// Tells the image service who uses images and who hears of them.
+    fn wire_images(self: &Arc<Self>) {
+        let engine = Arc::downgrade(self);
+        self.images.set_in_use(Arc::new(move |digest| {
+            let Some(engine) = engine.upgrade() else { return Vec::new() };
+            let users = engine.containers.all().into_iter().map(|c| c.view());
+            users
+                .filter(|view| view.record.image_id == digest.as_str())
+                .map(|view| Consumer { id: view.record.id.to_string(), running: view.record.state.is_running() })
+                .collect()
+        }));
+        let events = self.events.clone();
+        self.images.set_notify(Arc::new(move |event| {
+            events.emit("image", event.action, &event.id, event.attributes.into_iter().collect());
+        }));
+    }
+
+    /// How many images there are; -1 where the store does not say.
+    pub async fn image_count(&self) -> i64 {
+        self.images.count().await.ok().and_then(|n| i64::try_from(n).ok()).unwrap_or(-1)
+    }
+
+    /// `<exec-root>/shims/<id>`.
+    #[must_use]
+    pub fn shim_dir(&self, id: &str) -> PathBuf {
+        self.config.exec_root.join("shims").join(id)
+    }
+
+    /// `<exec-root>/runtime/<id>`: the `--root` of hako-runtime.
+    #[must_use]
+    pub fn runtime_root(&self, id: &str) -> PathBuf {
+        self.config.exec_root.join("runtime").join(id)
+    }
+
+    /// `<data-root>/containers/<id>`.
+    #[must_use]
+    pub fn container_dir(&self, id: &str) -> PathBuf {
+        self.config.data_root.join("containers").join(id)
+    }
+}
+
+fn engine_id(path: &std::path::Path) -> anyhow::Result<String> {
+    if let Ok(id) = fs::read_to_string(path) {
+        return Ok(id.trim().to_owned());
+    }
+    let id = fs::read_to_string("/proc/sys/kernel/random/uuid").context("random uuid")?.trim().to_owned();
+    fs::write(path, &id).with_context(|| format!("write {}", path.display()))?;
+    Ok(id)
+}

@@ -1,0 +1,41 @@
+//! `POST /containers/{id}/exec`.
+
+use crate::{
+    Engine,
+    containers::{attach::detach_keys, record::State},
+    http::{Request, Response, json_status},
+};
+use hako_api::{
+    decode,
+    types::{ExecConfig, IdAnswer},
+};
+use hako_model::{Error, Result};
+use hyper::StatusCode;
+use std::sync::Arc;
+
+/// Registers a process; nothing runs yet.
+pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
+    let container = engine.containers.find(&req.param)?;
+    let config: ExecConfig = decode::decode(decode::parse(&req.bytes().await?)?)?;
+    let Some(words) = config.cmd.as_ref().filter(|words| !words.is_empty()) else {
+        return Err(Error::invalid("No exec command specified"));
+    };
+    detach_keys(&config.detach_keys)?;
+    if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
+        return Err(Error::invalid(format!("Cwd must be an absolute path, got {:?}", config.working_dir)));
+    }
+    let view = container.view();
+    match &view.record.state {
+        State::Running(_) => {}
+        State::Paused(_) => {
+            return Err(Error::conflict(format!("container {} is paused, unpause the container before exec", container.id)));
+        }
+        State::Created { .. } | State::Starting { .. } | State::Exited(_) | State::Removing => {
+            return Err(Error::conflict(format!("container {} is not running", container.id)));
+        }
+    }
+    let action = format!("exec_create: {}", words.join(" "));
+    let exec = engine.execs.add(container.id.as_str(), config);
+    crate::containers::emit(engine, &view.record, &action, &[("execID", exec.id.clone())]);
+    Ok(json_status(StatusCode::CREATED, &IdAnswer { id: exec.id.clone() }))
+}

@@ -1,0 +1,159 @@
+//! `POST /exec/{id}/start`.
+
+use super::{Exec, State};
+use crate::{
+    Engine,
+    containers::{
+        attach::{detach_keys, pump},
+        record::Record,
+    },
+    http::{
+        Request, Response, empty,
+        hijack::{Client, Output, content_type, hijack},
+    },
+    shim::Live,
+    spec,
+};
+use hako_api::{decode, types::ExecStartOptions};
+use hako_model::{Error, ErrorKind, Result};
+use hako_task::stdio::{AttachRequest, StdStream, frame_head};
+use hyper::StatusCode;
+use std::sync::Arc;
+use tokio::{net::UnixStream, sync::oneshot};
+
+/// Starts a process: detached at once, attached after the connection has been
+/// taken over. What goes wrong then is said in the stream, and in the exit code.
+pub async fn serve(engine: &Arc<Engine>, mut req: Request) -> Result<Response> {
+    let exec = engine.execs.find(&req.param)?;
+    let options: ExecStartOptions = decode::decode_body(&req.read().await?)?;
+    let container = engine.containers.find(&exec.container).map_err(|_| {
+        Error::not_found(format!("No such exec instance: {}", exec.id))
+    })?;
+    let live = container.live()?;
+    exec.begin()?;
+    let view = container.view();
+    let job = Job { engine: engine.clone(), exec: exec.clone(), live };
+    if options.detach {
+        return match job.launch(&view.record, None).await {
+            Ok(_) => {
+                job.emit_start(&view.record);
+                let record = view.clone();
+                tokio::spawn(async move { job.end(&record.record).await });
+                Ok(empty(StatusCode::OK))
+            }
+            Err(err) => Err(job.failed(err)),
+        };
+    }
+    let tty = exec.config.tty;
+    let keys = detach_keys(&exec.config.detach_keys)?;
+    Ok(hijack(req, content_type(tty, hako_api::version::MAX), move |client| async move {
+        job.attached(client, view, tty.then_some(keys)).await;
+    }))
+}
+
+struct Job {
+    engine: Arc<Engine>,
+    exec: Arc<Exec>,
+    live: Live,
+}
+
+impl Job {
+    /// Runs the process with the client's connection as its streams.
+    async fn attached(self, mut client: Client, view: Arc<crate::containers::View>, keys: Option<Vec<u8>>) {
+        let config = &self.exec.config;
+        let request = AttachRequest {
+            exec_id: self.exec.id.clone(),
+            stdin: config.attach_stdin,
+            stdout: config.attach_stdout,
+            stderr: config.attach_stderr,
+        };
+        let stdin = request.stdin;
+        let stream = match self.launch(&view.record, Some(request)).await {
+            Ok(stream) => stream,
+            Err(err) => {
+                let err = self.failed(err);
+                say(&mut client.output, &err, self.exec.config.tty).await;
+                return;
+            }
+        };
+        self.emit_start(&view.record);
+        // The end is recorded before the client sees its stream end, for then it asks for the exit code.
+        let (ended, end) = oneshot::channel();
+        let Client { input, output } = client;
+        let client = Client { input, output: output.until(end) };
+        tokio::spawn(async move {
+            self.end(&view.record).await;
+            // The client may have detached.
+            let _ = ended.send(());
+        });
+        match stream {
+            Some(stream) => pump(client, stream, stdin, keys).await,
+            None => {
+                let mut client = client;
+                client.output.finish().await;
+            }
+        }
+    }
+
+    /// Registers, attaches and starts the process.
+    async fn launch(&self, record: &Record, attach: Option<AttachRequest>) -> Result<Option<UnixStream>> {
+        let config = &self.exec.config;
+        let process = spec::exec_process(&self.engine, record, config)?;
+        let process = serde_json::to_vec(&process).map_err(|err| Error::internal(err.to_string()))?;
+        let id = &self.exec.id;
+        self.live.exec(id, process, config.tty, config.attach_stdin).await?;
+        let stream = match attach {
+            Some(request) => Some(self.live.attach(&request).await?),
+            None => None,
+        };
+        let pid = self.live.start(id).await?;
+        self.exec.set(State::Running { pid });
+        if let Some([height, width]) = config.console_size.filter(|_| config.tty)
+            && let Err(err) = self.live.resize(id, u32::from(width), u32::from(height)).await
+        {
+            // It may have ended already.
+            tracing::debug!("size of exec {id}: {err}");
+        }
+        Ok(stream)
+    }
+
+    /// Waits for the end and records it.
+    async fn end(&self, record: &Record) {
+        let exit = self.live.wait(&self.exec.id).await;
+        let code = exit.map_or(137, |exit| i64::from(exit.exit_code));
+        self.exec.set(State::Ended { code });
+        let about = [("execID", self.exec.id.clone()), ("exitCode", code.to_string())];
+        crate::containers::emit(&self.engine, record, "exec_die", &about);
+        if let Err(err) = self.live.delete(&self.exec.id).await {
+            // With the container's end its shim goes.
+            tracing::debug!("delete exec {}: {err}", self.exec.id);
+        }
+    }
+
+    /// A process that could not start has the exit code that a shell would give.
+    fn failed(&self, err: Error) -> Error {
+        let (code, kind) = crate::containers::classify(&err.message);
+        self.exec.set(State::Ended { code: i64::from(code) });
+        let kind = if err.kind == ErrorKind::Internal { kind } else { err.kind };
+        Error::new(kind, format!("OCI runtime exec failed: exec failed: {}", err.message))
+    }
+
+    fn emit_start(&self, record: &Record) {
+        let words = self.exec.config.cmd.as_deref().unwrap_or_default().join(" ");
+        let about = [("execID", self.exec.id.clone())];
+        crate::containers::emit(&self.engine, record, &format!("exec_start: {words}"), &about);
+    }
+}
+
+/// Writes an error where the output would have been.
+async fn say(output: &mut Output, err: &Error, tty: bool) {
+    let text = format!("{}\r\n", err.message);
+    let mut bytes = Vec::new();
+    if !tty {
+        bytes.extend_from_slice(&frame_head(StdStream::Stderr, u32::try_from(text.len()).unwrap_or(0)));
+    }
+    bytes.extend_from_slice(text.as_bytes());
+    // The client may have gone; the exit code says it as well.
+    let _ = output.send(&bytes).await;
+    output.finish().await;
+}

@@ -1,0 +1,61 @@
+//! hakod's flags: dockerd's where they mean the same.
+
+use clap::Parser;
+use std::path::PathBuf;
+
+/// The engine of Hako: Docker's API, one engine, two walls.
+#[derive(Debug, Parser)]
+#[command(name = "hakod", version, about, disable_help_subcommand = true)]
+pub struct Flags {
+    /// Where to listen: unix:///path or tcp://address:port; repeatable [default: unix://<exec-root>/hako.sock]
+    #[arg(short = 'H', long = "host", value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// Durable data [default: /var/lib/hako]
+    #[arg(long, value_name = "DIR")]
+    pub data_root: Option<PathBuf>,
+    /// Data of running containers, lost at reboot [default: /run/hako]
+    #[arg(long, value_name = "DIR")]
+    pub exec_root: Option<PathBuf>,
+    /// Settings, TOML or JSON [default: /etc/hako/config.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+    /// isolation=process|hyperv: the default wall; accelerator=auto|kvm|tcg: for VMs
+    #[arg(long = "exec-opt", value_name = "KEY=VALUE")]
+    pub exec_opts: Vec<String>,
+    /// The same as --log-level debug
+    #[arg(short = 'D', long)]
+    pub debug: bool,
+    /// debug, info, warn, error or fatal [default: info]
+    #[arg(short = 'l', long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// Use TLS on tcp hosts; implied by --tlsverify
+    #[arg(long)]
+    pub tls: bool,
+    /// Use TLS and verify the client
+    #[arg(long)]
+    pub tlsverify: bool,
+    /// Trust only certificates signed by this CA [default: <config>/ca.pem]
+    #[arg(long, value_name = "FILE")]
+    pub tlscacert: Option<PathBuf>,
+    /// The TLS certificate [default: <config>/cert.pem]
+    #[arg(long, value_name = "FILE")]
+    pub tlscert: Option<PathBuf>,
+    /// The TLS key [default: <config>/key.pem]
+    #[arg(long, value_name = "FILE")]
+    pub tlskey: Option<PathBuf>,
+    /// Where the process's id is written [default: <exec-root>/hakod.pid]
+    #[arg(short = 'p', long, value_name = "FILE")]
+    pub pidfile: Option<PathBuf>,
+    /// The parent cgroup of all containers [default: hako]
+    #[arg(long, value_name = "NAME")]
+    pub cgroup_parent: Option<String>,
+    /// Also listen on /var/run/docker.sock
+    #[arg(long)]
+    pub docker_socket: bool,
+    /// A registry to be spoken to by plain HTTP or with any certificate; repeatable
+    #[arg(long = "insecure-registry", value_name = "HOST")]
+    pub insecure_registries: Vec<String>,
+    /// The group of unix sockets [default: docker]
+    #[arg(short = 'G', long, value_name = "NAME")]
+    pub group: Option<String>,
+}

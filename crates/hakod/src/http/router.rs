@@ -1,0 +1,99 @@
+//! From a request to its handler: version, table, dispatch, and the headers
+//! that every answer carries.
+
+use super::{Query, Request, Response, error, query::decode};
+use crate::{Engine, containers, exec, image_api, system};
+use hako_api::{ApiVersion, Method, Op, lookup, version};
+use hako_model::{Error, Result};
+use hyper::{body::Incoming, header::HeaderValue};
+use std::sync::Arc;
+
+/// Serves one request.
+pub async fn route(engine: Arc<Engine>, req: hyper::Request<Incoming>) -> Response {
+    let line = format!("{} {}", req.method(), req.uri());
+    let (mut response, version) = match resolve(req) {
+        Ok((op, request)) => {
+            let version = request.version;
+            match Box::pin(dispatch(&engine, op, request)).await {
+                Ok(response) => (response, version),
+                Err(err) => {
+                    tracing::debug!("{line}: {err}");
+                    (error(&err), version)
+                }
+            }
+        }
+        Err(err) => (error(&err), version::MAX),
+    };
+    tracing::debug!("{line}: {}", response.status().as_u16());
+    let headers = response.headers_mut();
+    let mut set = |name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    set("api-version", &version::MAX.to_string());
+    set("docker-experimental", "false");
+    set("ostype", "linux");
+    set("server", concat!("Hako/", env!("CARGO_PKG_VERSION"), " (linux)"));
+    // Which version this very request was served by: shapes differ by it.
+    tracing::trace!(%version, "served");
+    response
+}
+
+fn resolve(mut req: hyper::Request<Incoming>) -> Result<(Op, Request)> {
+    let page_not_found = || Error::not_found("page not found");
+    let upgrade = hyper::upgrade::on(&mut req);
+    let (parts, body) = req.into_parts();
+    let (version, path) = ApiVersion::from_path(parts.uri.path())?;
+    let method = Method::parse(parts.method.as_str()).ok_or_else(page_not_found)?;
+    let hit = lookup(method, path).ok_or_else(page_not_found)?;
+    let request = Request {
+        version,
+        param: decode(hit.param, false),
+        query: Query::parse(parts.uri.query().unwrap_or_default()),
+        headers: parts.headers,
+        body,
+        upgrade,
+        head: method == Method::Head,
+    };
+    Ok((hit.op, request))
+}
+
+async fn dispatch(engine: &Arc<Engine>, op: Op, req: Request) -> Result<Response> {
+    match op {
+        Op::Ping => Ok(system::ping::serve(req.head)),
+        Op::Version => Ok(system::version::serve(engine)),
+        Op::Info => system::info::serve(engine).await,
+        Op::Events => system::events::serve(engine, &req),
+        Op::NetworkList => system::networks::list(&req),
+        Op::NetworkInspect => system::networks::inspect(&req),
+        Op::VolumeList => Ok(system::networks::volumes()),
+        Op::ContainerList => containers::list::serve(engine, &req).await,
+        Op::ContainerCreate => containers::create::serve(engine, req).await,
+        Op::ContainerInspect => containers::inspect::serve(engine, &req).await,
+        Op::ContainerLogs => containers::logs::serve(engine, &req).await,
+        Op::ContainerStart => containers::start::serve(engine, req).await,
+        Op::ContainerStop => containers::stop::serve(engine, &req).await,
+        Op::ContainerRestart => containers::restart::serve(engine, &req).await,
+        Op::ContainerKill => containers::kill::serve(engine, &req).await,
+        Op::ContainerPause => containers::pause::pause(engine, &req).await,
+        Op::ContainerUnpause => containers::pause::unpause(engine, &req).await,
+        Op::ContainerRename => containers::rename::serve(engine, &req).await,
+        Op::ContainerResize => containers::resize::serve(engine, &req).await,
+        Op::ContainerAttach => containers::attach::serve(engine, req).await,
+        Op::ContainerWait => containers::wait::serve(engine, &req),
+        Op::ContainerRemove => containers::remove::serve(engine, &req).await,
+        Op::ExecCreate => exec::create::serve(engine, req).await,
+        Op::ExecStart => exec::start::serve(engine, req).await,
+        Op::ExecResize => exec::resize::serve(engine, &req).await,
+        Op::ExecInspect => exec::inspect::serve(engine, &req),
+        Op::ImageList
+        | Op::ImagePull
+        | Op::ImageLoad
+        | Op::ImageInspect
+        | Op::ImageHistory
+        | Op::ImageTag
+        | Op::ImageRemove => image_api::serve(engine, op, req).await,
+        Op::Unsupported(what) => Err(Error::unsupported(what)),
+    }
+}

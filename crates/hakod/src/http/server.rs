@@ -1,0 +1,80 @@
+//! The accept loops.
+
+use super::{Listener, router::route};
+use crate::Engine;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{convert::Infallible, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
+use tokio_rustls::TlsAcceptor;
+
+/// Accepts until `stop` changes; then the socket's file is removed.
+pub async fn serve(
+    engine: Arc<Engine>,
+    listener: Listener,
+    tls: Option<TlsAcceptor>,
+    mut stop: watch::Receiver<bool>,
+) {
+    match listener {
+        Listener::Unix(listener, path) => {
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => match accepted {
+                        Ok((io, _)) => { tokio::spawn(connection(engine.clone(), io)); }
+                        Err(err) => refused(&err).await,
+                    },
+                    _ = stop.changed() => break,
+                }
+            }
+            // Another process may have replaced it; a stale file is only untidy.
+            let _ = std::fs::remove_file(path);
+        }
+        Listener::Tcp(listener) => loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((io, _)) => { tokio::spawn(tcp(engine.clone(), io, tls.clone())); }
+                    Err(err) => refused(&err).await,
+                },
+                _ = stop.changed() => break,
+            }
+        },
+    }
+}
+
+/// Out of file descriptors, most likely: accepting again at once would spin.
+async fn refused(err: &std::io::Error) {
+    tracing::warn!("cannot accept a connection: {err}");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+async fn tcp(engine: Arc<Engine>, io: tokio::net::TcpStream, tls: Option<TlsAcceptor>) {
+    // Interactive streams go by single keys.
+    let _ = io.set_nodelay(true);
+    match tls {
+        None => connection(engine, io).await,
+        Some(acceptor) => match acceptor.accept(io).await {
+            Ok(io) => connection(engine, io).await,
+            Err(err) => tracing::debug!("tls: {err}"),
+        },
+    }
+}
+
+async fn connection<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(engine: Arc<Engine>, io: T) {
+    let service = service_fn(move |req: hyper::Request<Incoming>| {
+        let engine = engine.clone();
+        async move { Ok::<_, Infallible>(route(engine, req).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(64 << 10)
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades()
+        .await;
+    if let Err(err) = served {
+        tracing::debug!("connection: {err}");
+    }
+}

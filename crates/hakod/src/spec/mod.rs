@@ -1,0 +1,64 @@
+//! From a container's record to what its shim needs: the OCI bundle, the root
+//! filesystem and `sandbox.json`. The same `config.json` for both walls.
+
+mod files;
+pub mod mounts;
+mod oci;
+mod process;
+mod resources;
+mod rootfs;
+mod seccomp;
+mod vm;
+
+pub use process::exec_process;
+pub use seccomp::SeccompCache;
+
+use crate::{Engine, containers::record::Record, programs::present, shim::ShimDir};
+use hako_model::{Isolation, LogConfig, LogDriver, Result, SandboxConfig, VmConfig};
+
+/// One mount of the root filesystem, as Task carries it.
+pub type RootMount = hako_task::protos::types::mount::Mount;
+
+/// Makes the shim's folder with everything in it; answers the root filesystem.
+///
+/// # Errors
+/// A missing image, program or host folder; the kernel's.
+pub async fn prepare(engine: &Engine, record: &Record, dir: &ShimDir) -> Result<Vec<RootMount>> {
+    let image = engine.images.resolve(&record.image_id).await?;
+    present(&engine.programs.runtime)?;
+    let vm = match record.isolation {
+        Isolation::Process => None,
+        Isolation::Hyperv => Some(vm::config(engine, record, &image).await?),
+    };
+    dir.make()?;
+    let bundle = dir.bundle();
+    files::write(&bundle, record, &engine.programs)?;
+    let workload_limit = vm.as_ref().map(|(_, sizing)| sizing.workload_limit);
+    let spec = oci::spec(engine, record, &bundle, workload_limit).await?;
+    let text = serde_json::to_vec(&spec).map_err(|err| hako_model::Error::internal(err.to_string()))?;
+    std::fs::write(bundle.join("config.json"), text)?;
+    let rootfs = match record.isolation {
+        Isolation::Process => rootfs::overlay(engine, record, &image, dir)?,
+        Isolation::Hyperv => rootfs::disks(),
+    };
+    dir.write_config(&sandbox(engine, record, vm.map(|(config, _)| config)))?;
+    Ok(rootfs)
+}
+
+fn sandbox(engine: &Engine, record: &Record, vm: Option<VmConfig>) -> SandboxConfig {
+    let logged = record.host.log_config.r#type == "json-file";
+    SandboxConfig {
+        id: record.id.clone(),
+        isolation: record.isolation,
+        log: LogConfig {
+            driver: if logged { LogDriver::JsonFile } else { LogDriver::None },
+            path: logged.then(|| crate::containers::logs::log_path(engine, record)),
+        },
+        open_stdin: record.config.open_stdin,
+        stdin_once: record.config.stdin_once,
+        runtime: engine.programs.runtime.clone(),
+        runtime_root: engine.runtime_root(record.id.as_str()),
+        vm,
+        ephemeral: record.host.auto_remove,
+    }
+}

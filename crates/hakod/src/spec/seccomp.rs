@@ -1,0 +1,113 @@
+//! Compiled seccomp filters: one per profile and set of capabilities, kept in
+//! the data root.
+
+use hako_model::{Error, Isolation, Result, policy};
+use hako_api::types::HostConfig;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+use tokio::{io::AsyncWriteExt, process::Command, sync::Mutex};
+
+/// The guest's kernel, which is ours and the same on every host.
+const GUEST_KERNEL: (u32, u32) = (6, 12);
+
+/// The cache. The lock also keeps two starts from compiling the same.
+pub struct SeccompCache {
+    dir: PathBuf,
+    runtime: PathBuf,
+    known: Mutex<HashMap<String, PathBuf>>,
+}
+
+/// What `--security-opt seccomp=` says.
+enum Profile<'a> {
+    Default,
+    Unconfined,
+    Custom(&'a str),
+}
+
+impl SeccompCache {
+    /// Filters in `dir`, compiled by `runtime`.
+    #[must_use]
+    pub fn new(dir: PathBuf, runtime: PathBuf) -> Self {
+        Self { dir, runtime, known: Mutex::default() }
+    }
+
+    /// The filter for a container; `None` where it is unconfined.
+    ///
+    /// # Errors
+    /// A profile that makes no sense, or a runtime that does not compile it.
+    pub async fn filter(
+        &self,
+        host: &HostConfig,
+        caps: &[String],
+        isolation: Isolation,
+        kernel: (u32, u32),
+    ) -> Result<Option<PathBuf>> {
+        let profile = match choose(host) {
+            Profile::Unconfined => return Ok(None),
+            Profile::Default => None,
+            Profile::Custom(text) => Some(text),
+        };
+        let kernel = match isolation {
+            Isolation::Process => kernel,
+            Isolation::Hyperv => GUEST_KERNEL,
+        };
+        let key = format!("{kernel:?} {} {}", caps.join(","), profile.unwrap_or_default());
+        let mut known = self.known.lock().await;
+        if let Some(path) = known.get(&key) {
+            return Ok(Some(path.clone()));
+        }
+        let resolved = match profile {
+            None => policy::seccomp_profile(caps, kernel),
+            Some(text) => policy::resolve_seccomp(text, caps, kernel, policy::native_arch())?,
+        };
+        let json = resolved.to_string();
+        let path = self.dir.join(format!("{}.bpf", hex::encode(Sha256::digest(&json))));
+        if !path.is_file() {
+            self.compile(&json, &path).await?;
+        }
+        known.insert(key, path.clone());
+        Ok(Some(path))
+    }
+
+    async fn compile(&self, json: &str, path: &Path) -> Result<()> {
+        fs::create_dir_all(&self.dir)?;
+        let part = path.with_extension("part");
+        let failed = |what: String| Error::internal(format!("compile seccomp profile: {what}"));
+        let mut child = Command::new(&self.runtime)
+            .arg("seccomp")
+            .arg("--out")
+            .arg(&part)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|err| failed(format!("{}: {err}", self.runtime.display())))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A runtime that ends early says why itself.
+            let _ = stdin.write_all(json.as_bytes()).await;
+        }
+        let output = child.wait_with_output().await?;
+        if !output.status.success() {
+            return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        }
+        Ok(fs::rename(&part, path)?)
+    }
+}
+
+/// The last `seccomp=` wins; a privileged container has none unless it says so.
+fn choose(host: &HostConfig) -> Profile<'_> {
+    let opts = host.security_opt.iter().flatten();
+    let said = opts.filter_map(|opt| opt.strip_prefix("seccomp=").or_else(|| opt.strip_prefix("seccomp:"))).last();
+    match said {
+        Some("unconfined") => Profile::Unconfined,
+        Some("builtin" | "default") => Profile::Default,
+        Some(profile) => Profile::Custom(profile),
+        None if host.privileged => Profile::Unconfined,
+        None => Profile::Default,
+    }
+}

@@ -1,0 +1,65 @@
+//! The virtual machine of a container behind the hyperv wall.
+
+use crate::{
+    Engine,
+    accelerator::{self, QEMU},
+    containers::record::Record,
+    images::ResolvedImage,
+    programs::present,
+};
+use hako_model::{BootConfig, Disk, Error, Result, VmConfig};
+use hako_sandbox::microvm::sizing::{Host, Sizing, sizing};
+
+/// The container's writable disk: sparse, so this is a bound and not a cost.
+const SCRATCH: u64 = 20 << 30;
+/// A boot takes half a second; on a busy, emulated host many times that.
+const DEADLINE_MS: u64 = 60_000;
+const ATTEMPTS: u32 = 2;
+
+/// The VM and its size; makes the disks that are not there yet.
+///
+/// # Errors
+/// QEMU or the guest is missing, or a disk cannot be made.
+pub async fn config(engine: &Engine, record: &Record, image: &ResolvedImage) -> Result<(VmConfig, Sizing)> {
+    let kernel = present(&engine.programs.kernel)?.to_owned();
+    let initramfs = present(&engine.programs.initramfs)?.to_owned();
+    let probe = engine.accelerator.get().await?;
+    let host = Host {
+        memory: u64::try_from(engine.host.memory).unwrap_or(0),
+        cpus: u32::try_from(engine.host.cpus).unwrap_or(1),
+        accelerator: probe.accelerator,
+    };
+    let asked = |value: i64| u64::try_from(value).ok().filter(|value| *value > 0);
+    let size = sizing(host, asked(record.host.memory), asked(record.host.nano_cpus));
+    let rootfs = engine.images.rootfs_erofs(image).await?;
+    let scratch = engine.container_dir(record.id.as_str()).join("scratch.img");
+    if !scratch.is_file() {
+        engine.images.scratch_disk(SCRATCH, scratch.clone()).await.map_err(|err| err.context("scratch disk"))?;
+    }
+    let vm = VmConfig {
+        boot: BootConfig {
+            qemu: QEMU.into(),
+            kernel,
+            initramfs,
+            accelerator: accelerator::name(probe.accelerator).to_owned(),
+            kernel_args: probe.kernel_args,
+            deadline_ms: DEADLINE_MS,
+            attempts: ATTEMPTS,
+        },
+        memory_mib: size.memory_mib,
+        cpus: size.cpus,
+        disks: vec![
+            Disk { serial: "rootfs".to_owned(), path: rootfs, read_only: true },
+            Disk { serial: "scratch".to_owned(), path: scratch, read_only: false },
+        ],
+    };
+    if vm.memory_mib * 1024 * 1024 > host.memory {
+        return Err(Error::invalid(format!(
+            "container {} needs a virtual machine of {} MiB, and this host has {} MiB",
+            record.id,
+            vm.memory_mib,
+            host.memory >> 20
+        )));
+    }
+    Ok((vm, size))
+}
