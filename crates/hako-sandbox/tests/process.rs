@@ -3,6 +3,8 @@
 //!
 //! One test: the reaper collects every child of the process.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect by panicking")]
+
 use async_trait::async_trait;
 use hako_model::Result;
 use hako_sandbox::{

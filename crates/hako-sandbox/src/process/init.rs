@@ -132,7 +132,8 @@ async fn run_create(runtime: &Runtime, dir: &Path, req: &CreateRequest) -> Resul
     args.extend(["--pid-file".as_ref(), pid_file.as_os_str()]);
     let StdioRequest { terminal, stdin } = req.stdio;
     if terminal {
-        let socket = ConsoleSocket::bind(dir, "init.sock").map_err(|err| Error::internal(format!("console socket: {err}")))?;
+        let socket =
+            ConsoleSocket::bind(dir, "init.sock").map_err(|err| Error::internal(format!("console socket: {err}")))?;
         args.extend(["--console-socket".as_ref(), socket.path().as_os_str(), req.id.as_ref()]);
         runtime.run(&args, ChildEnds::default(), None).await?;
         let gate = Gate::shut();

@@ -48,9 +48,9 @@ impl Runtime {
             }
         };
         let verb = args.first().map(|arg| arg.to_string_lossy()).unwrap_or_default();
-        let watch = self.spawn(args, ends).map_err(|err| {
-            Error::internal(format!("start {}: {err}", self.program.display()))
-        })?;
+        let watch = self
+            .spawn(args, ends)
+            .map_err(|err| Error::internal(format!("start {}: {err}", self.program.display())))?;
         let exit = watch.wait().await?;
         if exit.code == 0 {
             return Ok(());

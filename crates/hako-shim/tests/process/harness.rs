@@ -298,6 +298,11 @@ impl Shim {
         self.check_clean();
     }
 
+    /// Waits for the shim's own end, after Shutdown.
+    pub(crate) fn gone(&mut self) {
+        assert!(self.child.wait().unwrap().success());
+    }
+
     /// After Shutdown.
     pub(crate) fn check_clean(mut self) {
         assert!(self.child.wait().unwrap().success());

@@ -3,6 +3,7 @@
 use crate::harness::{Mode, Options, Shim, ctx, demux};
 use hako_model::ShimPhase;
 use hako_task::{extra::ProcessRef, task as api};
+use std::time::{Duration, Instant};
 
 async fn exit_of(script: &str) -> u32 {
     let shim = Shim::create(Options::sh(script)).await;
@@ -97,14 +98,14 @@ async fn pause_stops_and_resume_goes_on() {
     let mut req = api::PauseRequest::new();
     req.id.clone_from(&shim.id);
     shim.task.pause(ctx(), &req).await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let before = shim.log().len();
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(shim.log().len(), before);
     let mut req = api::ResumeRequest::new();
     req.id.clone_from(&shim.id);
     shim.task.resume(ctx(), &req).await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(shim.log().len() > before);
     let mut req = api::PauseRequest::new();
     req.id.clone_from(&shim.id);
@@ -118,7 +119,7 @@ async fn pause_stops_and_resume_goes_on() {
 async fn figures_and_pids_are_told() {
     let shim = Shim::create(Options::sh("sleep 60 & sleep 60; true")).await;
     shim.run("").await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let mut req = api::PidsRequest::new();
     req.id.clone_from(&shim.id);
     assert_eq!(shim.task.pids(ctx(), &req).await.unwrap().processes.len(), 3);
@@ -167,7 +168,7 @@ async fn a_hundred_and_twenty_layers_are_mounted() {
 async fn signals_do_not_end_a_shim_nor_reach_its_container() {
     let shim = Shim::create(Options::sh("trap 'exit 7' TERM HUP INT; while true; do sleep 0.05; done")).await;
     shim.run("").await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     for signal in [nix::libc::SIGTERM, nix::libc::SIGHUP, nix::libc::SIGINT] {
         hako_os::process::kill(shim.pid() as i32, signal).unwrap();
     }
@@ -189,23 +190,41 @@ async fn no_descriptor_of_the_shim_reaches_the_container() {
     shim.finish().await;
 }
 
+/// Where the time of a run goes, in the order in which it is spent.
+const STEPS: [&str; 6] = ["shim", "create", "start", "wait", "delete", "shutdown"];
+
 #[tokio::test]
 async fn a_hundred_runs_in_a_row_leave_nothing() {
-    let mut times = Vec::new();
+    let mut times: [Vec<Duration>; 6] = Default::default();
     for _ in 0..100 {
-        let start = std::time::Instant::now();
-        let shim = Shim::create(Options::args(&["true"])).await;
+        let mut last = Instant::now();
+        let mut step = 0;
+        let mut lap = || {
+            times[step].push(last.elapsed());
+            (step, last) = (step + 1, Instant::now());
+        };
+        let options = Options::args(&["true"]);
+        let mut shim = Shim::start(&options).await;
+        lap();
+        shim.try_create(&options).await.unwrap();
+        lap();
         let mut client = shim.attach("", false).await;
         shim.run("").await.unwrap();
+        lap();
         assert_eq!(shim.wait("").await, 0);
         assert_eq!(demux(&mut client).await.0, b"");
+        lap();
         shim.delete("").await.unwrap();
-        times.push(start.elapsed());
+        lap();
         shim.shutdown(false).await.unwrap();
+        shim.gone();
+        lap();
         shim.check_clean();
     }
-    times.sort();
-    eprintln!("shim start to delete: median {:?}, worst {:?}", times[50], times[99]);
+    for (step, times) in STEPS.iter().zip(&mut times) {
+        times.sort();
+        eprintln!("{step:9} median {:?}, worst {:?}", times[50], times[99]);
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! The shim behind the process wall, through its sockets. Needs root, busybox
 //! and `hako-runtime` beside the shim (or `HAKO_RUNTIME`).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect by panicking")]
+
 mod exec;
 mod footprint;
 mod harness;
