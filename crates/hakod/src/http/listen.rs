@@ -3,6 +3,7 @@
 use anyhow::{Context, bail};
 use std::{
     fs,
+    net::SocketAddr,
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
     str::FromStr,
@@ -15,7 +16,7 @@ pub enum Host {
     /// `unix:///path`.
     Unix(PathBuf),
     /// `tcp://address:port`.
-    Tcp(String),
+    Tcp(SocketAddr),
 }
 
 impl FromStr for Host {
@@ -29,7 +30,12 @@ impl FromStr for Host {
         }
         if let Some(address) = text.strip_prefix("tcp://") {
             let address = address.trim_end_matches('/');
-            let address = if address.starts_with(':') { format!("0.0.0.0{address}") } else { address.to_owned() };
+            let address = match address.strip_prefix("localhost:") {
+                Some(port) => format!("127.0.0.1:{port}"),
+                None if address.starts_with(':') => format!("0.0.0.0{address}"),
+                None => address.to_owned(),
+            };
+            let address = address.parse().with_context(|| format!("host {text:?}: an address and a port are needed"))?;
             return Ok(Self::Tcp(address));
         }
         bail!("host {text:?} is neither unix:// nor tcp://")
@@ -58,6 +64,13 @@ pub async fn bind(host: &Host, group: &str) -> anyhow::Result<Listener> {
     }
 }
 
+/// Read by hand: the C library's own look-up loads modules, which a static
+/// program cannot.
+fn group_id(groups: &str, name: &str) -> Option<u32> {
+    let mut lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    lines.find(|fields| fields.first() == Some(&name))?.get(2)?.parse().ok()
+}
+
 fn bind_unix(path: &Path, group: &str) -> anyhow::Result<Listener> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
@@ -72,8 +85,9 @@ fn bind_unix(path: &Path, group: &str) -> anyhow::Result<Listener> {
     let fresh = path.with_extension(format!("new-{}", std::process::id()));
     let listener = UnixListener::bind(&fresh)?;
     fs::set_permissions(&fresh, fs::Permissions::from_mode(0o660))?;
-    if let Ok(Some(found)) = nix::unistd::Group::from_name(group) {
-        nix::unistd::chown(&fresh, None, Some(found.gid))?;
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    if let Some(gid) = group_id(&groups, group) {
+        std::os::unix::fs::chown(&fresh, None, Some(gid))?;
     }
     fs::rename(&fresh, path)?;
     Ok(Listener::Unix(listener, path.to_owned()))
