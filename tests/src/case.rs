@@ -48,10 +48,11 @@ impl Case {
         self.engine.docker(args)
     }
 
-    /// `docker <verb> --isolation=… <arguments>`, for `run` and `create`.
+    /// `docker <verb> --isolation=… <arguments>`, for `run` and `create`. Asks for
+    /// no network, or the client would print the engine's warning each time.
     #[must_use]
     pub fn walled(&self, verb: &str, args: &[&str]) -> Client {
-        self.docker([verb, &self.isolation()]).args(args)
+        self.docker([verb, &self.isolation(), "--network=none"]).args(args)
     }
 
     /// `docker run --rm --isolation=… <flags and image and command>`.

@@ -37,12 +37,14 @@ const LAYERS: &[(&str, Layer)] = &[
     ("hako-net", Layer::Machinery),
     ("hako-qemu", Layer::Machinery),
     ("hako-hcs", Layer::Machinery),
+    ("hako-hello", Layer::Machinery),
     ("hako-sandbox", Layer::Isolation),
     ("hako-cli", Layer::Actors),
     ("hakod", Layer::Actors),
     ("hako-shim", Layer::Actors),
     ("hako-runtime", Layer::Actors),
     ("hako-agent", Layer::Actors),
+    ("hako-init", Layer::Actors),
 ];
 
 /// Crates that may use only these others of the workspace.
@@ -57,6 +59,11 @@ const ONLY: &[(&str, &[&str])] = &[
 
 fn layer(name: &str) -> Option<Layer> {
     LAYERS.iter().find(|(known, _)| *known == name).map(|(_, layer)| *layer)
+}
+
+/// Whether the crate `name` is a program of its own.
+pub fn is_actor(name: &str) -> bool {
+    layer(name) == Some(Layer::Actors)
 }
 
 /// Words may use words; machinery may not use machinery; the rest looks down.
