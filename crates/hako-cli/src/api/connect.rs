@@ -33,7 +33,9 @@ pub(crate) async fn connect(host: &Host, tls: &TlsFlags) -> std::io::Result<Box<
     match host {
         Host::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
         Host::Tcp { address, tls: scheme } => {
-            let stream = TcpStream::connect(address).await?;
+            // The one name that needs no resolver; others go through the C library's.
+            let local = address.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+            let stream = TcpStream::connect(local.as_deref().unwrap_or(address)).await?;
             stream.set_nodelay(true)?;
             if tls.enabled || *scheme {
                 Ok(Box::new(secure(stream, address, tls).await?))

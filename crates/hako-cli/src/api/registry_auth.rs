@@ -11,9 +11,9 @@ const HUB: &str = "https://index.docker.io/v1/";
 
 /// The header's value for the registry of `reference`, if credentials are stored for it.
 pub(crate) fn registry_auth(reference: &str) -> Option<String> {
-    let dir = std::env::var_os("DOCKER_CONFIG")
-        .map(PathBuf::from)
-        .or_else(|| std::env::home_dir().map(|home| home.join(".docker")))?;
+    // Only by HOME: a static program must not ask the system's user database.
+    let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let dir = var("DOCKER_CONFIG").or_else(|| Some(var("HOME")?.join(".docker")))?;
     let config: Value = serde_json::from_slice(&std::fs::read(dir.join("config.json")).ok()?).ok()?;
     header(&config, registry_of(reference))
 }

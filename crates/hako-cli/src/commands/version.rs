@@ -51,7 +51,9 @@ fn server_text(server: &Value) -> String {
         let _ = writeln!(out, " {}:", text(component, "Name"));
         let _ = writeln!(out, "  {:<18}{}", "Version:", text(component, "Version"));
         let details = component["Details"].as_object().into_iter().flatten();
-        for (key, value) in details.filter(|(key, _)| !matches!(key.as_str(), "Os" | "Arch" | "MinAPIVersion")) {
+        // What the lines below say is not said twice.
+        let told = |key: &str| matches!(key, "Os" | "Arch" | "ApiVersion" | "MinAPIVersion" | "KernelVersion");
+        for (key, value) in details.filter(|(key, value)| !told(key) && value.as_str().is_some_and(|v| !v.is_empty())) {
             let _ = writeln!(out, "  {:<18}{}", format!("{key}:"), value.as_str().unwrap_or_default());
         }
     }
