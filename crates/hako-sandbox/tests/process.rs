@@ -8,7 +8,7 @@
 use async_trait::async_trait;
 use hako_model::Result;
 use hako_sandbox::{
-    CreateRequest, Mount, StdioRequest,
+    CreateRequest, Mount, Sandbox, StdioRequest,
     conformance::{self, Fixture, Subject},
     process::{ProcessConfig, ProcessSandbox, Reaper},
 };
@@ -18,7 +18,7 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -28,6 +28,7 @@ struct OnThisKernel {
     runtime: PathBuf,
     reaper: Reaper,
     next: AtomicU32,
+    made: Mutex<Vec<Arc<dyn Sandbox>>>,
 }
 
 fn runtime() -> PathBuf {
@@ -55,7 +56,7 @@ impl Fixture for OnThisKernel {
         let dir = self.dir.path().join(&id);
         let bundle = dir.join("bundle");
         fs::create_dir_all(bundle.join("rootfs"))?;
-        let spec = conformance::spec(process, &format!("/hako-conformance/{id}"), memory);
+        let spec = conformance::spec(process, &format!("/hako-{id}"), memory);
         fs::write(bundle.join("config.json"), spec.to_string())?;
         let config =
             ProcessConfig { runtime: self.runtime.clone(), runtime_root: dir.join("runtime"), dir: dir.clone() };
@@ -69,10 +70,9 @@ impl Fixture for OnThisKernel {
                 format!("workdir={}", dir.join("work").display()),
             ],
         }];
-        Ok(Subject {
-            sandbox: Arc::new(ProcessSandbox::new(config, self.reaper.clone())),
-            request: CreateRequest { id, bundle, rootfs, stdio },
-        })
+        let sandbox: Arc<dyn Sandbox> = Arc::new(ProcessSandbox::new(config, self.reaper.clone()));
+        self.made.lock().unwrap().push(sandbox.clone());
+        Ok(Subject { sandbox, request: CreateRequest { id, bundle, rootfs, stdio } })
     }
 
     async fn leftovers(&self, subject: &Subject) -> Vec<String> {
@@ -81,7 +81,7 @@ impl Fixture for OnThisKernel {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         left.extend(mounts.lines().filter(|line| line.contains(id.as_str())).map(str::to_owned));
         for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap() {
-            let group = hierarchy.unwrap().path().join("hako-conformance").join(id);
+            let group = hierarchy.unwrap().path().join(format!("hako-{id}"));
             if group.exists() {
                 left.push(group.display().to_string());
             }
@@ -104,9 +104,20 @@ impl Fixture for OnThisKernel {
 async fn the_process_wall_keeps_the_contract() {
     let dir = tempfile::Builder::new().prefix("conformance").tempdir().unwrap();
     busybox(&dir.path().join("layer"));
-    let fixture = OnThisKernel { dir, runtime: runtime(), reaper: Reaper::start().unwrap(), next: AtomicU32::new(0) };
+    let fixture = OnThisKernel {
+        dir,
+        runtime: runtime(),
+        reaper: Reaper::start().unwrap(),
+        next: AtomicU32::new(0),
+        made: Mutex::default(),
+    };
     let only = std::env::var("CONFORMANCE_CASE").unwrap_or_default();
     let outcomes = conformance::run(&fixture, &only).await;
+    let made = std::mem::take(&mut *fixture.made.lock().unwrap());
+    for sandbox in made {
+        // A case that failed has left its container; the others have none.
+        let _ = sandbox.delete(None).await;
+    }
     let failed: Vec<_> = outcomes.iter().filter(|outcome| outcome.failure.is_some()).collect();
     assert!(failed.is_empty() && !outcomes.is_empty(), "{failed:#?}");
 }

@@ -1,6 +1,9 @@
 //! Further processes.
 
-use crate::harness::{Options, Shim, ctx, demux, feed};
+use crate::{
+    bundle::Options,
+    harness::{Shim, ctx, demux, feed},
+};
 use hako_task::task as api;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -1,6 +1,6 @@
 //! What a container costs beside its workload.
 
-use crate::harness::{Options, Shim};
+use crate::{bundle::Options, harness::Shim};
 use std::collections::HashMap;
 
 /// The budget, per container, in KiB.

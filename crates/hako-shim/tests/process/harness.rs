@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 // UNSAFETY: the shim's sockets are put at their numbers between fork and exec.
 
+use crate::bundle::{Mode, Options, busybox, process, spec};
 use hako_model::{ContainerId, Isolation, LogConfig, LogDriver, SandboxConfig, ShimState};
 use hako_task::{
     extra::ExtraClient,
@@ -14,13 +15,13 @@ use hako_task::{
         context::{Context, with_timeout},
     },
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     collections::BTreeSet,
     fs,
     os::{
         fd::AsRawFd,
-        unix::{fs::symlink, net::UnixListener, process::CommandExt},
+        unix::{net::UnixListener, process::CommandExt},
     },
     path::{Path, PathBuf},
     process::{Child, Command},
@@ -49,93 +50,6 @@ pub(crate) struct Shim {
     pub(crate) extra: ExtraClient,
     child: Child,
     cgroups: BTreeSet<PathBuf>,
-}
-
-pub(crate) struct Options {
-    pub(crate) args: Vec<String>,
-    pub(crate) terminal: bool,
-    pub(crate) open_stdin: bool,
-    pub(crate) stdin_once: bool,
-    pub(crate) memory: Option<u64>,
-    pub(crate) mode: Mode,
-}
-
-/// How many layers the root filesystem has.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Mode {
-    Plain,
-    ManyLayers,
-}
-
-impl Options {
-    pub(crate) fn sh(script: &str) -> Self {
-        Self::args(&["sh", "-c", script])
-    }
-    pub(crate) fn args(args: &[&str]) -> Self {
-        Self {
-            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-            terminal: false,
-            open_stdin: false,
-            stdin_once: false,
-            memory: Some(64 << 20),
-            mode: Mode::Plain,
-        }
-    }
-    pub(crate) fn tty(mut self) -> Self {
-        self.terminal = true;
-        self
-    }
-    pub(crate) fn stdin(mut self, once: bool) -> Self {
-        self.open_stdin = true;
-        self.stdin_once = once;
-        self
-    }
-}
-
-/// An OCI process.
-pub(crate) fn process(args: &[&str], terminal: bool) -> Value {
-    let caps = json!(["CAP_KILL", "CAP_CHOWN", "CAP_SETUID", "CAP_SETGID"]);
-    json!({
-        "terminal": terminal, "user": {"uid": 0, "gid": 0}, "args": args, "cwd": "/",
-        "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
-        "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
-        "noNewPrivileges": true,
-    })
-}
-
-fn spec(id: &str, options: &Options) -> Value {
-    let args: Vec<&str> = options.args.iter().map(String::as_str).collect();
-    json!({
-        "ociVersion": "1.0.2", "hostname": "shimtest",
-        "process": process(&args, options.terminal),
-        "root": {"path": "rootfs", "readonly": false},
-        "mounts": [
-            {"destination": "/proc", "type": "proc", "source": "proc"},
-            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=64k"]},
-            {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]},
-        ],
-        "linux": {
-            "cgroupsPath": format!("/hako-shim-test/{id}"),
-            "namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}],
-            "resources": {"memory": {"limit": options.memory}, "pids": {"limit": 64},
-                "devices": [{"allow": true, "access": "rwm"}]},
-        },
-    })
-}
-
-fn busybox(layer: &Path) {
-    let bin = layer.join("bin");
-    fs::create_dir_all(&bin).unwrap();
-    for dir in ["proc", "dev", "tmp", "sys", "etc"] {
-        fs::create_dir_all(layer.join(dir)).unwrap();
-    }
-    fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
-    for name in
-        ["sh", "cat", "echo", "sleep", "true", "stty", "seq", "dd", "head", "kill", "wc", "tty", "ps", "yes", "tail"]
-    {
-        symlink("busybox", bin.join(name)).unwrap();
-    }
-    fs::write(bin.join("not-executable"), "x").unwrap();
 }
 
 impl Shim {
@@ -280,6 +194,16 @@ impl Shim {
         serde_json::from_slice(&fs::read(self.dir.path().join("state.json")).unwrap()).unwrap()
     }
 
+    /// Ends the shim as an accident would, and then its container as hakod would.
+    pub(crate) fn accident(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let root = self.dir.path().join("runtime");
+        let deleted = Command::new(runtime()).arg("--root").arg(root).args(["delete", "--force", &self.id]).status();
+        assert!(deleted.unwrap().success());
+        assert!(cgroups().iter().all(|dir| !dir.to_string_lossy().contains(&self.id)));
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -389,8 +313,7 @@ fn text(err: &hako_task::ttrpc::Error) -> String {
 fn cgroups() -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap() {
-        let parent = hierarchy.unwrap().path().join("hako-shim-test");
-        for group in fs::read_dir(parent).into_iter().flatten() {
+        for group in fs::read_dir(hierarchy.unwrap().path()).into_iter().flatten() {
             found.insert(group.unwrap().path());
         }
     }

@@ -1,6 +1,9 @@
 //! Create to delete: exit codes, signals, failures, state.
 
-use crate::harness::{Mode, Options, Shim, ctx, demux};
+use crate::{
+    bundle::{Mode, Options},
+    harness::{Shim, ctx, demux},
+};
 use hako_model::ShimPhase;
 use hako_task::{extra::ProcessRef, task as api};
 use std::time::{Duration, Instant};
@@ -144,8 +147,8 @@ async fn update_changes_a_limit() {
     req.resources = hako_task::protos::protobuf::MessageField::some(any);
     shim.task.update(ctx(), &req).await.unwrap();
     let v1 =
-        std::path::PathBuf::from(format!("/sys/fs/cgroup/memory/hako-shim-test/{}/memory.limit_in_bytes", shim.id));
-    let v2 = std::path::PathBuf::from(format!("/sys/fs/cgroup/hako-shim-test/{}/memory.max", shim.id));
+        std::path::PathBuf::from(format!("/sys/fs/cgroup/memory/hako-shim-test-{}/memory.limit_in_bytes", shim.id));
+    let v2 = std::path::PathBuf::from(format!("/sys/fs/cgroup/hako-shim-test-{}/memory.max", shim.id));
     let limit = std::fs::read_to_string(&v1).or_else(|_| std::fs::read_to_string(&v2)).unwrap();
     assert_eq!(limit.trim(), "33554432");
     shim.kill("", 9, true).await.unwrap();
@@ -237,4 +240,13 @@ async fn twenty_at_once() {
         shim.finish().await;
     };
     futures::future::join_all((0..20).map(run)).await;
+}
+
+#[tokio::test]
+async fn a_killed_shims_container_can_be_deleted() {
+    let shim = Shim::create(Options::args(&["sleep", "60"])).await;
+    let pid = shim.run("").await.unwrap();
+    shim.accident();
+    // A zombie has no program: its new parent may not have collected it yet.
+    assert!(std::fs::read_link(format!("/proc/{pid}/exe")).is_err(), "the container's process is gone");
 }

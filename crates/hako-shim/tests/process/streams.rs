@@ -1,6 +1,9 @@
 //! Streams, the log, and attached clients.
 
-use crate::harness::{Options, Shim, ctx, demux, feed};
+use crate::{
+    bundle::Options,
+    harness::{Shim, ctx, demux, feed},
+};
 use hako_task::task as api;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
