@@ -16,6 +16,7 @@ mod cli;
 mod engine;
 mod http;
 mod image;
+mod interrupt;
 mod load;
 mod measure;
 mod memory;
@@ -65,42 +66,42 @@ impl Options {
     }
 }
 
-/// Measures, and prints the table and the budgets.
+/// Measures, prints the table and the budgets, and then says what did not end
+/// as it should.
 pub fn run(options: &Options) -> Result<()> {
+    interrupt::hold_back()?;
     let scratch = Scratch::new()?;
-    let rows = measured(options, &scratch)?;
+    let mut rows = Vec::new();
+    let engines = engine::start_all(&scratch, &mut rows)?;
+    measure(options, &scratch, &engines, &mut rows)?;
+    let ends: Vec<Result<()>> = engines.into_iter().map(engine::Engine::end).collect();
     let verdicts = budget::judge(&rows);
     report::print(options.rounds, &rows, &verdicts);
     if let Some(file) = &options.json {
         report::write_json(file, options.rounds, &rows, &verdicts)?;
         println!("\nfigures in {}", file.display());
     }
-    scratch.remove()
+    ends.into_iter().chain([scratch.remove()]).collect()
 }
 
-fn measured(options: &Options, scratch: &Scratch) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    let engines = engine::start_all(scratch, &mut rows)?;
+fn measure(options: &Options, scratch: &Scratch, engines: &[engine::Engine], rows: &mut Vec<Row>) -> Result<()> {
     if options.wants(Work::Memory) {
-        rows.extend(memory::engines(&engines));
+        rows.extend(memory::engines(engines));
     }
     if options.wants(Work::Run) {
-        rows.extend(work::run(scratch, &engines, options.rounds)?);
+        rows.extend(work::run(scratch, engines, options.rounds)?);
     }
     if options.wants(Work::Exec) {
-        rows.extend(work::exec(scratch, &engines, options.rounds)?);
+        rows.extend(work::exec(engines, options.rounds)?);
     }
     if options.wants(Work::Memory) {
-        rows.extend(memory::containers(&engines)?);
+        rows.extend(memory::containers(engines)?);
     }
     if options.wants(Work::Ps) {
-        rows.extend(work::ps(scratch, &engines, options.rounds)?);
+        rows.extend(work::ps(engines, options.rounds)?);
     }
     if options.wants(Work::Load) {
-        rows.extend(load::rows(scratch, &engines, options.rounds)?);
+        rows.extend(load::rows(scratch, engines, options.rounds)?);
     }
-    for engine in engines {
-        engine.end()?;
-    }
-    Ok(rows)
+    Ok(())
 }

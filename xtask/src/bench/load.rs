@@ -31,7 +31,7 @@ pub fn rows(scratch: &Scratch, engines: &[Engine], rounds: usize) -> Result<Vec<
             subjects.push(load_subject(Way { client: Client::Hako, ..way }, archive.clone()));
         }
     }
-    interleaved(scratch, "load", rounds.min(ROUNDS), subjects)
+    interleaved("load", rounds.min(ROUNDS), subjects)
 }
 
 fn load_subject(way: Way<'_>, archive: PathBuf) -> Subject<'_> {

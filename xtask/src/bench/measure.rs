@@ -1,6 +1,6 @@
 //! Rounds, medians and rows.
 
-use super::scratch::Scratch;
+use super::interrupt;
 use anyhow::{Context, Result, bail};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -89,12 +89,7 @@ impl<'a> Subject<'a> {
 
 /// Runs every subject once unmeasured, then `rounds` times in turn. A subject
 /// that fails becomes a row with the reason, and the others go on.
-pub fn interleaved(
-    scratch: &Scratch,
-    work: &'static str,
-    rounds: usize,
-    subjects: Vec<Subject<'_>>,
-) -> Result<Vec<Row>> {
+pub fn interleaved(work: &'static str, rounds: usize, subjects: Vec<Subject<'_>>) -> Result<Vec<Row>> {
     struct Series<'a> {
         subject: Subject<'a>,
         samples: Vec<f64>,
@@ -104,7 +99,7 @@ pub fn interleaved(
         subjects.into_iter().map(|subject| Series { subject, samples: Vec::new(), failed: None }).collect();
     for round in 0..=rounds {
         for series in all.iter_mut().filter(|series| series.failed.is_none()) {
-            scratch.check_interrupt()?;
+            interrupt::check()?;
             match (series.subject.once)() {
                 Ok(_) if round == 0 => {}
                 Ok(millis) => series.samples.push(millis),

@@ -4,8 +4,7 @@ use crate::programs;
 use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,35 +16,20 @@ pub struct Scratch {
     dir: TempDir,
     /// The parent of every cgroup of the run.
     pub cgroup: String,
-    interrupts: SignalFd,
 }
 
 impl Scratch {
-    /// Makes the folder, and from here on holds back interrupts: they are seen
-    /// between two measurements.
+    /// Makes the folder.
     pub fn new() -> Result<Self> {
-        let mut mask = SigSet::empty();
-        mask.add(Signal::SIGINT);
-        mask.add(Signal::SIGTERM);
-        mask.thread_block().context("holding back interrupts")?;
-        let interrupts = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         // A short name: unix sockets lie below it.
         let dir = tempfile::Builder::new().prefix("hb-").tempdir_in("/tmp").context("making a folder")?;
         let cgroup = dir.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { dir, cgroup, interrupts })
+        Ok(Self { dir, cgroup })
     }
 
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
-    }
-
-    /// Fails once an interrupt has come.
-    pub fn check_interrupt(&self) -> Result<()> {
-        match self.interrupts.read_signal() {
-            Ok(Some(_)) => bail!("interrupted"),
-            _ => Ok(()),
-        }
     }
 
     /// Ends and removes everything, and fails if anything was left to end.

@@ -21,12 +21,12 @@ pub fn run(scratch: &Scratch, engines: &[Engine], rounds: usize) -> Result<Vec<R
     for way in ways(engines) {
         subjects.push(Subject::new(&way.name(), move || way.run_true()));
     }
-    rows.extend(interleaved(scratch, "run", rounds, subjects)?);
+    rows.extend(interleaved("run", rounds, subjects)?);
     Ok(rows)
 }
 
 /// `true` in a container that runs already.
-pub fn exec(scratch: &Scratch, engines: &[Engine], rounds: usize) -> Result<Vec<Row>> {
+pub fn exec(engines: &[Engine], rounds: usize) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut subjects = Vec::new();
     for engine in engines {
@@ -43,7 +43,7 @@ pub fn exec(scratch: &Scratch, engines: &[Engine], rounds: usize) -> Result<Vec<
             }
         }
     }
-    rows.extend(interleaved(scratch, "exec", rounds, subjects)?);
+    rows.extend(interleaved("exec", rounds, subjects)?);
     engines.iter().try_for_each(Engine::remove_containers)?;
     Ok(rows)
 }
@@ -54,7 +54,7 @@ fn exec_subject<'a>(way: Way<'a>, id: &str) -> Subject<'a> {
 }
 
 /// The list of containers that were created and never started.
-pub fn ps(scratch: &Scratch, engines: &[Engine], rounds: usize) -> Result<Vec<Row>> {
+pub fn ps(engines: &[Engine], rounds: usize) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut subjects = Vec::new();
     for engine in engines {
@@ -69,7 +69,7 @@ pub fn ps(scratch: &Scratch, engines: &[Engine], rounds: usize) -> Result<Vec<Ro
             subjects.push(ps_subject(Way { client: Client::Hako, ..way }));
         }
     }
-    rows.extend(interleaved(scratch, "ps", rounds, subjects)?);
+    rows.extend(interleaved("ps", rounds, subjects)?);
     engines.iter().try_for_each(Engine::remove_containers)?;
     Ok(rows)
 }
