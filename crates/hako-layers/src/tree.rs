@@ -25,6 +25,8 @@ use std::{
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 const OVERLAY_OPAQUE: &CStr = c"trusted.overlay.opaque";
+/// The time of what has no entry of its own: the same layer gives the same tree.
+const NO_TIME: (i64, u32) = (0, 0);
 /// Folders kept open: archives go through them in order.
 const CACHED: usize = 128;
 
@@ -93,7 +95,8 @@ impl Tree {
         let fd = fs::openat(CWD, root, flags, Mode::empty()).map_err(Error::host(format!("open {}", root.display())))?;
         fs::fchmod(&fd, Mode::from(0o755)).map_err(Error::host("set the mode of the layer's folder"))?;
         let depth = root.components().count();
-        Ok(Self { root: Rc::new(fd), open: HashMap::new(), times: Vec::new(), names: 0, depth })
+        let times = vec![(CString::default(), NO_TIME)];
+        Ok(Self { root: Rc::new(fd), open: HashMap::new(), times, names: 0, depth })
     }
 
     /// Makes everything but a file with data; `None` is the file to fill.
@@ -150,10 +153,10 @@ impl Tree {
         fs::futimens(file, &timestamps(entry.mtime)).map_err(Error::entry(&entry.path))
     }
 
-    /// Sets the directories' times, deepest last made first, and makes all durable.
+    /// Sets the directories' times, the last word about each last, and makes all durable.
     pub fn finish(self) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        for (path, mtime) in self.times.iter().rev() {
+        for (path, mtime) in &self.times {
             let name = if path.is_empty() { c"." } else { path.as_c_str() };
             match fs::openat2(&self.root, name, flags, Mode::empty(), resolve()) {
                 Ok(dir) => fs::futimens(&dir, &timestamps(*mtime)).map_err(Error::entry(path.to_bytes()))?,
@@ -233,6 +236,7 @@ impl Tree {
         if opaque {
             set_opaque(&fd).map_err(at())?;
         }
+        self.remember(path, NO_TIME)?;
         Ok(fd)
     }
 
@@ -285,11 +289,16 @@ impl Tree {
 
     fn finish_dir(&mut self, fd: &OwnedFd, path: &[u8], entry: &Entry) -> Result<()> {
         set_metadata(fd, entry).map_err(Error::entry(path))?;
+        self.remember(path, entry.mtime)
+    }
+
+    /// Keeps a directory's time until all is in it.
+    fn remember(&mut self, path: &[u8], mtime: (i64, u32)) -> Result<()> {
         self.names += path.len() + size_of::<(CString, (i64, u32))>();
         if self.names > MAX_DIRECTORY_NAMES {
             return Err(Error::Limit(format!("directory names of more than {MAX_DIRECTORY_NAMES} bytes")));
         }
-        self.times.push((c(path)?, entry.mtime));
+        self.times.push((c(path)?, mtime));
         Ok(())
     }
 
@@ -333,6 +342,9 @@ impl Tree {
         match fs::statat(&dir, hidden.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => {
                 fs::mknodat(&dir, hidden.as_c_str(), FileType::CharacterDevice, Mode::empty(), fs::makedev(0, 0))
+                    .and_then(|()| {
+                        fs::utimensat(&dir, hidden.as_c_str(), &timestamps(NO_TIME), AtFlags::SYMLINK_NOFOLLOW)
+                    })
                     .map_err(Error::entry(path))
             }
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {

@@ -119,9 +119,10 @@ impl Error {
     /// text repeats the address and says little else.
     pub(crate) fn transport(url: &reqwest::Url, err: &reqwest::Error) -> Self {
         let mut cause: &dyn std::error::Error = err;
-        let mut refused = false;
+        let (mut refused, mut lookup) = (false, false);
         while let Some(next) = cause.source() {
             cause = next;
+            lookup |= next.to_string() == "dns error";
             if let Some(io) = next.downcast_ref::<std::io::Error>() {
                 refused |= io.kind() == std::io::ErrorKind::ConnectionRefused;
             }
@@ -130,6 +131,9 @@ impl Error {
         let cause = if refused {
             let port = url.port_or_known_default().unwrap_or_default();
             format!("dial tcp {host}:{port}: connect: connection refused")
+        } else if lookup {
+            tracing::debug!("lookup of {host}: {cause}");
+            format!("dial tcp: lookup {host}: no such host")
         } else if err.is_timeout() {
             format!("dial tcp {host}: i/o timeout")
         } else {

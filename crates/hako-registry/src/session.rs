@@ -58,6 +58,11 @@ struct ErrorEntry {
     message: String,
 }
 
+#[derive(Deserialize)]
+struct TagList {
+    tags: Option<Vec<String>>,
+}
+
 struct Document {
     bytes: Vec<u8>,
     media_type: String,
@@ -118,6 +123,36 @@ impl Session {
         let bytes = read_limited(response, MAX_CONFIG, &what).await?;
         verify(&bytes, &descriptor.digest, &what)?;
         Ok(bytes)
+    }
+
+    /// Every tag of the repository, in the registry's order.
+    ///
+    /// # Errors
+    /// In Docker's words; [`Error::TooLarge`] for more than a registry of good faith has.
+    pub async fn tags(&self) -> Result<Vec<String>> {
+        let mut tags: Vec<String> = Vec::new();
+        loop {
+            // The next page begins behind the last tag of this one.
+            let last = tags.last().cloned();
+            let edit = |r: RequestBuilder| match &last {
+                Some(last) => r.query(&[("n", "1000"), ("last", last)]),
+                None => r.query(&[("n", "1000")]),
+            };
+            let response = self.get("tags/list", edit).await?;
+            let response = self.check(response, &self.repository.familiar()).await?;
+            let more = response.headers().contains_key(header::LINK);
+            let body = read_limited(response, MAX_MANIFEST, "list of tags").await?;
+            let page: TagList = serde_json::from_slice(&body).map_err(|err| Error::malformed("list of tags", err))?;
+            let page = page.tags.unwrap_or_default();
+            if page.is_empty() || !more {
+                tags.extend(page);
+                return Ok(tags);
+            }
+            tags.extend(page);
+            if tags.len() > 100_000 {
+                return Err(Error::TooLarge { what: "list of tags".into(), limit: 100_000 });
+            }
+        }
     }
 
     async fn document(&self, target: &str, expected: Option<&Digest>, familiar: &str) -> Result<Document> {

@@ -45,10 +45,6 @@ impl Plan {
             };
             reference = Reference::parse(&text)?;
         }
-        if reference.tag.is_none() && reference.digest.is_none() {
-            // Docker pulls every tag then, which nobody means.
-            return Err(Error::unsupported("pull of all tags of a repository: name a tag"));
-        }
         let credentials = match &request.auth {
             Some(header) => Credentials::from_header(header)?,
             None => None,
@@ -83,19 +79,32 @@ impl ImageService {
         self.stream(move |lines| async move { service.run_pull(plan, lines).await }).await
     }
 
-    async fn run_pull(&self, plan: Plan, lines: Lines) -> Result<()> {
+    async fn run_pull(&self, mut plan: Plan, lines: Lines) -> Result<()> {
+        let repository = plan.reference.repository.clone();
+        let session = Arc::new(self.registry.session(&repository, plan.credentials.take())?);
+        if plan.reference.tag.is_some() || plan.reference.digest.is_some() {
+            return self.pull_one(&session, &plan, &lines).await;
+        }
+        // Neither tag nor digest: every tag, as Docker has it.
+        for tag in session.tags().await? {
+            plan.reference = Reference::tagged(repository.clone(), &tag)?;
+            self.pull_one(&session, &plan, &lines).await?;
+        }
+        Ok(())
+    }
+
+    async fn pull_one(&self, session: &Arc<Session>, plan: &Plan, lines: &Lines) -> Result<()> {
         let reference = &plan.reference;
-        let session = Arc::new(self.registry.session(&reference.repository, plan.credentials.clone())?);
         let resolved = session.resolve(reference, &plan.platform).await?;
         let shown = reference.digest.as_ref().map_or_else(|| reference.target().to_owned(), Digest::to_string);
         let from = format!("Pulling from {}", reference.repository.path());
         lines.send(json!({ "status": from, "id": shown })).await?;
         let mut lease = self.store.lease();
-        let config = self.config(&session, &resolved.manifest.config, &mut lease).await?;
+        let config = self.config(session, &resolved.manifest.config, &mut lease).await?;
         let document = Arc::new(Document::parse(&config)?);
-        check(&plan, &resolved, &document)?;
+        check(plan, &resolved, &document)?;
         let before = self.blocking_reference(reference.key()).await?;
-        self.layers(&session, &resolved, &document, &lines, &mut lease).await?;
+        self.layers(session, &resolved, &document, lines, &mut lease).await?;
         let target = resolved.target.clone();
         let (store, names) = (self.store.clone(), names(reference, &resolved));
         let id = run_blocking(move || {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 
 /// What a look at the image decided.
+#[derive(Debug)]
 enum Decision {
     /// Only these names go.
     Untag(Vec<String>),
