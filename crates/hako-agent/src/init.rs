@@ -29,6 +29,8 @@ const SETTINGS: &[(&str, &str)] = &[
 const OPEN_FILES: u64 = 524_288;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
+/// The OCI runtime, as the initramfs has it.
+pub const RUNTIME: &str = "/hako-runtime";
 
 /// Never returns while the machine should live.
 pub fn run() -> ExitCode {
@@ -77,6 +79,7 @@ fn reap_until(agent: Pid) {
 fn prepare() -> Result<()> {
     leave_rootfs().context("leave the initial root")?;
     let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    seal(RUNTIME).with_context(|| format!("seal {RUNTIME}"))?;
     mount_at("proc", "/proc", safe, "")?;
     mount_at("sysfs", "/sys", safe, "")?;
     mount_at("devtmpfs", "/dev", MsFlags::MS_NOSUID, "mode=0755")?;
@@ -102,6 +105,14 @@ fn leave_rootfs() -> nix::Result<()> {
     mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)?;
     chroot(".")?;
     chdir("/")
+}
+
+/// Mounts a program read-only onto itself, so that no container can write to
+/// the file that it was started by. hako-runtime would do it at every call.
+fn seal(program: &str) -> nix::Result<()> {
+    mount(Some(program), program, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID;
+    mount(None::<&str>, program, None::<&str>, flags, None::<&str>)
 }
 
 fn mount_at(kind: &str, target: &str, flags: MsFlags, data: &str) -> Result<()> {

@@ -30,7 +30,6 @@ use std::{
 
 /// Bundles, one folder per container.
 const BUNDLES: &str = "/run/hako";
-const RUNTIME: &str = "/hako-runtime";
 const RUNTIME_ROOT: &str = "/run/hako-runtime";
 /// Pid files and console sockets, beside the bundle.
 const WORK: &str = "work";
@@ -119,7 +118,7 @@ impl Service {
             .collect();
         let mounted = Mounted::new(&list, dir)?;
         let config =
-            ProcessConfig { runtime: RUNTIME.into(), runtime_root: RUNTIME_ROOT.into(), dir: dir.join(WORK) };
+            ProcessConfig { runtime: init::RUNTIME.into(), runtime_root: RUNTIME_ROOT.into(), dir: dir.join(WORK) };
         let sandbox = ProcessSandbox::new(config, self.reaper.clone());
         Ok(Container { sandbox, mounted: Mutex::new(mounted), dir: dir.to_owned() })
     }

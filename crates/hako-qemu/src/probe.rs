@@ -1,7 +1,7 @@
 //! Which accelerator works. A `/dev/kvm` that opens proves nothing: KVM counts
 //! once a guest has booted under it within a deadline.
 
-use crate::{Accelerator, Error, Machine, PROBE_ARG, PROBE_HELLO, Result, Vm};
+use crate::{Accelerator, Error, Machine, PROBE_ARG, PROBE_HELLO, Result, Vm, spawn::find_program};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, OpenOptions},
@@ -95,7 +95,7 @@ async fn boot(request: &ProbeRequest) -> Result<(Accelerator, String)> {
             let deadline = request.deadline.as_secs_f32();
             (Accelerator::Tcg, format!("{DEVICE} opens, but no guest booted under KVM within {deadline:.1} s"))
         }
-        _ => (Accelerator::Tcg, format!("{DEVICE} opens, but no guest booted under KVM:{}", vm.last_words())),
+        _ => (Accelerator::Tcg, format!("{DEVICE} opens, but no guest booted under KVM: {}", vm.last_line())),
     };
     Ok(verdict)
 }
@@ -110,16 +110,6 @@ fn key(request: &ProbeRequest) -> Result<String> {
         key.push_str(&format!("\n{} {} {}.{}", path.display(), meta.len(), meta.mtime(), meta.mtime_nsec()));
     }
     Ok(key)
-}
-
-/// The program itself, where only its name is known.
-fn find_program(program: &Path) -> Result<PathBuf> {
-    let absent = || Error::NotInstalled { program: program.to_owned() };
-    if program.components().count() > 1 {
-        return if program.exists() { Ok(program.to_owned()) } else { Err(absent()) };
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file()).ok_or_else(absent)
 }
 
 fn read_cache(path: &Path, key: &str) -> Option<Probe> {

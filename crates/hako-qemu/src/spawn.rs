@@ -12,6 +12,7 @@ use nix::{
 use std::{
     env, io,
     os::{fd::BorrowedFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
     process::Stdio,
 };
 use tokio::process::{Child, Command};
@@ -23,10 +24,10 @@ const FIRST_UID: u32 = 0x7000_0000;
 /// Starts `machine`'s QEMU. It dies with the calling *thread*, which must
 /// therefore live as long as the VM: a single-threaded process, or its main thread.
 pub(crate) fn spawn(machine: &Machine, line: CommandLine) -> Result<Child> {
-    let mut command = Command::new(&machine.qemu);
+    // Found before the user changes, to whom folders of `$PATH` may be closed.
+    let mut command = Command::new(find_program(&machine.qemu)?);
     command.args(&line.args).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    // Only for finding the program by its name.
-    command.env("PATH", env::var_os("PATH").unwrap_or_default()).kill_on_drop(true).current_dir("/");
+    command.kill_on_drop(true).current_dir("/");
     if let Some((uid, gid)) = user(machine.accelerator) {
         command.uid(uid).gid(gid);
     }
@@ -44,6 +45,16 @@ pub(crate) fn spawn(machine: &Machine, line: CommandLine) -> Result<Child> {
     });
     drop(line.fds);
     child
+}
+
+/// The program itself, where only its name is known.
+pub(crate) fn find_program(program: &Path) -> Result<PathBuf> {
+    let absent = || Error::NotInstalled { program: program.to_owned() };
+    if program.components().count() > 1 {
+        return if program.exists() { Ok(program.to_owned()) } else { Err(absent()) };
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file()).ok_or_else(absent)
 }
 
 /// In the child, as the new user: std changes it before this runs, which

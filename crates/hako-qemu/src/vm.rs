@@ -118,6 +118,13 @@ impl Vm {
         text
     }
 
+    /// The last line that QEMU said, or else the guest's console: for a text of one line.
+    #[must_use]
+    pub fn last_line(&self) -> String {
+        let lines = [self.stderr.lines(1), self.console.lines(1)];
+        lines.into_iter().find(|line| !line.is_empty()).unwrap_or_else(|| "it ended without a word".to_owned())
+    }
+
     /// Waits until the output of an ended QEMU has been read, so that
     /// [`Self::last_words`] are really the last.
     pub async fn drained(&mut self) {
