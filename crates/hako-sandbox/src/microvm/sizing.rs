@@ -10,12 +10,12 @@ use hako_qemu::Accelerator;
 
 const MIB: u64 = 1024 * 1024;
 
-/// The kernel's image and its fixed tables, agent, runtime and initramfs, and
-/// what the kernel keeps free so that it can work; measured, see
-/// docs/decisions/0005-vm-sizing.md.
+/// The kernel's image and its fixed tables, agent, runtime and initramfs;
+/// measured, see docs/decisions/0005-vm-sizing.md.
 const FIXED_NEED: u64 = 72 * MIB;
-/// Page structures and what else grows with memory: one part in this many.
-const NEED_DIVISOR: u64 = 32;
+/// Page structures, what the kernel keeps free so that it can work, and what
+/// else grows with memory: one part in this many.
+const NEED_DIVISOR: u64 = 16;
 
 /// Without `-m`: this part of the host's memory, within these bounds.
 const DEFAULT_DIVISOR: u64 = 4;

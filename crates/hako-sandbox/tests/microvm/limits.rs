@@ -5,7 +5,11 @@ use crate::{
     TURN,
     fixture::{Fixture, PIPES, texts},
 };
-use hako_sandbox::Sandbox;
+use hako_qemu::Accelerator;
+use hako_sandbox::{
+    Sandbox,
+    microvm::sizing::{Host, sizing},
+};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -27,11 +31,14 @@ async fn the_limit_can_be_used(limit_mib: u64) {
 }
 
 async fn beyond_it_is_death(limit_mib: u64) {
-    let fixture = Fixture::new(Some(limit_mib * MIB));
+    dies_of_memory(&Fixture::new(Some(limit_mib * MIB))).await;
+}
+
+async fn dies_of_memory(fixture: &Fixture) {
     let (sandbox, streams) = fixture.start(&["tail", "/dev/zero"], PIPES).await;
     texts(streams).await;
     let exit = sandbox.wait(None).await.unwrap();
-    println!("{limit_mib} MiB: {exit:?}");
+    println!("{:?}: {exit:?}", fixture.memory);
     // The guest as a whole never ran out: its agent still answers.
     sandbox.stats().await.unwrap();
     sandbox.delete(None).await.unwrap();
@@ -66,4 +73,15 @@ async fn memory_1_gib() {
     let _turn = TURN.lock().await;
     the_limit_can_be_used(1024).await;
     beyond_it_is_death(1024).await;
+}
+
+#[tokio::test]
+async fn memory_without_a_limit() {
+    let _turn = TURN.lock().await;
+    // A host of 8 GiB gives 2 GiB, all but the VM's own need for the workload.
+    let host = Host { memory: 8 * 1024 * MIB, cpus: 1, accelerator: Accelerator::Tcg };
+    let size = sizing(host, None, None);
+    let mut fixture = Fixture::new(Some(size.workload_limit));
+    fixture.vm().memory_mib = size.memory_mib;
+    dies_of_memory(&fixture).await;
 }
