@@ -77,10 +77,8 @@ impl Port {
 
     /// The kernel says "hung up" until it has heard of the host.
     fn host_is_there(&self) -> Result<bool> {
-        let mut polled = [nix::poll::PollFd::new(
-            std::os::fd::AsFd::as_fd(self.file.get_ref()),
-            nix::poll::PollFlags::POLLOUT,
-        )];
+        let mut polled =
+            [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(self.file.get_ref()), nix::poll::PollFlags::POLLOUT)];
         nix::poll::poll(&mut polled, nix::poll::PollTimeout::ZERO).context("poll the agent's port")?;
         let events = polled.first().and_then(nix::poll::PollFd::revents).unwrap_or(nix::poll::PollFlags::POLLHUP);
         Ok(!events.contains(nix::poll::PollFlags::POLLHUP))

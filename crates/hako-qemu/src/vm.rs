@@ -52,7 +52,15 @@ impl Vm {
         let (said, ended) = watch::channel(None);
         let kill = std::sync::Arc::new(Notify::new());
         tokio::spawn(watch_over(child, kill.clone(), said));
-        let vm = Self { pid, qmp: Mutex::new(Qmp::new(qmp)), console: console_tail, stderr: stderr_tail, ended, kill, tasks };
+        let vm = Self {
+            pid,
+            qmp: Mutex::new(Qmp::new(qmp)),
+            console: console_tail,
+            stderr: stderr_tail,
+            ended,
+            kill,
+            tasks,
+        };
         Ok((vm, agent))
     }
 

@@ -15,10 +15,7 @@ const DIRS: &[&str] = &["dev", "etc", "mnt", "proc", "root", "run", "sys", "tmp"
 /// Name in the archive, name of the program.
 const PROGRAMS: &[(&str, &str)] = &[("init", "hako-agent"), ("hako-runtime", "hako-runtime")];
 /// Files of a few lines that programs expect to find.
-const FILES: &[(&str, &str)] = &[
-    ("etc/passwd", "root:x:0:0:root:/root:/bin/false\n"),
-    ("etc/group", "root:x:0:\n"),
-];
+const FILES: &[(&str, &str)] = &[("etc/passwd", "root:x:0:0:root:/root:/bin/false\n"), ("etc/group", "root:x:0:\n")];
 
 /// Writes the archive of the programs in `programs` to `out`, by temp and rename.
 pub fn write(programs: &Path, out: &Path) -> Result<()> {

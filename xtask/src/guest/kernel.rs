@@ -123,7 +123,10 @@ fn make(work: &Path, log: &str) -> Result<Command> {
     let errors = log.try_clone().context("share a build log")?;
     let mut command = Command::new("make");
     command.arg("-C").arg(work);
-    command.env("KBUILD_BUILD_TIMESTAMP", "1970-01-01").env("KBUILD_BUILD_USER", "hako").env("KBUILD_BUILD_HOST", "hako");
+    command
+        .env("KBUILD_BUILD_TIMESTAMP", "1970-01-01")
+        .env("KBUILD_BUILD_USER", "hako")
+        .env("KBUILD_BUILD_HOST", "hako");
     command.stdin(Stdio::null()).stdout(log).stderr(errors);
     Ok(command)
 }

@@ -73,7 +73,9 @@ async fn boot_once(machine: &Machine, config: &SandboxConfig, vm: &VmConfig, dir
         }
         // QEMU has ended, or the agent's channel broke because it is about to.
         Ok(Err(err)) => (ErrorKind::Internal, err.message),
-        Err(_) => (ErrorKind::DeadlineExceeded, format!("its agent did not answer within {} s", deadline.as_secs_f32())),
+        Err(_) => {
+            (ErrorKind::DeadlineExceeded, format!("its agent did not answer within {} s", deadline.as_secs_f32()))
+        }
     };
     qemu.kill().await;
     qemu.drained().await;

@@ -22,6 +22,8 @@ use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
 const SHUTDOWN: Duration = Duration::from_secs(10);
 /// How long one that syncs nothing may take.
 const SHUTDOWN_NOW: Duration = Duration::from_millis(500);
+/// How long the agent may take to accept a stream, on a host that is very busy.
+const ANSWER: Duration = Duration::from_secs(60);
 /// How long QEMU may take to obey `quit`.
 const QUIT: Duration = Duration::from_secs(2);
 /// Once the channel broke, QEMU's own end is at most this far.
@@ -116,9 +118,12 @@ impl Guest {
     }
 
     async fn stdio(&self, exec_id: &str, request: StdioRequest) -> Result<Stdio> {
-        match open_stdio(&self.mux, &self.channel.abort_handle(), &self.id, exec_id, request).await {
-            Err(_) if self.channel.is_finished() => Err(self.died().await),
-            other => other,
+        let channel = self.channel.abort_handle();
+        let opened = timeout(ANSWER, open_stdio(&self.mux, &channel, &self.id, exec_id, request)).await;
+        match opened {
+            Err(_) => Err(Error::new(ErrorKind::DeadlineExceeded, "the virtual machine's agent does not answer")),
+            Ok(Err(_)) if channel.is_finished() => Err(self.died().await),
+            Ok(other) => other,
         }
     }
 
@@ -220,7 +225,8 @@ impl Guest {
     pub async fn update(&self, resources: Vec<u8>) -> Result<()> {
         let mut message = task::UpdateTaskRequest::new();
         message.id.clone_from(&self.id);
-        message.resources = Some(any("types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", resources)).into();
+        message.resources =
+            Some(any("types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", resources)).into();
         self.answer(self.task.0.update(ctx(), &message).await).await.map(drop)
     }
 

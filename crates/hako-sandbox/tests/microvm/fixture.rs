@@ -24,7 +24,27 @@ pub const WITH_STDIN: StdioRequest = StdioRequest { terminal: false, stdin: true
 pub const TTY: StdioRequest = StdioRequest { terminal: true, stdin: true };
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-const APPLETS: &[&str] = &["sh", "cat", "echo", "sleep", "true", "uname", "stty", "mount", "dd", "tail", "head", "ip", "id", "date", "sha256sum", "wc", "free", "ls", "touch"];
+const APPLETS: &[&str] = &[
+    "sh",
+    "cat",
+    "echo",
+    "sleep",
+    "true",
+    "uname",
+    "stty",
+    "mount",
+    "dd",
+    "tail",
+    "head",
+    "ip",
+    "id",
+    "date",
+    "sha256sum",
+    "wc",
+    "free",
+    "ls",
+    "touch",
+];
 
 /// One container's folder.
 pub struct Fixture {
@@ -62,7 +82,9 @@ impl Fixture {
         busybox_tree(&at("tree"));
         run(Command::new("mkfs.erofs").arg("--quiet").arg(at("rootfs.erofs")).arg(at("tree")));
         fs::File::create(at("scratch.img")).unwrap().set_len(4 << 30).unwrap();
-        run(Command::new("mkfs.ext4").args(["-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]).arg(at("scratch.img")));
+        run(Command::new("mkfs.ext4")
+            .args(["-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"])
+            .arg(at("scratch.img")));
         let guest = programs().join("guest");
         assert!(guest.join("vmlinux").exists(), "run `cargo xtask guest` first");
         let host = Host { memory: 8 << 30, cpus: 2, accelerator: Accelerator::Tcg };

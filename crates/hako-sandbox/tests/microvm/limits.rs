@@ -20,7 +20,10 @@ async fn the_limit_can_be_used(limit_mib: u64) {
     let most = limit_mib - 4 - limit_mib / 64;
     let fill = format!("dd if=/dev/zero of=/dev/null bs={most}M count=1 2>/dev/null && echo filled");
     // And the page cache may go through many times the limit.
-    let script = format!("{fill}; dd if=/dev/zero of=/big bs=1M count={} 2>/dev/null && cat /big | wc -c", limit_mib.min(256) * 2);
+    let script = format!(
+        "{fill}; dd if=/dev/zero of=/big bs=1M count={} 2>/dev/null && cat /big | wc -c",
+        limit_mib.min(256) * 2
+    );
     let (sandbox, streams) = fixture.start(&["sh", "-c", &script], PIPES).await;
     let (out, err) = texts(streams).await;
     let exit = sandbox.wait(None).await.unwrap();
