@@ -12,6 +12,7 @@ mod devices;
 mod error;
 mod executor;
 mod lookup;
+mod loopback;
 mod privileges;
 mod process;
 mod record;

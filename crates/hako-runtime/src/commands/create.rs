@@ -6,6 +6,7 @@ use crate::cli::{Create, Globals};
 use crate::devices;
 use crate::error::{Context, Error, Result};
 use crate::executor::{Kind, ProcessExecutor};
+use crate::loopback;
 use crate::privileges::Own;
 use crate::record::{Folder, Record, start_time};
 use crate::report::{self, Reports};
@@ -60,6 +61,7 @@ fn make(folder: &Folder, plan: Plan, mut record: Record, flags: &Create, reports
     std::fs::write(&config, bytes).context(|| format!("write {}", config.display()))?;
     plan.cgroup.make()?;
     let cgroup = plan.cgroup;
+    let own_network = loopback::wanted(&plan.spec);
     let executor = ProcessExecutor::new(plan.process, plan.filter, Kind::First);
     let made = build(folder, executor, flags, reports).and_then(|container| {
         if cgroup.unified() {
@@ -71,6 +73,9 @@ fn make(folder: &Folder, plan: Plan, mut record: Record, flags: &Create, reports
         record.pid = container.pid().map(|pid| pid.as_raw());
         record.start_time = record.pid.and_then(start_time);
         folder.save(&record)?;
+        if let Some(pid) = record.pid.filter(|_| own_network) {
+            loopback::up(pid)?;
+        }
         Ok(container)
     });
     made.inspect_err(|_| {
