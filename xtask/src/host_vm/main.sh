@@ -4,6 +4,8 @@
 # virtio port, and the marker that ends the run.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/root@ENV@
+# This host is emulated: a guest that boots under its KVM needs patience.
+export HAKO_KVM_DEADLINE=60
 
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
