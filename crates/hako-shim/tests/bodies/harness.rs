@@ -3,7 +3,7 @@
 // UNSAFETY: the shim's sockets are put at their numbers between fork and exec.
 
 use crate::bundle::{Mode, Options, busybox, process, spec};
-use hako_model::{ContainerId, Isolation, LogConfig, LogDriver, SandboxConfig, ShimState};
+use hako_model::{BootConfig, ContainerId, Disk, Isolation, LogConfig, LogDriver, SandboxConfig, ShimState, VmConfig};
 use hako_task::{
     extra::ExtraClient,
     protos::{protobuf::MessageField, types::mount::Mount},
@@ -36,11 +36,64 @@ pub(crate) fn ctx() -> Context {
 }
 
 /// The runtime under test: `HAKO_RUNTIME`, or the one beside the shim.
-fn runtime() -> PathBuf {
+pub(crate) fn runtime() -> PathBuf {
     match std::env::var_os("HAKO_RUNTIME") {
         Some(path) => path.into(),
         None => Path::new(env!("CARGO_BIN_EXE_hako-shim")).with_file_name("hako-runtime"),
     }
+}
+
+/// A VM whose disks are made of the container's layer.
+fn vm(path: &Path) -> VmConfig {
+    let run = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
+    run(Command::new("mkfs.erofs").arg("--quiet").arg(path.join("rootfs.erofs")).arg(path.join("layers/0")));
+    fs::File::create(path.join("scratch.img")).unwrap().set_len(1 << 30).unwrap();
+    run(Command::new("mkfs.ext4").args(["-q", "-F", "-E", "nodiscard"]).arg(path.join("scratch.img")));
+    let guest = Path::new(env!("CARGO_BIN_EXE_hako-shim")).with_file_name("guest");
+    let disk =
+        |serial: &str, name: &str, read_only| Disk { serial: serial.to_owned(), path: path.join(name), read_only };
+    VmConfig {
+        boot: BootConfig {
+            qemu: "qemu-system-x86_64".into(),
+            kernel: guest.join("vmlinux"),
+            initramfs: guest.join("initramfs.cpio"),
+            accelerator: "tcg".to_owned(),
+            kernel_args: hako_qemu::Accelerator::Tcg.kernel_args(),
+            deadline_ms: 60_000,
+            attempts: 2,
+        },
+        memory_mib: 256,
+        cpus: 1,
+        disks: vec![disk("rootfs", "rootfs.erofs", true), disk("scratch", "scratch.img", false)],
+    }
+}
+
+fn mount(kind: &str, source: &str, target: &str, options: &[&str]) -> Mount {
+    let mut mount = Mount::new();
+    mount.type_ = kind.to_owned();
+    mount.source = source.to_owned();
+    mount.target = target.to_owned();
+    mount.options = options.iter().map(|&option| option.to_owned()).collect();
+    mount
+}
+
+/// The process wall's root filesystem.
+fn overlay(path: &Path, mode: Mode) -> Mount {
+    let count = if mode == Mode::ManyLayers { 120 } else { 1 };
+    let mut lowers = Vec::new();
+    for number in (1..count).rev() {
+        // Longer together than the kernel's one page of options.
+        let layer = path.join(format!("layers/{number}-{}", "n".repeat(10)));
+        fs::create_dir_all(&layer).unwrap();
+        fs::write(layer.join(format!("layer-{number}")), "").unwrap();
+        lowers.push(layer);
+    }
+    lowers.push(path.join("layers/0"));
+    let lowers: Vec<_> = lowers.iter().map(|layer| layer.to_str().unwrap()).collect();
+    let at = |name: &str| path.join(name).display().to_string();
+    let lower = format!("lowerdir={}", lowers.join(":"));
+    let (upper, work) = (format!("upperdir={}", at("upper")), format!("workdir={}", at("work")));
+    mount("overlay", "overlay", "", &[&lower, &upper, &work])
 }
 
 pub(crate) struct Shim {
@@ -48,7 +101,7 @@ pub(crate) struct Shim {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) task: TaskClient,
     pub(crate) extra: ExtraClient,
-    child: Child,
+    pub(crate) child: Child,
     cgroups: BTreeSet<PathBuf>,
 }
 
@@ -61,15 +114,16 @@ impl Shim {
         fs::create_dir_all(path.join("bundle/rootfs")).unwrap();
         fs::write(path.join("bundle/config.json"), spec(id.as_str(), options).to_string()).unwrap();
         busybox(&path.join("layers/0"));
+        let vm = (crate::WALL == Isolation::Hyperv).then(|| vm(path));
         let config = SandboxConfig {
             id: id.clone(),
-            isolation: Isolation::Process,
+            isolation: crate::WALL,
             log: LogConfig { driver: LogDriver::JsonFile, path: Some(path.join("log.json")) },
             open_stdin: options.open_stdin,
             stdin_once: options.stdin_once,
             runtime: runtime(),
             runtime_root: path.join("runtime"),
-            vm: None,
+            vm,
             ephemeral: true,
         };
         fs::write(path.join("sandbox.json"), serde_json::to_vec(&config).unwrap()).unwrap();
@@ -95,31 +149,25 @@ impl Shim {
 
     pub(crate) async fn try_create(&self, options: &Options) -> Result<u32, String> {
         let path = self.dir.path();
-        let count = if options.mode == Mode::ManyLayers { 120 } else { 1 };
-        let mut lowers = Vec::new();
-        for number in (1..count).rev() {
-            // Long names, as a data root deep in the tree has.
-            let layer = path.join(format!("layers/{number}-{}", "n".repeat(10)));
-            fs::create_dir_all(&layer).unwrap();
-            fs::write(layer.join(format!("layer-{number}")), "").unwrap();
-            lowers.push(layer);
-        }
-        lowers.push(path.join("layers/0"));
-        let lowers: Vec<_> = lowers.iter().map(|layer| layer.to_str().unwrap()).collect();
-        let mut mount = Mount::new();
-        mount.type_ = "overlay".to_owned();
-        mount.source = "overlay".to_owned();
         let at = |name: &str| path.join(name).display().to_string();
-        mount.options = vec![
-            format!("lowerdir={}", lowers.join(":")),
-            format!("upperdir={}", at("upper")),
-            format!("workdir={}", at("work")),
-        ];
+        let rootfs = match crate::WALL {
+            Isolation::Process => vec![overlay(path, options.mode)],
+            Isolation::Hyperv => vec![
+                mount("erofs", "serial:rootfs", "lower", &["ro"]),
+                mount("ext4", "serial:scratch", "scratch", &[]),
+                mount(
+                    "overlay",
+                    "erofs+ext4",
+                    "",
+                    &["lowerdir=lower", "upperdir=scratch/upper", "workdir=scratch/work"],
+                ),
+            ],
+        };
         let mut req = api::CreateTaskRequest::new();
         req.id.clone_from(&self.id);
         req.bundle = at("bundle");
         req.terminal = options.terminal;
-        req.rootfs = vec![mount];
+        req.rootfs = rootfs;
         self.task.create(ctx(), &req).await.map(|reply| reply.pid).map_err(|err| text(&err))
     }
 
@@ -194,16 +242,6 @@ impl Shim {
         serde_json::from_slice(&fs::read(self.dir.path().join("state.json")).unwrap()).unwrap()
     }
 
-    /// Ends the shim as an accident would, and then its container as hakod would.
-    pub(crate) fn accident(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        let root = self.dir.path().join("runtime");
-        let deleted = Command::new(runtime()).arg("--root").arg(root).args(["delete", "--force", &self.id]).status();
-        assert!(deleted.unwrap().success());
-        assert!(cgroups().iter().all(|dir| !dir.to_string_lossy().contains(&self.id)));
-    }
-
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -229,7 +267,7 @@ impl Shim {
 
     /// After Shutdown.
     pub(crate) fn check_clean(mut self) {
-        assert!(self.child.wait().unwrap().success());
+        self.gone();
         let log = fs::read_to_string(self.dir.path().join("shim.log")).unwrap();
         assert_eq!(log, "", "the shim had to warn");
         let left: Vec<_> = cgroups()
@@ -245,6 +283,9 @@ impl Shim {
             .collect();
         let known = [
             "bundle",
+            "console.log",
+            "rootfs.erofs",
+            "scratch.img",
             "layers",
             "log.json",
             "runtime",
@@ -310,7 +351,7 @@ fn text(err: &hako_task::ttrpc::Error) -> String {
     }
 }
 
-fn cgroups() -> BTreeSet<PathBuf> {
+pub(crate) fn cgroups() -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap() {
         for group in fs::read_dir(hierarchy.unwrap().path()).into_iter().flatten() {
