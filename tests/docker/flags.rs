@@ -179,7 +179,6 @@ fn what_is_not_supported_is_named() {
         refused(&["--restart", "always"], "restart");
         refused(&["--device", "/dev/fuse"], "device");
         refused(&["-v", "named:/data"], "volume");
-        refused(&["--log-driver", "syslog"], "log driver");
         assert_eq!(case.docker(["ps", "-aq"]).text(), "");
         let output = case.docker(["top", "x"]).run();
         assert_ne!(output.code, 0, "{output}");

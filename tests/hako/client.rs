@@ -13,8 +13,8 @@ both_walls! {
 
     fn the_main_verbs(case) {
         let hako = |args: &[&str]| case.engine.hako(args);
-        let wall = case.isolation();
-        let output = hako(&["run", "--rm", "-i", &wall, "busybox", "sh", "-c", "cat; echo err >&2; exit 5"]).stdin("in").run();
+        let (wall, none) = (case.isolation(), "--network=none");
+        let output = hako(&["run", "--rm", "-i", none, &wall, "busybox", "sh", "-c", "cat; echo err >&2; exit 5"]).stdin("in").run();
         assert_eq!((output.code, output.out().as_str(), output.err().as_str()), (5, "in", "err"));
         let id = hako(&["run", "-d", "--name", "box", &wall, "busybox", "sh", "-c", "echo logged; trap 'exit 0' TERM; while :; do sleep 0.1; done"]).text();
         assert_eq!(id.len(), 64);
