@@ -87,6 +87,12 @@ impl Cgroup {
 
     fn make_one(&self, mount: &Path, directory: &Path) -> std::io::Result<()> {
         if !self.unified() {
+            let freezer = directory.join("freezer.state");
+            if freezer.exists() {
+                // Left by a container that was frozen when its runtime died:
+                // whoever joins it would stop.
+                fs::write(freezer, "THAWED")?;
+            }
             return fs::create_dir_all(directory);
         }
         let mut current = mount.to_owned();
@@ -100,7 +106,8 @@ impl Cgroup {
             current.push(part);
             match fs::create_dir(&current) {
                 Err(err) if err.kind() != ErrorKind::AlreadyExists => return Err(err),
-                _ => {}
+                Err(_) => _ = fs::write(current.join("cgroup.freeze"), "0"),
+                Ok(()) => {}
             }
         }
         Ok(())
