@@ -198,11 +198,19 @@ impl ImageService {
         let (lines, mut receiver) = Lines::channel();
         let listener = lines.clone();
         let work = work(lines);
+        let store = self.store.clone();
         let task = tokio::spawn(async move {
-            tokio::select! {
+            let result = tokio::select! {
                 result = work => result,
-                () = listener.closed() => Ok(()),
+                () = listener.closed() => Err(Error::internal("the client has gone")),
+            };
+            // What came before the failure has no image: its leases are gone by now.
+            if result.is_err()
+                && let Err(err) = install::run_blocking(move || Ok(store.collect()?)).await
+            {
+                tracing::warn!("remove what a failed pull or load left: {err}");
             }
+            result
         });
         let end = async move |task: tokio::task::JoinHandle<Result<()>>| match task.await {
             Ok(result) => result,
