@@ -165,7 +165,7 @@ mod tests {
                 MOVE_IMM => regs[dst] = i.imm.into(),
                 AND_IMM => regs[dst] &= i64::from(i.imm),
                 SHIFT_RIGHT_IMM => regs[dst] >>= i.imm,
-                JUMP_NOT_EQUAL if regs[dst] != i.imm.into() => at += i.off as usize,
+                JUMP_NOT_EQUAL if regs[dst] != i64::from(i.imm) => at += i.off as usize,
                 JUMP_EQUAL if regs[dst] == i64::from(i.imm) => at += i.off as usize,
                 JUMP_NOT_EQUAL | JUMP_EQUAL => {}
                 EXIT => return regs[0],

@@ -4,7 +4,7 @@
 use crate::cgroup::Cgroup;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The statistics of a container's cgroup.
 pub fn read(cgroup: &Cgroup) -> Value {
@@ -96,7 +96,7 @@ fn text(path: &Path) -> String {
 }
 
 /// A single number; `max` and an absent file are 0, which means no limit.
-fn number(path: &PathBuf) -> u64 {
+fn number(path: &Path) -> u64 {
     text(path).trim().parse().unwrap_or(0)
 }
 
