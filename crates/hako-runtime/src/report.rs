@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -124,7 +125,10 @@ impl Subscriber for Recorder {
             send(LOGGED, &text);
         }
         if let Some(log) = &self.log {
-            _ = log.as_ref().write_all(format!("{} {text}\n", event.metadata().level()).as_bytes());
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let level = event.metadata().level();
+            let line = format!("{}.{:06} {level} {text}\n", now.as_secs(), now.subsec_micros());
+            _ = log.as_ref().write_all(line.as_bytes());
         }
     }
 }

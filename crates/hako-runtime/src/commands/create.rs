@@ -25,6 +25,7 @@ pub fn run(globals: &Globals, flags: Create) -> Result<()> {
     inherit_cleanly(&flags.id)?;
     let own = Own::read().map_err(|err| Error::because("read capabilities", err))?;
     folder.make()?;
+    tracing::debug!("reading the bundle");
     let planned = bundle::plan(&bundle, &flags.id, &own);
     let made = planned.and_then(|plan| {
         let cgroup_path = plan.spec["linux"]["cgroupsPath"].as_str().unwrap_or_default().to_owned();
@@ -59,7 +60,9 @@ fn make(folder: &Folder, plan: Plan, mut record: Record, flags: &Create, reports
     let config = folder.bundle().join("config.json");
     let bytes = serde_json::to_vec(&plan.spec).context(|| "encode config.json")?;
     std::fs::write(&config, bytes).context(|| format!("write {}", config.display()))?;
+    tracing::debug!("making the cgroup");
     plan.cgroup.make()?;
+    tracing::debug!("handing over to libcontainer");
     let cgroup = plan.cgroup;
     let own_network = loopback::wanted(&plan.spec);
     let executor = ProcessExecutor::new(plan.process, plan.filter, Kind::First);
