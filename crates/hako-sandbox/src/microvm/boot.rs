@@ -19,6 +19,9 @@ use tokio::{net::UnixStream, time::timeout};
 /// Bytes of the host's random pool for the guest.
 const ENTROPY: usize = 64;
 
+/// Once the channel broke, QEMU's own end is at most this far.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// Boots the VM of `config`, as often as it allows.
 pub(super) async fn boot(config: &SandboxConfig, dir: &Path) -> Result<Guest> {
     let vm = config.vm.as_ref().ok_or_else(|| Error::invalid("sandbox.json describes no virtual machine"))?;
@@ -72,7 +75,10 @@ async fn boot_once(machine: &Machine, config: &SandboxConfig, vm: &VmConfig, dir
             return Ok(Guest::new(config.id.as_str().to_owned(), qemu, mux, channel_end, task, extra));
         }
         // QEMU has ended, or the agent's channel broke because it is about to.
-        Ok(Err(err)) => (ErrorKind::Internal, err.message),
+        Ok(Err(err)) => match timeout(SETTLE, qemu.ended()).await {
+            Ok(how) => (ErrorKind::Internal, format!("{how} before the guest's agent answered")),
+            Err(_) => (ErrorKind::Internal, err.message),
+        },
         Err(_) => {
             (ErrorKind::DeadlineExceeded, format!("its agent did not answer within {} s", deadline.as_secs_f32()))
         }

@@ -24,7 +24,7 @@ async fn a_guest_that_cannot_boot_is_explained() {
     fixture.vm().boot.initramfs = initramfs;
     let err = fixture.sandbox().create(fixture.request(&["true"], PIPES)).await.err().unwrap();
     println!("{err}");
-    assert!(err.message.contains("guest console") && err.message.contains("panic"), "{err}");
+    assert!(err.message.contains("before the guest's agent answered") && err.message.contains("panic"), "{err}");
 
     // No kernel at all.
     let garbage = fixture.dir.path().join("garbage");
