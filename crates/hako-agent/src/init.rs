@@ -8,9 +8,10 @@ use nix::{
     sys::{
         reboot::{RebootMode, reboot},
         resource::{RLIM_INFINITY, Resource, setrlimit},
+        stat::fstat,
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{ForkResult, Pid, chdir, chroot, fork},
+    unistd::{ForkResult, Pid, chdir, chroot, dup2_stderr, dup2_stdout, fork},
 };
 use std::{fs, process::ExitCode};
 
@@ -83,6 +84,7 @@ fn prepare() -> Result<()> {
     mount_at("proc", "/proc", safe, "")?;
     mount_at("sysfs", "/sys", safe, "")?;
     mount_at("devtmpfs", "/dev", MsFlags::MS_NOSUID, "mode=0755")?;
+    speak().context("open the console")?;
     fs::create_dir_all("/dev/pts").context("create /dev/pts")?;
     mount_at("devpts", "/dev/pts", MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, "ptmxmode=0666,mode=0620,gid=5")?;
     mount_at("tmpfs", "/run", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=0755,size=16m")?;
@@ -94,6 +96,20 @@ fn prepare() -> Result<()> {
     }
     setrlimit(Resource::RLIMIT_NOFILE, 1024, OPEN_FILES).context("raise the limit of open files")?;
     setrlimit(Resource::RLIMIT_NPROC, RLIM_INFINITY, RLIM_INFINITY).context("raise the limit of processes")?;
+    Ok(())
+}
+
+/// Gives this process a standard output and error. The kernel opens the console
+/// for PID 1, but the virtio console may come later than PID 1; what is written
+/// to the kernel's log reaches it all the same.
+fn speak() -> Result<()> {
+    let open = |path: &str| fs::OpenOptions::new().write(true).open(path);
+    if fstat(std::io::stderr())?.st_rdev != fstat(open("/dev/null")?)?.st_rdev {
+        return Ok(());
+    }
+    let file = open("/dev/console").or_else(|_| open("/dev/kmsg"))?;
+    dup2_stdout(&file)?;
+    dup2_stderr(&file)?;
     Ok(())
 }
 

@@ -14,6 +14,11 @@ use std::{
 const DIRS: &[&str] = &["dev", "etc", "mnt", "proc", "root", "run", "sys", "tmp"];
 /// Name in the archive, name of the program.
 const PROGRAMS: &[(&str, &str)] = &[("init", "hako-agent"), ("hako-runtime", "hako-runtime")];
+/// Device nodes that PID 1 has before it mounts anything: name, mode, major and
+/// minor number. The kernel opens the console for PID 1; where the virtio
+/// console is not there yet (a race on a guest of several CPUs) PID 1 has no
+/// descriptors, and the Rust runtime opens `/dev/null` for them or aborts.
+const NODES: &[(&str, u32, u32, u32)] = &[("dev/console", 0o600, 5, 1), ("dev/null", 0o666, 1, 3)];
 /// Files of a few lines that programs expect to find.
 const FILES: &[(&str, &str)] = &[("etc/passwd", "root:x:0:0:root:/root:/bin/false\n"), ("etc/group", "root:x:0:\n")];
 
@@ -26,9 +31,10 @@ pub fn write(programs: &Path, out: &Path) -> Result<()> {
         let mode = if *dir == "tmp" { 0o1777 } else { 0o755 };
         archive.add(entry(dir, ModeFileType::Directory, mode), &[])?;
     }
-    // The kernel opens it for PID 1 before anything is mounted.
-    let console = entry("dev/console", ModeFileType::Char, 0o600).rdev_major(5).rdev_minor(1);
-    archive.add(console, &[])?;
+    for (name, mode, major, minor) in NODES {
+        let node = entry(name, ModeFileType::Char, *mode).rdev_major(*major).rdev_minor(*minor);
+        archive.add(node, &[])?;
+    }
     for (name, content) in FILES {
         archive.add(entry(name, ModeFileType::Regular, 0o644), content.as_bytes())?;
     }
