@@ -124,9 +124,10 @@ fn runtime_words(err: &Error) -> Error {
     )
 }
 
-/// A shim that died on the way gets its last words into the error.
+/// A shim that died on the way gets its last words into the error. One that
+/// lives and lacks something has said itself what.
 fn explain(err: Error, words: &str) -> Error {
-    if err.kind == ErrorKind::Unavailable {
+    if err.kind == ErrorKind::Unavailable && !words.trim().is_empty() {
         return Error::internal(format!("the shim ended during the start: {words}"));
     }
     err
@@ -150,12 +151,8 @@ async fn failed(actor: &mut Actor, before: Option<Ended>, err: Error) -> Result<
     let state = match before {
         None => State::Created { failure: Some(Failure { exit_code, error: err.message.clone() }) },
         Some(ended) => {
-            let exit = ExitDetails {
-                exit_code,
-                exited_at: time::now(),
-                oom_killed: false,
-                error: Some(err.message.clone()),
-            };
+            let exit =
+                ExitDetails { exit_code, exited_at: time::now(), oom_killed: false, error: Some(err.message.clone()) };
             State::Exited(Ended { started_at: ended.started_at, exit })
         }
     };

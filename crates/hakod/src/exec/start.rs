@@ -26,9 +26,10 @@ use tokio::{net::UnixStream, sync::oneshot};
 pub async fn serve(engine: &Arc<Engine>, mut req: Request) -> Result<Response> {
     let exec = engine.execs.find(&req.param)?;
     let options: ExecStartOptions = decode::decode_body(&req.read().await?)?;
-    let container = engine.containers.find(&exec.container).map_err(|_| {
-        Error::not_found(format!("No such exec instance: {}", exec.id))
-    })?;
+    let container = engine
+        .containers
+        .find(&exec.container)
+        .map_err(|_| Error::not_found(format!("No such exec instance: {}", exec.id)))?;
     let live = container.live()?;
     exec.begin()?;
     let view = container.view();
@@ -133,6 +134,8 @@ impl Job {
     /// A process that could not start has the exit code that a shell would give.
     fn failed(&self, err: Error) -> Error {
         let (code, kind) = crate::containers::classify(&err.message);
+        // Docker has two codes for an exec that cannot start.
+        let code = if code == 127 { 127 } else { 126 };
         self.exec.set(State::Ended { code: i64::from(code) });
         let kind = if err.kind == ErrorKind::Internal { kind } else { err.kind };
         Error::new(kind, format!("OCI runtime exec failed: exec failed: {}", err.message))
