@@ -14,6 +14,4 @@ pub use error::{Error, ErrorKind, Result};
 pub use id::{ContainerId, IdError, NameError, validate_name};
 pub use isolation::{Isolation, IsolationError};
 pub use reference::{ImageName, Reference, Repository};
-pub use sandbox::{
-    BootConfig, Disk, ExitDetails, LogConfig, LogDriver, SandboxConfig, ShimState, ShimPhase, VmConfig,
-};
+pub use sandbox::{BootConfig, Disk, ExitDetails, LogConfig, LogDriver, SandboxConfig, ShimPhase, ShimState, VmConfig};

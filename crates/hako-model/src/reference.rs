@@ -178,9 +178,8 @@ impl ImageName {
             return Ok(Self::Id(id));
         }
         let prefix = text.strip_prefix("sha256:").unwrap_or(text);
-        let hex = !prefix.is_empty()
-            && prefix.len() <= 64
-            && prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let hex =
+            !prefix.is_empty() && prefix.len() <= 64 && prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if prefix.len() == 64 && hex {
             return Ok(Self::Id(format!("sha256:{prefix}").parse().map_err(|_| Error::invalid("invalid id"))?));
         }
@@ -213,11 +212,8 @@ fn parse_repository(name: &str) -> Result<Repository> {
     if path.is_empty() || !path.split('/').all(valid_component) {
         return Err(invalid());
     }
-    let path = if registry == DEFAULT_REGISTRY && !path.contains('/') {
-        format!("{OFFICIAL}{path}")
-    } else {
-        path.to_owned()
-    };
+    let path =
+        if registry == DEFAULT_REGISTRY && !path.contains('/') { format!("{OFFICIAL}{path}") } else { path.to_owned() };
     if registry.len() + 1 + path.len() > 255 {
         return Err(Error::invalid("invalid reference format: repository name must not be more than 255 characters"));
     }
@@ -267,9 +263,7 @@ fn valid_component(text: &str) -> bool {
 fn valid_tag(text: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let bytes = text.as_bytes();
-    (1..=128).contains(&bytes.len())
-        && word(bytes[0])
-        && bytes.iter().all(|b| word(*b) || matches!(b, b'.' | b'-'))
+    (1..=128).contains(&bytes.len()) && word(bytes[0]) && bytes.iter().all(|b| word(*b) || matches!(b, b'.' | b'-'))
 }
 
 #[cfg(test)]
@@ -312,8 +306,29 @@ mod tests {
         let long = "a/".repeat(200) + "a";
         let hex = "a".repeat(64);
         for bad in [
-            "", ":", "a:", "a:-x", "Busybox", "a//b", "/a", "a/", "-a", "a-", "a..b", "a___b", "a@sha256:1", "../a",
-            "a b", "a\n", "é", "localhost:x/a", "localhost:99999999/a", &long, &hex, "a@@b", "a:b:c",
+            "",
+            ":",
+            "a:",
+            "a:-x",
+            "Busybox",
+            "a//b",
+            "/a",
+            "a/",
+            "-a",
+            "a-",
+            "a..b",
+            "a___b",
+            "a@sha256:1",
+            "../a",
+            "a b",
+            "a\n",
+            "é",
+            "localhost:x/a",
+            "localhost:99999999/a",
+            &long,
+            &hex,
+            "a@@b",
+            "a:b:c",
         ] {
             assert!(Reference::parse(bad).is_err(), "{bad:?}");
         }
