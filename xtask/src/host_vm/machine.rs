@@ -31,7 +31,7 @@ impl Machine {
     /// Starts QEMU. It dies with this process, however this process ends.
     pub fn boot(files: &Files<'_>, processors: usize) -> Result<Self> {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "nice", "qemu-system-x86_64"]);
+        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
         command.args(arguments(files, processors));
         // An input at its end would close the port of the results: keep it open.
         command.stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -12,11 +12,8 @@ const PERIOD: i64 = 100_000;
 /// container, whether it asked for a limit or not.
 pub fn oci(record: &Record, info: &HostInfo, workload_limit: Option<u64>) -> Value {
     let mut resources = Map::new();
-    let devices = if record.host.privileged {
-        json!([{"allow": true, "access": "rwm"}])
-    } else {
-        json!(policy::device_rules())
-    };
+    let devices =
+        if record.host.privileged { json!([{"allow": true, "access": "rwm"}]) } else { json!(policy::device_rules()) };
     resources.insert("devices".into(), devices);
     let memory = memory(record, info, workload_limit);
     if !memory.is_empty() {
@@ -67,8 +64,10 @@ fn has_swap_limit(info: &HostInfo) -> bool {
     if info.cgroup_version == 1 {
         return fs::exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").unwrap_or(false);
     }
-    let mut groups = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-    groups.any(|group| group.path().join("memory.swap.max").exists())
+    // Only groups below the root have the file. Where there is none yet, the
+    // kernel is taken to count: hako-runtime looks again.
+    let mut groups = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|group| group.path());
+    !groups.any(|group| group.join("memory.max").exists() && !group.join("memory.swap.max").exists())
 }
 
 fn cpu(record: &Record) -> Map<String, Value> {
