@@ -43,12 +43,17 @@ pub fn decompress<'a>(reader: impl Read + Send + 'a) -> Result<(Compression, Box
     let start = peek(&mut reader)?;
     let kind = Compression::detect(&start)?;
     let whole = std::io::Cursor::new(start).chain(reader);
-    Ok((kind, match kind {
-        Compression::Plain => Box::new(whole),
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(CHUNK, whole))),
-        // The window is at most 128 MiB, zstd's own default limit.
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(CHUNK, whole))?),
-    }))
+    Ok((
+        kind,
+        match kind {
+            Compression::Plain => Box::new(whole),
+            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(CHUNK, whole))),
+            // The window is at most 128 MiB, zstd's own default limit.
+            Compression::Zstd => {
+                Box::new(zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(CHUNK, whole))?)
+            }
+        },
+    ))
 }
 
 fn peek(reader: &mut impl BufRead) -> Result<Vec<u8>> {

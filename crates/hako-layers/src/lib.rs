@@ -10,6 +10,7 @@ mod decompress;
 mod disk;
 mod erofs;
 mod error;
+mod metadata;
 mod pax;
 mod tarread;
 mod tree;

@@ -142,8 +142,13 @@ fn what_a_file_has_is_kept() {
     let cap = b"\x01\0\0\x02\x00\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     let long = "n".repeat(200);
     let tar = Tar::new()
-        .pax(&[("path", long.as_bytes()), ("SCHILY.xattr.security.capability", cap), ("mtime", b"5.25"),
-            ("SCHILY.xattr.trusted.overlay.redirect", b"/etc"), ("SCHILY.xattr.user.a", b"line\nline")])
+        .pax(&[
+            ("path", long.as_bytes()),
+            ("SCHILY.xattr.security.capability", cap),
+            ("mtime", b"5.25"),
+            ("SCHILY.xattr.trusted.overlay.redirect", b"/etc"),
+            ("SCHILY.xattr.user.a", b"line\nline"),
+        ])
         .add(b'0', "short", "", b"data")
         .add(b'3', "null", "", b"")
         .add(b'6', "fifo", "", b"")
@@ -183,8 +188,12 @@ fn sparse_files_of_every_kind() {
     data.resize(512, 0);
     data.extend_from_slice(b"abcdef");
     let tar = Tar::new()
-        .pax(&[("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0"), ("GNU.sparse.name", b"s"),
-            ("GNU.sparse.realsize", b"2000000")])
+        .pax(&[
+            ("GNU.sparse.major", b"1"),
+            ("GNU.sparse.minor", b"0"),
+            ("GNU.sparse.name", b"s"),
+            ("GNU.sparse.realsize", b"2000000"),
+        ])
         .add(b'0', "GNUSparseFile.1/s", "", &data)
         .pax(&[("GNU.sparse.map", b"0,3,1000000,3"), ("GNU.sparse.size", b"2000000")])
         .add(b'0', "t", "", b"abcdef")

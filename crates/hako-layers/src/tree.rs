@@ -6,12 +6,11 @@
 use crate::{
     Error, MAX_DEPTH, MAX_DIRECTORY_NAMES, Result,
     error::show,
+    metadata::{set_metadata, set_metadata_at, timestamps},
     tarread::{Entry, EntryKind},
 };
 use rustix::{
-    fs::{
-        self, AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
-    },
+    fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, XattrFlags},
     io::Errno,
 };
 use std::{
@@ -79,11 +78,6 @@ fn c(name: &[u8]) -> Result<CString> {
     CString::new(name).map_err(|_| Error::Hostile(format!("{:?} has a NUL in its name", show(name))))
 }
 
-fn timestamps((seconds, nanos): (i64, u32)) -> Timestamps {
-    let time = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanos) };
-    Timestamps { last_access: time, last_modification: time }
-}
-
 fn is_whiteout(stat: &fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
@@ -92,7 +86,8 @@ impl Tree {
     /// Fills the folder `root`.
     pub fn new(root: &Path) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = fs::openat(CWD, root, flags, Mode::empty()).map_err(Error::host(format!("open {}", root.display())))?;
+        let fd =
+            fs::openat(CWD, root, flags, Mode::empty()).map_err(Error::host(format!("open {}", root.display())))?;
         fs::fchmod(&fd, Mode::from(0o755)).map_err(Error::host("set the mode of the layer's folder"))?;
         let depth = root.components().count();
         let times = vec![(CString::default(), NO_TIME)];
@@ -312,9 +307,7 @@ impl Tree {
         if target == path {
             return Ok(());
         }
-        let link = || {
-            fs::linkat(&from.dir, from_name.as_c_str(), &place.dir, name.as_c_str(), AtFlags::empty())
-        };
+        let link = || fs::linkat(&from.dir, from_name.as_c_str(), &place.dir, name.as_c_str(), AtFlags::empty());
         match self.fresh(place, path, link) {
             Err(Error::Entry { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Err(Error::Malformed(
                 format!("hard link {:?} to {:?}, which is not in the layer", show(path), show(&entry.link)),
@@ -364,55 +357,4 @@ fn resolve() -> ResolveFlags {
 
 fn set_opaque(dir: impl AsFd) -> rustix::io::Result<()> {
     fs::fsetxattr(dir, OVERLAY_OPAQUE, b"y", XattrFlags::empty())
-}
-
-fn owner(entry: &Entry) -> rustix::io::Result<(Option<Uid>, Option<Gid>)> {
-    // The highest number means "leave as it is" to the kernel.
-    let id = |n: u64| u32::try_from(n).ok().filter(|n| *n != u32::MAX).ok_or(Errno::INVAL);
-    Ok((Some(Uid::from_raw(id(entry.uid)?)), Some(Gid::from_raw(id(entry.gid)?))))
-}
-
-/// Attributes that a layer may set: none that overlayfs reads as its own.
-fn allowed(name: &[u8]) -> bool {
-    !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay.")
-}
-
-/// Docker ignores what the filesystem does not support, and `user.` attributes
-/// where they cannot be.
-fn tolerate(name: &[u8], result: rustix::io::Result<()>) -> rustix::io::Result<()> {
-    match result {
-        Err(Errno::NOTSUP) => Ok(()),
-        Err(Errno::PERM) if name.starts_with(b"user.") => Ok(()),
-        other => other,
-    }
-}
-
-/// Owner first: a change of owner clears setuid and `security.capability`.
-fn set_metadata(fd: &OwnedFd, entry: &Entry) -> rustix::io::Result<()> {
-    let (uid, gid) = owner(entry)?;
-    fs::fchown(fd, uid, gid)?;
-    fs::fchmod(fd, Mode::from(entry.mode))?;
-    for (name, value) in entry.xattrs.iter().filter(|(name, _)| allowed(name)) {
-        let key = CString::new(name.as_slice()).map_err(|_| Errno::INVAL)?;
-        tolerate(name, fs::fsetxattr(fd, key.as_c_str(), value, XattrFlags::empty()))?;
-    }
-    Ok(())
-}
-
-/// The same for what must not be opened: links, devices, FIFOs.
-fn set_metadata_at(dir: impl AsFd, name: &CStr, entry: &Entry) -> rustix::io::Result<()> {
-    let dir = dir.as_fd();
-    let (uid, gid) = owner(entry)?;
-    fs::chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
-    if entry.kind != EntryKind::Symlink {
-        fs::chmodat(dir, name, Mode::from(entry.mode), AtFlags::empty())?;
-    }
-    let mut full = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
-    full.extend_from_slice(name.to_bytes());
-    for (key, value) in entry.xattrs.iter().filter(|(key, _)| allowed(key)) {
-        let c_key = CString::new(key.as_slice()).map_err(|_| Errno::INVAL)?;
-        let path = CString::new(full.as_slice()).map_err(|_| Errno::INVAL)?;
-        tolerate(key, fs::lsetxattr(path.as_c_str(), c_key.as_c_str(), value, XattrFlags::empty()))?;
-    }
-    fs::utimensat(dir, name, &timestamps(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
 }

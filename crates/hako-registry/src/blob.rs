@@ -70,6 +70,5 @@ impl Session {
 
 fn resumes_at(response: &Response, from: u64) -> bool {
     let range = response.headers().get(header::CONTENT_RANGE).and_then(|v| v.to_str().ok());
-    response.status() == StatusCode::PARTIAL_CONTENT
-        && range.is_some_and(|r| r.starts_with(&format!("bytes {from}-")))
+    response.status() == StatusCode::PARTIAL_CONTENT && range.is_some_and(|r| r.starts_with(&format!("bytes {from}-")))
 }

@@ -108,9 +108,8 @@ fn trust(registry: &str, insecure: &[String]) -> Trust {
     if host == "localhost" || ip.is_some_and(|ip| ip.is_loopback()) {
         return Trust::Loopback;
     }
-    let listed = |rule: &String| {
-        rule == registry || rule == host || ip.is_some_and(|ip| in_network(ip, rule).unwrap_or(false))
-    };
+    let listed =
+        |rule: &String| rule == registry || rule == host || ip.is_some_and(|ip| in_network(ip, rule).unwrap_or(false));
     if insecure.iter().any(listed) { Trust::Insecure } else { Trust::Secure }
 }
 

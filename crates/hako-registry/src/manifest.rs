@@ -109,11 +109,15 @@ pub fn parse_manifest(bytes: &[u8], media_type: &str) -> Result<Manifest> {
     let config = document.config.ok_or_else(|| Error::malformed("manifest", "it has no config"))?;
     let layers = document.layers.unwrap_or_default();
     if layers.len() > MAX_LAYERS {
-        return Err(Error::Unsupported(format!("max depth exceeded: {} layers, {MAX_LAYERS} are allowed", layers.len())));
+        return Err(Error::Unsupported(format!(
+            "max depth exceeded: {} layers, {MAX_LAYERS} are allowed",
+            layers.len()
+        )));
     }
     let is_config = matches!(
         config.media_type.as_str(),
-        "" | "application/vnd.docker.container.image.v1+json" | "application/vnd.oci.image.config.v1+json"
+        "" | "application/vnd.docker.container.image.v1+json"
+            | "application/vnd.oci.image.config.v1+json"
             | "application/octet-stream"
     );
     if !is_config {
@@ -174,7 +178,9 @@ mod tests {
         let ok = format!(r#"{{"schemaVersion":2,"new":[1],"config":{},"layers":[{}]}}"#, d(1), d(2));
         let manifest = parse_manifest(ok.as_bytes(), "").unwrap();
         assert_eq!((manifest.layers.len(), manifest.media_type.as_str()), (1, OCI_MANIFEST));
-        for bad in ["", "{}", "[]", "null", r#"{"schemaVersion":1}"#, r#"{"config":{"digest":"sha256:../..","size":1}}"#] {
+        for bad in
+            ["", "{}", "[]", "null", r#"{"schemaVersion":1}"#, r#"{"config":{"digest":"sha256:../..","size":1}}"#]
+        {
             assert!(parse_manifest(bad.as_bytes(), "").is_err(), "{bad}");
         }
         let many = format!(r#"{{"config":{},"layers":[{}]}}"#, d(1), vec![d(2); 128].join(","));
@@ -200,7 +206,8 @@ mod tests {
             entry(3, "linux", "amd64")
         );
         let entries = parse_index(index.as_bytes(), "").unwrap().unwrap();
-        let pick = |p: &str| select(&entries, &Platform::parse(p).unwrap()).map(|e| e.descriptor.digest.hex()[..2].to_owned());
+        let pick =
+            |p: &str| select(&entries, &Platform::parse(p).unwrap()).map(|e| e.descriptor.digest.hex()[..2].to_owned());
         assert_eq!(pick("linux/amd64").unwrap(), "03");
         assert_eq!(pick("linux/arm64").unwrap(), "02");
         assert!(pick("linux/s390x").unwrap_err().to_string().contains("no matching manifest for linux/s390x"));

@@ -3,12 +3,7 @@
 
 use crate::{Error, Result, Store, files};
 use hako_model::Digest;
-use std::{
-    collections::HashSet,
-    fs,
-    path::Path,
-    sync::atomic::Ordering,
-};
+use std::{collections::HashSet, fs, path::Path, sync::atomic::Ordering};
 
 /// The key of the image without layers: the digest of nothing.
 pub(crate) const EMPTY_CHAIN: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -100,7 +95,8 @@ impl Store {
         }
         let unused: Vec<(String, u64)> = {
             let db = self.db();
-            let mut stmt = db.prepare("SELECT chain, n FROM layers WHERE chain NOT IN (SELECT chain FROM image_layers)")?;
+            let mut stmt =
+                db.prepare("SELECT chain, n FROM layers WHERE chain NOT IN (SELECT chain FROM image_layers)")?;
             let rows = stmt.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect::<rusqlite::Result<_>>()?
         };

@@ -3,7 +3,10 @@
 use crate::{Error, Result, Store, files};
 use hako_model::Digest;
 use rusqlite::{OptionalExtension, params};
-use std::{path::{Path, PathBuf}, sync::atomic::Ordering};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+};
 
 /// An unpacked layer.
 #[derive(Debug, Clone)]

@@ -117,7 +117,10 @@ impl Archive {
     pub fn read_file(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
         let part = self.open(name)?;
         if part.size > limit {
-            return Err(Error::invalid(format!("{} in the archive has more than {limit} bytes", show(name.as_bytes()))));
+            return Err(Error::invalid(format!(
+                "{} in the archive has more than {limit} bytes",
+                show(name.as_bytes())
+            )));
         }
         let mut bytes = Vec::new();
         part.file.take(limit).read_to_end(&mut bytes)?;

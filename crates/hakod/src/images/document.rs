@@ -123,8 +123,12 @@ mod tests {
     #[test]
     fn chains_are_those_of_oci() {
         let diff = |n: u8| format!("sha256:{}", hex::encode([n; 32]));
-        let text = format!(r#"{{"os":"linux","architecture":"amd64","config":null,"rootfs":{{"type":"layers",
-            "diff_ids":["{}","{}"]}},"history":null,"x":1}}"#, diff(1), diff(2));
+        let text = format!(
+            r#"{{"os":"linux","architecture":"amd64","config":null,"rootfs":{{"type":"layers",
+            "diff_ids":["{}","{}"]}},"history":null,"x":1}}"#,
+            diff(1),
+            diff(2)
+        );
         let document = Document::parse(text.as_bytes()).unwrap();
         let chains = document.chains();
         assert_eq!(chains[0].as_str(), diff(1));

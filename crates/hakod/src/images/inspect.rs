@@ -13,7 +13,8 @@ pub(super) fn inspect(store: &Store, name: &str, api_minor: u32) -> Result<Value
     let (tags, digests) = names::tags_and_digests(&store.references(Some(&image.id))?);
     let layers = store.image_layers(&image.id)?;
     let tagged = image.last_tagged.and_then(|t| DateTime::<Utc>::from_timestamp(t, 0));
-    let tagged = tagged.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |t| t.to_rfc3339_opts(SecondsFormat::Secs, true));
+    let tagged =
+        tagged.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |t| t.to_rfc3339_opts(SecondsFormat::Secs, true));
     let mut answer = json!({
         "Id": image.id,
         "RepoTags": tags,

@@ -1,6 +1,11 @@
 //! `GET /images/json`.
 
-use super::{ListParams, document::list_or_null, filters::{Filters, made}, names};
+use super::{
+    ListParams,
+    document::list_or_null,
+    filters::{Filters, made},
+    names,
+};
 use hako_model::{Digest, Result};
 use hako_store::{RefRow, Store};
 use serde_json::{Value, json};

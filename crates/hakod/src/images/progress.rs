@@ -107,7 +107,13 @@ fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "kB", "MB", "GB", "TB"] {
         if value < 1000.0 || unit == "TB" {
-            let digits = if value >= 100.0 { 0 } else if value >= 10.0 { 1 } else { 2 };
+            let digits = if value >= 100.0 {
+                0
+            } else if value >= 10.0 {
+                1
+            } else {
+                2
+            };
             let text = format!("{value:.digits$}");
             let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
             return format!("{text}{unit}");

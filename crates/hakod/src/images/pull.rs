@@ -107,10 +107,8 @@ impl ImageService {
         self.layers(session, &resolved, &document, lines, &mut lease).await?;
         let target = resolved.target.clone();
         let (store, names) = (self.store.clone(), names(reference, &resolved));
-        let id = run_blocking(move || {
-            install_image(&store, &mut lease, &config, &document, &kept(resolved), names)
-        })
-        .await?;
+        let id =
+            run_blocking(move || install_image(&store, &mut lease, &config, &document, &kept(resolved), names)).await?;
         let fresh = before.as_ref() != Some(&id);
         lines.send(json!({ "status": format!("Digest: {target}") })).await?;
         let word = if fresh { "Downloaded newer image for" } else { "Image is up to date for" };
@@ -251,11 +249,8 @@ fn names(reference: &Reference, resolved: &Resolved) -> Vec<NewRef> {
 
 /// The manifest, and the index that led to it.
 fn kept(resolved: Resolved) -> Vec<Kept> {
-    let mut kept = vec![Kept {
-        bytes: resolved.bytes,
-        digest: resolved.digest,
-        media_type: resolved.manifest.media_type,
-    }];
+    let mut kept =
+        vec![Kept { bytes: resolved.bytes, digest: resolved.digest, media_type: resolved.manifest.media_type }];
     if let Some((bytes, media_type)) = resolved.index {
         kept.push(Kept { bytes, digest: resolved.target, media_type });
     }

@@ -201,6 +201,8 @@ mod tests {
         assert!(by_id(&id, &two, &[], false).unwrap_err().message.contains("multiple repositories"));
         assert!(matches!(by_id(&id, &two, &[], true), Ok(Decision::Delete(names)) if names.len() == 2));
         let brought = rows(&["a:1", "a@sha256:0"]);
-        assert!(matches!(by_reference("a:1", "a:1", &id, &brought, &[], false), Ok(Decision::Delete(n)) if n.len() == 2));
+        assert!(
+            matches!(by_reference("a:1", "a:1", &id, &brought, &[], false), Ok(Decision::Delete(n)) if n.len() == 2)
+        );
     }
 }
