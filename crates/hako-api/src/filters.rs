@@ -23,12 +23,10 @@ impl Filters {
         let mut filters = BTreeMap::new();
         for (key, value) in map {
             let values = match value {
-                Value::Array(items) => {
-                    items.iter().map(|v| v.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+                Value::Array(items) => items.iter().map(|v| v.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>(),
+                Value::Object(set) => {
+                    Some(set.into_iter().filter(|(_, on)| on.as_bool() == Some(true)).map(|(k, _)| k).collect())
                 }
-                Value::Object(set) => Some(
-                    set.into_iter().filter(|(_, on)| on.as_bool() == Some(true)).map(|(k, _)| k).collect(),
-                ),
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
             };
             filters.insert(key, values.ok_or_else(bad)?);

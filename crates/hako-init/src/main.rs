@@ -38,7 +38,9 @@ fn block_all() -> libc::sigset_t {
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&raw mut set);
-        for fault in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT, libc::SIGTTIN, libc::SIGTTOU] {
+        for fault in
+            [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT, libc::SIGTTIN, libc::SIGTTOU]
+        {
             libc::sigdelset(&raw mut set, fault);
         }
         libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());

@@ -129,8 +129,8 @@ impl Status {
         match self {
             Self::Unknown => "not probed yet".to_owned(),
             Self::Probing => "being probed".to_owned(),
-            Self::Known(probe) => format!("{} ({})", name(probe.accelerator), probe.reason),
-            Self::Failed(err) => format!("none ({err})"),
+            Self::Known(probe) => format!("{} ({})", name(probe.accelerator), first_line(&probe.reason)),
+            Self::Failed(err) => format!("none ({})", first_line(err)),
         }
     }
 
@@ -139,12 +139,17 @@ impl Status {
     pub fn warnings(&self) -> Vec<String> {
         match self {
             Self::Known(probe) if probe.accelerator == Accelerator::Tcg => {
-                vec![format!("WARNING: virtual machines are emulated and slow: {}", probe.reason)]
+                vec![format!("WARNING: virtual machines are emulated and slow: {}", first_line(&probe.reason))]
             }
-            Self::Failed(err) => vec![format!("WARNING: no virtual machines: {err}")],
+            Self::Failed(err) => vec![format!("WARNING: no virtual machines: {}", first_line(err))],
             Self::Unknown | Self::Probing | Self::Known(_) => Vec::new(),
         }
     }
+}
+
+/// Tables have a line for a fact; the log has the rest.
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default().trim_end_matches(':')
 }
 
 /// As QEMU names it.

@@ -4,7 +4,7 @@
 //! finds them again. So does a SIGKILL.
 
 use crate::{Engine, config::Config, containers::recover, http};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use std::{fs, io::IsTerminal, sync::Arc};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -32,7 +32,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 }
 
 fn logging(level: &str) {
-    let filter = tracing_subscriber::EnvFilter::new(format!("warn,hakod={level},hako_qemu={level},hako_store={level},hako_registry={level}"));
+    let filter = tracing_subscriber::EnvFilter::new(format!(
+        "warn,hakod={level},hako_qemu={level},hako_store={level},hako_registry={level}"
+    ));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -47,7 +49,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         None => None,
     };
     fs::create_dir_all(&config.exec_root).with_context(|| format!("exec root {}", config.exec_root.display()))?;
-    // The store's lock keeps a second engine off this data root.
+    // The store's lock keeps a second engine off this data root, this one off
+    // this exec root, where each would take the other's shims for orphans.
+    let lock = fs::File::create(config.exec_root.join("hakod.lock")).context("lock of the exec root")?;
+    if lock.try_lock().is_err() {
+        bail!("another hakod uses the exec root {}", config.exec_root.display());
+    }
     let engine = Engine::open(config)?;
     write_pid(&engine.config)?;
     let mut terminate = signal(SignalKind::terminate())?;

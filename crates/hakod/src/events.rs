@@ -26,7 +26,8 @@ impl Events {
     /// Emits an event of `kind` (`container`, `image`) about `id`.
     pub fn emit(&self, kind: &str, action: &str, id: &str, attributes: BTreeMap<String, String>) {
         let now = chrono::Utc::now();
-        let from = if kind == "container" { attributes.get("image").cloned().unwrap_or_default() } else { String::new() };
+        let from =
+            if kind == "container" { attributes.get("image").cloned().unwrap_or_default() } else { String::new() };
         let event = Event {
             status: action.to_owned(),
             id: id.to_owned(),

@@ -42,14 +42,34 @@ pub type AttachTicket = oneshot::Receiver<Result<UnixStream>>;
 /// What the owner is asked.
 pub(super) enum Request {
     Start(Reply<()>),
-    Kill { signal: i32, reply: Reply<()> },
+    Kill {
+        signal: i32,
+        reply: Reply<()>,
+    },
     Pause(Reply<()>),
     Unpause(Reply<()>),
-    Rename { name: String, reply: Reply<()> },
-    Remove { force: bool, reply: Reply<()> },
-    Attach { request: AttachRequest, reply: Reply<AttachTicket> },
+    Rename {
+        name: String,
+        reply: Reply<()>,
+    },
+    Remove {
+        force: bool,
+        reply: Reply<()>,
+    },
+    Attach {
+        request: AttachRequest,
+        reply: Reply<AttachTicket>,
+    },
+    /// Whether the end of a run keeps a container that is otherwise removed then.
+    Keep {
+        keep: bool,
+        reply: Reply<()>,
+    },
     /// From the watcher of the run: how it ended, or that the shim has died.
-    Ended { run: u64, exit: Result<ExitDetails> },
+    Ended {
+        run: u64,
+        exit: Result<ExitDetails>,
+    },
 }
 
 /// The owner.
@@ -60,6 +80,8 @@ pub(super) struct Actor {
     pub(super) exits: u64,
     /// Clients that wait for the start.
     pub(super) pending: Vec<attach::Pending>,
+    /// The end of this run does not remove the container: it is being restarted.
+    pub(super) keep: bool,
     /// Counts starts, so that a late watcher is not taken for the present one.
     run: u64,
     removed: bool,
@@ -82,6 +104,7 @@ impl Container {
             live: None,
             exits: 0,
             pending: Vec::new(),
+            keep: false,
             run: 0,
             removed: false,
             me,
@@ -167,6 +190,10 @@ impl Actor {
             Request::Attach { request, reply } => {
                 let _ = reply.send(attach::run(self, request).await);
             }
+            Request::Keep { keep, reply } => {
+                self.keep = keep;
+                let _ = reply.send(Ok(()));
+            }
             Request::Ended { run, exit } => {
                 if run == self.run && self.live.is_some() {
                     recover::ended(self, exit).await;
@@ -219,6 +246,11 @@ impl Actor {
             // The owner may be gone: removed by force.
             let _ = me.send(Request::Ended { run, exit }).await;
         });
+    }
+
+    /// Whether the container goes when its run has ended (`--rm`).
+    pub(super) fn goes_with_its_run(&self) -> bool {
+        self.record.host.auto_remove && !self.keep
     }
 
     /// Emits an event about this container.

@@ -37,10 +37,7 @@ pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
     let query = &req.query;
     let keys = detach_keys(query.get("detachKeys"))?;
     if matches!(view.record.state, State::Paused(_)) {
-        return Err(Error::conflict(format!(
-            "container {} is paused, unpause the container before attach",
-            req.param
-        )));
+        return Err(Error::conflict(format!("container {} is paused, unpause the container before attach", req.param)));
     }
     let request = AttachRequest {
         exec_id: String::new(),
@@ -81,11 +78,16 @@ pub(super) async fn run(actor: &mut Actor, request: AttachRequest) -> Result<Att
     let pending = Pending { request, reply };
     match (&actor.record.state, &actor.live) {
         (State::Running(_) | State::Paused(_), Some(live)) => connect(&live.clone(), pending).await?,
-        (State::Created { .. } | State::Exited(_) | State::Starting { .. } | State::Running(_) | State::Paused(_), _) => {
+        (
+            State::Created { .. } | State::Exited(_) | State::Starting { .. } | State::Running(_) | State::Paused(_),
+            _,
+        ) => {
             actor.pending.retain(|waiting| !waiting.reply.is_closed());
             actor.pending.push(pending);
         }
-        (State::Removing, _) => return Err(Error::conflict("container is marked for removal and cannot be attached to")),
+        (State::Removing, _) => {
+            return Err(Error::conflict("container is marked for removal and cannot be attached to"));
+        }
     }
     Ok(ticket)
 }

@@ -115,7 +115,10 @@ fn check_platform(image: &ResolvedImage, wanted: &str, name: &str) -> Result<()>
         )));
     }
     if image.os != "linux" || image.architecture != policy::native_arch() {
-        return Err(Error::unsupported(format!("image {name} is for {found}, and this host runs linux/{}", policy::native_arch())));
+        return Err(Error::unsupported(format!(
+            "image {name} is for {found}, and this host runs linux/{}",
+            policy::native_arch()
+        )));
     }
     Ok(())
 }

@@ -17,7 +17,12 @@ pub const SHM_SIZE: i64 = 64 << 20;
 ///
 /// # Errors
 /// `InvalidParameter` in Docker's words, or `Unsupported` naming the field.
-pub fn validate(config: &ContainerConfig, host: &HostConfig, isolation: Isolation, info: &HostInfo) -> Result<Vec<String>> {
+pub fn validate(
+    config: &ContainerConfig,
+    host: &HostConfig,
+    isolation: Isolation,
+    info: &HostInfo,
+) -> Result<Vec<String>> {
     check_config(config)?;
     check_memory(host)?;
     check_cpu(host, info)?;
@@ -114,6 +119,12 @@ fn check_numbers(host: &HostConfig) -> Result<()> {
             host.oom_score_adj
         )));
     }
+    if host.cgroup_parent.split('/').any(|part| part == "..") {
+        return Err(Error::invalid(format!("invalid cgroup parent: {}", host.cgroup_parent)));
+    }
+    if let Some(key) = host.annotations.keys().find(|key| key.starts_with("hako.")) {
+        return Err(Error::invalid(format!("invalid annotation {key}: hako.* is the engine's own")));
+    }
     if host.shm_size < 0 {
         return Err(Error::invalid("SHM size can not be less than 0"));
     }
@@ -142,7 +153,8 @@ fn check_numbers(host: &HostConfig) -> Result<()> {
         let namespaced = key.starts_with("net.")
             || key.starts_with("fs.mqueue.")
             || key.starts_with("kernel.shm")
-            || ["kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.domainname"].contains(&key.as_str());
+            || ["kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.domainname"]
+                .contains(&key.as_str());
         if !namespaced {
             return Err(Error::invalid(format!("sysctl \"{key}\" is not in a separate kernel namespace")));
         }
@@ -152,8 +164,21 @@ fn check_numbers(host: &HostConfig) -> Result<()> {
 
 /// The names of `--ulimit`.
 pub const ULIMITS: &[&str] = &[
-    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-    "rttime", "sigpending", "stack",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 /// The capabilities of a container by Docker's rules.

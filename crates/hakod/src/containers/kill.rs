@@ -31,9 +31,11 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
 pub(super) async fn run(actor: &mut Actor, signal: i32) -> Result<()> {
     let not_running = || Error::conflict(format!("container {} is not running", actor.record.id));
     let paused = match &actor.record.state {
-        State::Running(_) => false,
-        State::Paused(_) => true,
-        State::Created { .. } | State::Starting { .. } | State::Exited(_) | State::Removing => return Err(not_running()),
+        State::Running(_) => None,
+        State::Paused(run) => Some(run.clone()),
+        State::Created { .. } | State::Starting { .. } | State::Exited(_) | State::Removing => {
+            return Err(not_running());
+        }
     };
     let live = actor.live.clone().ok_or_else(not_running)?;
     let deadly = signal == libc::SIGKILL || signal == stop_signal(&actor.record.config.stop_signal);
@@ -42,10 +44,12 @@ pub(super) async fn run(actor: &mut Actor, signal: i32) -> Result<()> {
         Err(err) if err.kind == hako_model::ErrorKind::NotFound => return Ok(()),
         other => other?,
     }
-    if paused && deadly {
-        live.resume().await?;
-    }
     actor.emit("kill", &[("signal", signal.to_string())]);
+    if let Some(run) = paused.filter(|_| deadly) {
+        // A frozen process takes a signal once it is thawed.
+        live.resume().await?;
+        actor.set_state(State::Running(run)).await?;
+    }
     Ok(())
 }
 

@@ -19,8 +19,21 @@ use std::{
 };
 
 const KNOWN: &[&str] = &[
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name",
-    "network", "publish", "since", "status", "volume",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
 ];
 const STATES: &[&str] = &["created", "dead", "exited", "paused", "removing", "restarting", "running"];
 
@@ -32,7 +45,8 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
         return Err(Error::invalid(format!("invalid filter 'status={bad}'")));
     }
     let limit: usize = req.query.get("limit").parse().unwrap_or(0);
-    let all = req.query.flag("all") || limit > 0 || !filters.get("status").is_empty() || !filters.get("exited").is_empty();
+    let all =
+        req.query.flag("all") || limit > 0 || !filters.get("status").is_empty() || !filters.get("exited").is_empty();
     let selection = Selection::new(engine, &filters).await?;
     let mut views: Vec<Arc<View>> = engine.containers.all().iter().map(|c| c.view()).collect();
     views.retain(|view| !view.removed && (all || view.record.state.is_running()) && selection.fits(&filters, view));
@@ -60,7 +74,8 @@ struct Selection {
 impl Selection {
     async fn new(engine: &Arc<Engine>, filters: &Filters) -> Result<Self> {
         let created = |key: &str| -> Result<Option<String>> {
-            let found: Option<Arc<Container>> = filters.get(key).last().map(|c| engine.containers.find(c)).transpose()?;
+            let found: Option<Arc<Container>> =
+                filters.get(key).last().map(|c| engine.containers.find(c)).transpose()?;
             Ok(found.map(|c| c.view().record.created.clone()))
         };
         let mut images = None;
@@ -88,7 +103,8 @@ impl Selection {
         let slashed = format!("/{}", record.name);
         let exited = |code: &str| matches!(&record.state, State::Exited(e) if e.exit.exit_code.to_string() == code);
         let image = |set: &HashSet<String>| set.contains(&record.image_id) || set.contains(&config.image);
-        let mounted = |want: &str| record.mounts.iter().any(|m| m.name == want || m.destination == want || m.source == want);
+        let mounted =
+            |want: &str| record.mounts.iter().any(|m| m.name == want || m.destination == want || m.source == want);
         filters.any("id", |id| record.id.as_str().starts_with(id))
             && (self.names.is_empty() || self.names.iter().any(|r| r.is_match(&record.name) || r.is_match(&slashed)))
             && filters.labels(|key| config.labels.get(key).map(String::as_str))

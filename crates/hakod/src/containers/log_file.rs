@@ -107,7 +107,12 @@ mod tests {
     fn tails() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         for n in 0..3000 {
-            writeln!(file, r#"{{"log":"line {n} {}\n","stream":"stdout","time":"2024-01-02T03:04:05.6Z"}}"#, "x".repeat(50)).unwrap();
+            writeln!(
+                file,
+                r#"{{"log":"line {n} {}\n","stream":"stdout","time":"2024-01-02T03:04:05.6Z"}}"#,
+                "x".repeat(50)
+            )
+            .unwrap();
         }
         let count = |tail| {
             let mut reader = Reader::open(file.path(), tail).unwrap();
@@ -117,6 +122,9 @@ mod tests {
             }
             n
         };
-        assert_eq!((count(None), count(Some(0)), count(Some(1)), count(Some(2500)), count(Some(9999))), (3000, 0, 1, 2500, 3000));
+        assert_eq!(
+            (count(None), count(Some(0)), count(Some(1)), count(Some(2500)), count(Some(9999))),
+            (3000, 0, 1, 2500, 3000)
+        );
     }
 }

@@ -1,7 +1,11 @@
 //! `GET /containers/{id}/logs`. The shim writes the log, so it is whole even
 //! for the time that the engine was not there.
 
-use super::{actor::View, log_file::{Line, Reader}, record::Record};
+use super::{
+    actor::View,
+    log_file::{Line, Reader},
+    record::Record,
+};
 use crate::{
     Engine,
     http::{

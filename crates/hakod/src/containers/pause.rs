@@ -32,7 +32,9 @@ pub(super) async fn run_pause(actor: &mut Actor) -> Result<()> {
     let run = match &actor.record.state {
         State::Running(run) => run.clone(),
         State::Paused(_) => return Err(Error::conflict(format!("Container {} is already paused", actor.record.id))),
-        State::Created { .. } | State::Starting { .. } | State::Exited(_) | State::Removing => return Err(not_running(actor)),
+        State::Created { .. } | State::Starting { .. } | State::Exited(_) | State::Removing => {
+            return Err(not_running(actor));
+        }
     };
     let live = actor.live.clone().ok_or_else(|| not_running(actor))?;
     live.pause().await?;
@@ -46,7 +48,9 @@ pub(super) async fn run_unpause(actor: &mut Actor) -> Result<()> {
     let run = match &actor.record.state {
         State::Paused(run) => run.clone(),
         State::Running(_) => return Err(Error::conflict(format!("Container {} is not paused", actor.record.id))),
-        State::Created { .. } | State::Starting { .. } | State::Exited(_) | State::Removing => return Err(not_running(actor)),
+        State::Created { .. } | State::Starting { .. } | State::Exited(_) | State::Removing => {
+            return Err(not_running(actor));
+        }
     };
     let live = actor.live.clone().ok_or_else(|| not_running(actor))?;
     live.resume().await?;

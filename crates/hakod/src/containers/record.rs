@@ -120,7 +120,11 @@ impl State {
     pub fn ended(&self) -> Option<&Ended> {
         match self {
             Self::Exited(ended) | Self::Starting { before: Some(ended) } => Some(ended),
-            Self::Created { .. } | Self::Starting { before: None } | Self::Running(_) | Self::Paused(_) | Self::Removing => None,
+            Self::Created { .. }
+            | Self::Starting { before: None }
+            | Self::Running(_)
+            | Self::Paused(_)
+            | Self::Removing => None,
         }
     }
 

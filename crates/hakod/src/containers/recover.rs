@@ -36,7 +36,8 @@ pub(super) async fn ended(actor: &mut Actor, exit: Result<ExitDetails>) {
         actor.emit("oom", &[]);
     }
     let code = exit.exit_code.to_string();
-    let lasted = time::parse(&exit.exited_at).zip(time::parse(&started_at)).map_or(0, |(to, from)| (to - from).num_seconds());
+    let lasted =
+        time::parse(&exit.exited_at).zip(time::parse(&started_at)).map_or(0, |(to, from)| (to - from).num_seconds());
     actor.exits += 1;
     if let Err(err) = actor.set_state(State::Exited(Ended { started_at, exit })).await {
         tracing::error!("{err}");
@@ -44,7 +45,7 @@ pub(super) async fn ended(actor: &mut Actor, exit: Result<ExitDetails>) {
     actor.emit("die", &[("exitCode", code), ("execDuration", lasted.to_string())]);
     actor.engine.execs.container_ended(actor.record.id.as_str());
     end_sandbox(&actor.engine, &actor.record, live, None).await;
-    if actor.record.host.auto_remove
+    if actor.goes_with_its_run()
         && let Err(err) = remove::finish(actor).await
     {
         tracing::error!("remove container {}: {err}", actor.record.id);
@@ -55,12 +56,9 @@ pub(super) async fn ended(actor: &mut Actor, exit: Result<ExitDetails>) {
 fn lost(phase: Option<ShimPhase>, code: i32, why: &str) -> ExitDetails {
     match phase {
         Some(ShimPhase::Exited(exit)) => exit,
-        Some(ShimPhase::Empty | ShimPhase::Created { .. } | ShimPhase::Running { .. }) | None => ExitDetails {
-            exit_code: code,
-            exited_at: time::now(),
-            oom_killed: false,
-            error: Some(why.to_owned()),
-        },
+        Some(ShimPhase::Empty | ShimPhase::Created { .. } | ShimPhase::Running { .. }) | None => {
+            ExitDetails { exit_code: code, exited_at: time::now(), oom_killed: false, error: Some(why.to_owned()) }
+        }
     }
 }
 
@@ -89,12 +87,12 @@ async fn tear_down(engine: &Engine, id: &str, isolation: Option<Isolation>, live
             tracing::warn!("shim of {id}: {err}");
         }
     }
-    if let Some(process) = process {
-        if !process.ends_within(PATIENCE).await {
-            tracing::warn!("shim of {id} does not end; killed");
-            process.kill();
-            process.ends_within(PATIENCE).await;
-        }
+    if let Some(process) = process
+        && !process.ends_within(PATIENCE).await
+    {
+        tracing::warn!("shim of {id} does not end; killed");
+        process.kill();
+        process.ends_within(PATIENCE).await;
     }
     if !clean && isolation != Some(Isolation::Hyperv) {
         force_delete(engine, id).await;

@@ -31,7 +31,9 @@ pub(super) async fn run(actor: &mut Actor, force: bool) -> Result<()> {
     let name = format!("\"/{}\"", actor.record.name);
     match &actor.record.state {
         State::Created { .. } | State::Exited(_) => {}
-        State::Starting { .. } => return Err(Error::conflict(format!("cannot remove container {name}: container is starting"))),
+        State::Starting { .. } => {
+            return Err(Error::conflict(format!("cannot remove container {name}: container is starting")));
+        }
         State::Running(_) if !force => {
             return Err(Error::conflict(format!(
                 "cannot remove container {name}: container is running: stop the container before removing or force remove"
@@ -63,9 +65,8 @@ async fn end(actor: &mut Actor) -> Result<()> {
     match tokio::time::timeout(PATIENCE, live.wait("")).await {
         Ok(exit) => {
             // Removal follows in any case; it must not happen twice.
-            let auto_remove = std::mem::replace(&mut actor.record.host.auto_remove, false);
+            actor.keep = true;
             recover::ended(actor, exit).await;
-            actor.record.host.auto_remove = auto_remove;
             Ok(())
         }
         Err(_) => {

@@ -15,15 +15,21 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     let engine = engine.clone();
     let work = tokio::spawn(async move {
         let view = container.view();
+        let keep = |keep: bool| container.ask(move |reply| Ask::Keep { keep, reply });
         if view.record.state.is_running() {
-            if view.record.host.auto_remove {
-                // Stopping would remove it.
-                return Err(Error::unsupported("restart of a container with --rm"));
+            keep(true).await?;
+            let stopped = stop::stop(&engine, container.clone(), seconds, signal).await;
+            if let Err(err) = stopped {
+                keep(false).await?;
+                return Err(err);
             }
-            stop::stop(&engine, container.clone(), seconds, signal).await?;
         }
-        match container.ask(Ask::Start).await {
-            Err(err) if err.kind != ErrorKind::NotModified => return Err(err.context(format!("Cannot restart container {}", view.record.name))),
+        let started = container.ask(Ask::Start).await;
+        keep(false).await?;
+        match started {
+            Err(err) if err.kind != ErrorKind::NotModified => {
+                return Err(err.context(format!("Cannot restart container {}", view.record.name)));
+            }
             Ok(()) | Err(_) => {}
         }
         actor::emit(&engine, &view.record, "restart", &[]);

@@ -28,7 +28,10 @@ pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
     match &view.record.state {
         State::Running(_) => {}
         State::Paused(_) => {
-            return Err(Error::conflict(format!("container {} is paused, unpause the container before exec", container.id)));
+            return Err(Error::conflict(format!(
+                "container {} is paused, unpause the container before exec",
+                container.id
+            )));
         }
         State::Created { .. } | State::Starting { .. } | State::Exited(_) | State::Removing => {
             return Err(Error::conflict(format!("container {} is not running", container.id)));

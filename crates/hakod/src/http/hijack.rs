@@ -61,10 +61,9 @@ impl Output {
                 io.write_all(bytes).await?;
                 io.flush().await
             }
-            Way::Body(sender) => sender
-                .send(Bytes::copy_from_slice(bytes))
-                .await
-                .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe)),
+            Way::Body(sender) => {
+                sender.send(Bytes::copy_from_slice(bytes)).await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+            }
         }
     }
 

@@ -35,7 +35,8 @@ impl FromStr for Host {
                 None if address.starts_with(':') => format!("0.0.0.0{address}"),
                 None => address.to_owned(),
             };
-            let address = address.parse().with_context(|| format!("host {text:?}: an address and a port are needed"))?;
+            let address =
+                address.parse().with_context(|| format!("host {text:?}: an address and a port are needed"))?;
             return Ok(Self::Tcp(address));
         }
         bail!("host {text:?} is neither unix:// nor tcp://")

@@ -12,12 +12,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 /// Accepts until `stop` changes; then the socket's file is removed.
-pub async fn serve(
-    engine: Arc<Engine>,
-    listener: Listener,
-    tls: Option<TlsAcceptor>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub async fn serve(engine: Arc<Engine>, listener: Listener, tls: Option<TlsAcceptor>, mut stop: watch::Receiver<bool>) {
     match listener {
         Listener::Unix(listener, path) => {
             loop {
@@ -70,6 +65,7 @@ async fn connection<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(engine: 
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
+        .title_case_headers(true)
         .max_buf_size(64 << 10)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades()

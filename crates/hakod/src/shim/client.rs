@@ -86,7 +86,11 @@ impl Live {
     /// # Errors
     /// The shim's.
     pub async fn exec(&self, exec_id: &str, process: Vec<u8>, terminal: bool, stdin: bool) -> Result<()> {
-        let spec = Any { type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".to_owned(), value: process, ..Any::default() };
+        let spec = Any {
+            type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".to_owned(),
+            value: process,
+            ..Any::default()
+        };
         let request = ExecProcessRequest {
             id: self.id.clone(),
             exec_id: exec_id.to_owned(),
@@ -152,8 +156,12 @@ impl Live {
     /// # Errors
     /// The shim's.
     pub async fn close_stdin(&self, exec_id: &str) -> Result<()> {
-        let request =
-            CloseIORequest { id: self.id.clone(), exec_id: exec_id.to_owned(), stdin: true, ..CloseIORequest::default() };
+        let request = CloseIORequest {
+            id: self.id.clone(),
+            exec_id: exec_id.to_owned(),
+            stdin: true,
+            ..CloseIORequest::default()
+        };
         self.task.close_io(quick(), &request).await.map_err(from_ttrpc)?;
         Ok(())
     }

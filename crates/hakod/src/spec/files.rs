@@ -5,12 +5,7 @@ use crate::{
     programs::{Programs, present},
 };
 use hako_model::{Error, Result};
-use std::{
-    fmt::Write,
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+use std::{fmt::Write, fs, os::unix::fs::PermissionsExt, path::Path};
 
 /// Writes `hostname`, `hosts`, `resolv.conf`, and `init` where it is wanted.
 ///

@@ -18,7 +18,8 @@ pub fn points(host: &HostConfig) -> Result<Vec<MountPoint>> {
         points.push(parse_bind(bind)?);
     }
     for mount in host.mounts.iter().flatten() {
-        let invalid = |text: String| Error::invalid(format!("invalid mount config for type \"{}\": {text}", mount.r#type));
+        let invalid =
+            |text: String| Error::invalid(format!("invalid mount config for type \"{}\": {text}", mount.r#type));
         absolute(&mount.target).map_err(invalid)?;
         match mount.r#type.as_str() {
             "tmpfs" if !mount.source.is_empty() => return Err(invalid("field Source must not be specified".into())),
@@ -143,7 +144,9 @@ pub fn oci(host: &HostConfig, points: &[MountPoint], init: bool) -> Vec<Value> {
         json!({"destination": target, "type": "bind", "source": source, "options": ["rbind", "rprivate", access]})
     };
     let taken = |target: &str| points.iter().any(|point| point.destination == target);
-    for (source, target) in [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")] {
+    for (source, target) in
+        [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")]
+    {
         if !taken(target) {
             mounts.push(file(source, target, false));
         }
@@ -171,7 +174,8 @@ pub fn oci(host: &HostConfig, points: &[MountPoint], init: bool) -> Vec<Value> {
     }
     for point in points {
         let options = ["rbind", if point.rw { "rw" } else { "ro" }, &point.propagation];
-        let mount = json!({"destination": point.destination, "type": "bind", "source": point.source, "options": options});
+        let mount =
+            json!({"destination": point.destination, "type": "bind", "source": point.source, "options": options});
         asked.push((point.destination.clone(), mount));
     }
     asked.sort_by_key(|(target, _)| target.split('/').filter(|part| !part.is_empty()).count());
@@ -209,7 +213,12 @@ mod tests {
 
     #[test]
     fn missing_source() {
-        let mount = hako_api::types::Mount { r#type: "bind".into(), source: "/x-none".into(), target: "/y".into(), ..Default::default() };
+        let mount = hako_api::types::Mount {
+            r#type: "bind".into(),
+            source: "/x-none".into(),
+            target: "/y".into(),
+            ..Default::default()
+        };
         let host = HostConfig { mounts: Some(vec![mount]), ..HostConfig::default() };
         let err = points(&host).unwrap_err().message;
         assert_eq!(err, "invalid mount config for type \"bind\": bind source path does not exist: /x-none");

@@ -23,7 +23,8 @@ pub async fn spec(engine: &Engine, record: &Record, bundle: &Path, workload_limi
     let caps = capabilities(host, &engine.host, record.isolation)?;
     let filter = engine.seccomp.filter(host, &caps, record.isolation, engine.host.kernel_version).await?;
     if let Some(filter) = filter {
-        fs::copy(&filter, bundle.join(FILTER)).map_err(|err| Error::internal(format!("{}: {err}", filter.display())))?;
+        fs::copy(&filter, bundle.join(FILTER))
+            .map_err(|err| Error::internal(format!("{}: {err}", filter.display())))?;
         annotations.insert("hako.seccomp.bpf".to_owned(), FILTER.to_owned());
     }
     let mut namespaces = vec!["mount", "uts", "ipc", "pid", "network"];
@@ -65,7 +66,9 @@ fn security_options(record: &Record) -> Result<()> {
             ("no-new-privileges", _) | ("seccomp", _) => {}
             // There is no SELinux labelling and no AppArmor profile to be switched off.
             ("label", "disable") | ("apparmor", "unconfined" | "") | ("systempaths", "unconfined") => {}
-            ("label" | "apparmor" | "systempaths", _) => return Err(Error::unsupported(format!("HostConfig.SecurityOpt {opt}"))),
+            ("label" | "apparmor" | "systempaths", _) => {
+                return Err(Error::unsupported(format!("HostConfig.SecurityOpt {opt}")));
+            }
             (_, _) => return Err(Error::invalid(format!("invalid --security-opt 2: {opt:?}"))),
         }
     }

@@ -114,7 +114,9 @@ fn environment(record: &Record, tty: bool, more: &[String]) -> Vec<String> {
 
 /// Whether `--security-opt no-new-privileges` is set.
 fn no_new_privileges(host: &HostConfig) -> bool {
-    let set = |opt: &String| matches!(opt.as_str(), "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true");
+    let set = |opt: &String| {
+        matches!(opt.as_str(), "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true")
+    };
     host.security_opt.iter().flatten().any(set)
 }
 
@@ -128,7 +130,11 @@ fn rlimits(record: &Record) -> Vec<Value> {
             && let Some(most) = host_hard_limit(&limit.name)
             && hard > most
         {
-            tracing::warn!("ulimit {} of container {} is lowered to the host's hard limit {most}", limit.name, record.id);
+            tracing::warn!(
+                "ulimit {} of container {} is lowered to the host's hard limit {most}",
+                limit.name,
+                record.id
+            );
             (soft, hard) = (soft.min(most), most);
         }
         json!({"type": format!("RLIMIT_{}", limit.name.to_uppercase()), "soft": soft, "hard": hard})
@@ -139,7 +145,8 @@ fn rlimits(record: &Record) -> Vec<Value> {
 /// This process's hard limit, where it may not be exceeded.
 fn host_hard_limit(name: &str) -> Option<u64> {
     static MAY_RAISE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    let may_raise = MAY_RAISE.get_or_init(|| crate::host::HostInfo::read().bounding.iter().any(|c| c == "CAP_SYS_RESOURCE"));
+    let may_raise =
+        MAY_RAISE.get_or_init(|| crate::host::HostInfo::read().bounding.iter().any(|c| c == "CAP_SYS_RESOURCE"));
     if *may_raise {
         return None;
     }

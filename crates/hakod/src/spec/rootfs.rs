@@ -35,7 +35,11 @@ pub fn overlay(engine: &Engine, record: &Record, image: &ResolvedImage, dir: &Sh
         format!("workdir={}", escape(&work)),
     ];
     if options.iter().map(String::len).sum::<usize>() > MAX_OPTIONS {
-        return Err(Error::unsupported(format!("image {} has {} layers: too many for one mount", image.id, lower.len())));
+        return Err(Error::unsupported(format!(
+            "image {} has {} layers: too many for one mount",
+            image.id,
+            lower.len()
+        )));
     }
     Ok(vec![mount("overlay", "overlay", "", options)])
 }
@@ -57,7 +61,12 @@ pub fn disks() -> Vec<RootMount> {
     vec![
         mount("erofs", "serial:rootfs", "lower", words(&["ro"])),
         mount("ext4", "serial:scratch", "scratch", Vec::new()),
-        mount("overlay", "erofs+ext4", "", words(&["lowerdir=lower", "upperdir=scratch/upper", "workdir=scratch/work"])),
+        mount(
+            "overlay",
+            "erofs+ext4",
+            "",
+            words(&["lowerdir=lower", "upperdir=scratch/upper", "workdir=scratch/work"]),
+        ),
     ]
 }
 

@@ -1,8 +1,8 @@
 //! Compiled seccomp filters: one per profile and set of capabilities, kept in
 //! the data root.
 
-use hako_model::{Error, Isolation, Result, policy};
 use hako_api::types::HostConfig;
+use hako_model::{Error, Isolation, Result, policy};
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
@@ -102,7 +102,7 @@ impl SeccompCache {
 /// The last `seccomp=` wins; a privileged container has none unless it says so.
 fn choose(host: &HostConfig) -> Profile<'_> {
     let opts = host.security_opt.iter().flatten();
-    let said = opts.filter_map(|opt| opt.strip_prefix("seccomp=").or_else(|| opt.strip_prefix("seccomp:"))).last();
+    let said = opts.filter_map(|opt| opt.strip_prefix("seccomp=").or_else(|| opt.strip_prefix("seccomp:"))).next_back();
     match said {
         Some("unconfined") => Profile::Unconfined,
         Some("builtin" | "default") => Profile::Default,

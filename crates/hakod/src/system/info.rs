@@ -92,7 +92,8 @@ pub async fn serve(engine: &Arc<Engine>) -> Result<Response> {
 }
 
 fn registry_config(engine: &Engine) -> serde_json::Value {
-    let insecure = |host: &String| (host.clone(), value!({"Name": host, "Mirrors": [], "Secure": false, "Official": false}));
+    let insecure =
+        |host: &String| (host.clone(), value!({"Name": host, "Mirrors": [], "Secure": false, "Official": false}));
     let mut index: serde_json::Map<String, serde_json::Value> =
         engine.config.insecure_registries.iter().map(insecure).collect();
     index.insert("docker.io".into(), value!({"Name": "docker.io", "Mirrors": [], "Secure": true, "Official": true}));
