@@ -26,6 +26,15 @@ async fn a_guest_that_cannot_boot_is_explained() {
     println!("{err}");
     assert!(err.message.contains("before the guest's agent answered") && err.message.contains("panic"), "{err}");
 
+    // One that hangs is tried again, and then given up.
+    fixture.vm().boot.kernel_args.push("panic=0".to_owned());
+    fixture.vm().boot.deadline_ms = 2500;
+    let err = fixture.sandbox().create(fixture.request(&["true"], PIPES)).await.err().unwrap();
+    assert_eq!(err.kind, ErrorKind::DeadlineExceeded);
+    assert!(err.message.contains("the last of 2 attempts"), "{err}");
+    assert!(err.message.contains("did not answer within 2.5 s"), "{err}");
+    assert_eq!(vms(), 0);
+
     // No kernel at all.
     let garbage = fixture.dir.path().join("garbage");
     fs::write(&garbage, vec![0x5a; 1 << 20]).unwrap();
