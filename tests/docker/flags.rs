@@ -1,7 +1,8 @@
 //! Flags of `docker run` that change what the process sees.
 
-use hako_tests::{Engine, Image, Layer, Wall, both_walls, busybox, with_wall};
+use hako_tests::{Engine, Image, Layer, Wall, both_walls, busybox, wait_until, with_wall};
 use serde_json::json;
+use std::time::Duration;
 
 both_walls! {
     fn environment(case) {
@@ -107,7 +108,9 @@ both_walls! {
         let first = processes.lines().nth(1).unwrap_or_default();
         assert!(first.contains("init"), "{processes}");
         assert!(!processes.contains(" Z "), "a zombie: {processes}");
-        case.daemon("box", &["--init", "busybox", "sleep", "1000"]);
+        case.daemon("box", &["--init", "busybox", "sh", "-c", "echo up; exec sleep 1000"]);
+        // A first process that does not listen yet does not hear.
+        wait_until(Duration::from_secs(60), "the command", || case.docker(["logs", "box"]).text() == "up");
         let _ = case.docker(["stop", "-t", "20", "box"]).text();
         assert_eq!(case.inspect("box", "{{.State.ExitCode}}"), "143");
         let _ = case.docker(["rm", "box"]).text();

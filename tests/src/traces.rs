@@ -73,7 +73,8 @@ impl Traces {
 
     /// Forgets what the harness made, and the folders that an engine keeps empty.
     pub(crate) fn ignore_harness(&mut self, root: &Path) {
-        let files = ["hakod.log", "home", "tmp", "data", "run"].map(|name| root.join(name));
+        // A lock file stays: removing it would let two hold it.
+        let files = ["hakod.log", "home", "tmp", "data", "run", "run/hakod.lock"].map(|name| root.join(name));
         let home = root.join("home");
         self.files.retain(|file| !files.contains(file) && !file.starts_with(&home));
     }
@@ -93,10 +94,9 @@ impl fmt::Display for Traces {
     }
 }
 
-/// Processes that name the engine's folder or run in its cgroups, but not the
-/// test's own clients.
+/// Processes that name the engine's folder, have a file of it open or run in its
+/// cgroups, but not the test's own clients.
 fn processes(root: &Path, name: &str) -> Vec<(i32, String)> {
-    let root = root.to_string_lossy().into_owned();
     let mine = i32::try_from(std::process::id()).unwrap_or(0);
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok) {
@@ -105,12 +105,21 @@ fn processes(root: &Path, name: &str) -> Vec<(i32, String)> {
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
         let cgroup = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
         let program = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        let client = matches!(program.trim(), "docker" | "hako");
-        if pid != mine && !client && (line.contains(&root) || cgroup.contains(&format!("/{name}/"))) {
+        if pid == mine || matches!(program.trim(), "docker" | "hako") {
+            continue;
+        }
+        let named = line.contains(&*root.to_string_lossy()) || cgroup.contains(&format!("/{name}/"));
+        if named || has_open(&entry.path(), root) {
             found.push((pid, if line.is_empty() { program.trim().to_owned() } else { line }));
         }
     }
     found
+}
+
+/// Whether the process has a file below `root` open: QEMU names none.
+fn has_open(process: &Path, root: &Path) -> bool {
+    let files = fs::read_dir(process.join("fd")).into_iter().flatten().filter_map(Result::ok);
+    files.filter_map(|file| fs::read_link(file.path()).ok()).any(|target| target.starts_with(root))
 }
 
 fn mounts_of(pid: i32, root: &Path) -> BTreeSet<String> {
