@@ -89,7 +89,7 @@ fn prepare() -> Result<()> {
     mount_at("devpts", "/dev/pts", MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, "ptmxmode=0666,mode=0620,gid=5")?;
     mount_at("tmpfs", "/run", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=0755,size=16m")?;
     mount_at("tmpfs", "/tmp", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=1777,size=16m")?;
-    mount_at("cgroup2", CGROUPS, safe, "nsdelegate")?;
+    mount_at("cgroup2", CGROUPS, safe, "nsdelegate,favordynmods")?;
     enable_controllers()?;
     for (path, value) in SETTINGS {
         fs::write(path, value).with_context(|| format!("set {path} to {value}"))?;
