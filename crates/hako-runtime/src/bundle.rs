@@ -62,6 +62,9 @@ pub fn plan(bundle: &Path, id: &str, own: &Own) -> Result<Plan> {
         no_swap = cgroup.adapt_memory(resources);
         devices = refuse_devices_first(resources);
     }
+    if let Some(mounts) = spec.get_mut("mounts").and_then(Value::as_array_mut) {
+        cgroup.show_read_only(mounts);
+    }
     Ok(Plan { spec: Value::Object(spec), process, filter, cgroup, devices, no_swap })
 }
 

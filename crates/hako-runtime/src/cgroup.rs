@@ -3,7 +3,7 @@
 
 use crate::error::{Context, Error, Result};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
@@ -68,6 +68,30 @@ impl Cgroup {
                 Some(found.mount.join(&self.path))
             }
         }
+    }
+
+    /// On version 1, puts read-only binds of the container's own cgroups in the
+    /// place of a `cgroup` mount that is to be read-only: libcontainer mounts
+    /// the hierarchies so that the container could change its own limits.
+    pub fn show_read_only(&self, mounts: &mut Vec<Value>) {
+        let Mounts::Legacy(all) = &self.mounts else { return };
+        let read_only = |mount: &Value| mount["options"].as_array().is_some_and(|all| all.contains(&json!("ro")));
+        let Some(at) = mounts.iter().position(|mount| mount["type"] == "cgroup" && read_only(mount)) else { return };
+        let destination = mounts[at]["destination"].as_str().unwrap_or(ROOT).to_owned();
+        let mut shown = vec![json!({
+            "destination": destination, "type": "tmpfs", "source": "tmpfs",
+            "options": ["nosuid", "noexec", "nodev", "mode=755"],
+        })];
+        for hierarchy in all {
+            for controller in &hierarchy.controllers {
+                shown.push(json!({
+                    "destination": format!("{destination}/{controller}"), "type": "bind",
+                    "source": hierarchy.mount.join(&self.path),
+                    "options": ["bind", "ro", "nosuid", "noexec", "nodev"],
+                }));
+            }
+        }
+        mounts.splice(at..=at, shown);
     }
 
     /// Makes it. Whoever deletes a sibling removes the empty parent, perhaps
@@ -260,6 +284,24 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].controllers, ["cpu", "cpuacct"]);
         assert_eq!(found[1].mount, Path::new("/sys/fs/cgroup/pids"));
+    }
+
+    #[test]
+    fn a_container_sees_its_own_cgroups_read_only() {
+        let hierarchy = Hierarchy { controllers: vec!["cpu".into(), "cpuacct".into()], mount: "/c/cpu,cpuacct".into() };
+        let cgroup = Cgroup { path: "hako/x".into(), mounts: Mounts::Legacy(vec![hierarchy]) };
+        let mut mounts = vec![
+            json!({"destination": "/sys", "type": "sysfs"}),
+            json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["ro"]}),
+            json!({"destination": "/dev/shm", "type": "tmpfs"}),
+        ];
+        cgroup.show_read_only(&mut mounts);
+        let targets: Vec<_> = mounts.iter().filter_map(|mount| mount["destination"].as_str()).collect();
+        assert_eq!(targets, ["/sys", "/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpuacct", "/dev/shm"]);
+        assert_eq!(mounts[3]["source"], "/c/cpu,cpuacct/hako/x");
+        let mut writable = vec![json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["rw"]})];
+        cgroup.show_read_only(&mut writable);
+        assert_eq!(writable.len(), 1);
     }
 
     #[test]
