@@ -14,6 +14,6 @@ pub mod mux;
 pub mod stdio;
 
 pub use containerd_shim_protos as protos;
-pub use containerd_shim_protos::shim::shim_ttrpc_async as task_service;
 pub use containerd_shim_protos::shim::shim as task;
+pub use containerd_shim_protos::shim::shim_ttrpc_async as task_service;
 pub use ttrpc;
