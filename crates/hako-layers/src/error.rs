@@ -10,22 +10,22 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The archive breaks the format.
-    #[error("malformed layer archive: {0}")]
+    #[error("malformed archive: {0}")]
     Malformed(String),
     /// The archive ends too early.
-    #[error("layer archive is truncated")]
+    #[error("archive is truncated")]
     Truncated,
     /// The archive wants something outside of its layer.
-    #[error("hostile layer archive: {0}")]
+    #[error("hostile layer: {0}")]
     Hostile(String),
     /// The archive exceeds a limit.
     #[error("layer exceeds a limit: {0}")]
     Limit(String),
     /// An archive of another kind.
-    #[error("unsupported layer archive: {0}")]
+    #[error("unsupported archive: {0}")]
     Unsupported(String),
     /// Reading the archive failed.
-    #[error("read layer archive: {0}")]
+    #[error("read archive: {0}")]
     Read(#[source] io::Error),
     /// The host could not make an entry.
     #[error("{path:?} in the layer: {source}")]

@@ -78,7 +78,10 @@ impl Archive {
         let expected = expected_digest(&path);
         let len = tar.data_left();
         let mut writer = store.write_blob(expected.as_ref(), Some(len))?;
-        tar.data(len, &mut |piece| writer.write_all(piece).map_err(hako_layers::Error::Read))?;
+        let what = || "keep the archive".to_owned();
+        tar.data(len, &mut |piece| {
+            writer.write_all(piece).map_err(|source| hako_layers::Error::Host { what: what(), source })
+        })?;
         let blob = writer.finish().map_err(|err| Error::from(err).context(&path))?;
         self.links.remove(&path);
         self.files.insert(path, Slot::Held(blob));

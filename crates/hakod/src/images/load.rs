@@ -21,10 +21,13 @@ use std::{
     collections::HashMap,
     io::Read,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 use tokio::io::AsyncRead;
 
 const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// How long the rest of a refused archive is read.
+const DRAIN: Duration = Duration::from_secs(30);
 /// Indexes within indexes are followed this deep.
 const DEPTH: usize = 4;
 
@@ -55,9 +58,16 @@ impl ImageService {
     ) -> Result<JsonLines> {
         let service = self.clone();
         self.stream(move |lines| async move {
-            let bridge = tokio_util::io::SyncIoBridge::new(body);
+            let mut bridge = tokio_util::io::SyncIoBridge::new(body);
             let store = service.store.clone();
-            let loaded = run_blocking(move || load_blocking(&store, bridge, quiet, &lines)).await?;
+            let loaded = run_blocking(move || {
+                let loaded = load_blocking(&store, &mut bridge, quiet, &lines);
+                if loaded.is_err() {
+                    drain(&mut bridge);
+                }
+                loaded
+            })
+            .await?;
             for id in loaded {
                 let attributes = HashMap::from([("name".to_owned(), id.to_string())]);
                 service.tell(ImageEvent { action: "load", id: id.to_string(), attributes });
@@ -66,6 +76,13 @@ impl ImageService {
         })
         .await
     }
+}
+
+/// Reads on for a while after a failure: a client that still sends would see
+/// a broken connection instead of the reason.
+fn drain(body: &mut impl Read) {
+    let (start, mut buffer) = (Instant::now(), vec![0; 256 << 10]);
+    while start.elapsed() < DRAIN && matches!(body.read(&mut buffer), Ok(n) if n > 0) {}
 }
 
 /// Loads every image of an archive; their ids. Blocks.

@@ -45,10 +45,8 @@ impl Plan {
             };
             reference = Reference::parse(&text)?;
         }
-        let credentials = match &request.auth {
-            Some(header) => Credentials::from_header(header)?,
-            None => None,
-        };
+        // As in Docker, a header that cannot be read is as none.
+        let credentials = request.auth.as_deref().and_then(|header| Credentials::from_header(header).ok().flatten());
         let platform = Platform::parse(&request.platform)?;
         Ok(Self { reference, platform, platform_named: !request.platform.is_empty(), credentials })
     }
