@@ -126,6 +126,15 @@ both_walls! {
         }
     }
 
+    /// A container sees its own cgroup and cannot change its limits.
+    fn cgroups_are_read_only(case) {
+        let script = "cd /sys/fs/cgroup; for file in memory/memory.limit_in_bytes pids/pids.max memory.max pids.max; do \
+                      [ -e $file ] && echo 1 > $file && echo changed $file; done; \
+                      for dir in . memory pids; do mkdir $dir/new && echo made $dir/new; done; \
+                      find . -type d -mindepth 2 | wc -l";
+        assert_eq!(case.sh(&["-m", "100m"], script).text(), "0");
+    }
+
     /// The seccomp profile holds: mount and keyctl are refused even where the
     /// capability is there.
     fn seccomp(case) {

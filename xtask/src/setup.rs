@@ -131,7 +131,10 @@ fn install(missing: &[&Package]) -> Result<()> {
     if run(&args)? || (run(&["update"])? && run(&args)?) {
         return Ok(());
     }
-    bail!("apt-get could not install {}", names.join(" "))
+    bail!(
+        "apt-get could not install {} (linux-source-6.12 is in the suite bookworm-security of deb.debian.org)",
+        names.join(" ")
+    )
 }
 
 /// Not root, or no apt-get: good enough if the programs and files are there.
