@@ -17,7 +17,7 @@ use crate::{
 };
 use hako_model::{Error, Result};
 use hako_task::stdio::AttachRequest;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixStream, unix::OwnedWriteHalf},
@@ -100,18 +100,22 @@ pub(super) async fn connect(live: &Live, pending: Pending) -> Result<()> {
     Ok(())
 }
 
+/// How long, and how much, a client is read after the output has ended.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+const DRAIN_BYTES: u64 = 64 << 20;
+
 /// Moves bytes until the output ends, the client goes, or it types the detach
 /// keys (`keys` is present with a tty).
 pub async fn pump(client: Client, stream: UnixStream, stdin: bool, keys: Option<Vec<u8>>) {
     let (mut from, to) = stream.into_split();
-    let Client { input, mut output } = client;
+    let Client { mut input, mut output } = client;
     let outward = async {
         let copied = output.copy(&mut from).await;
         finish(&mut output).await;
         copied
     };
     let inward = async {
-        match input {
+        match &mut input {
             Some(input) if stdin => forward(input, to, keys).await,
             Some(_) | None => {
                 // Held, so that the shim does not take it for the client's leaving.
@@ -126,7 +130,13 @@ pub async fn pump(client: Client, stream: UnixStream, stdin: bool, keys: Option<
                 tracing::debug!("attached client: {err}");
             }
         }
-        () = inward => {}
+        () = inward => return,
+    }
+    if let Some(input) = input {
+        // A connection closed with bytes unread is reset, and the client may
+        // lose the end of the output.
+        let mut nowhere = tokio::io::sink();
+        let _ = tokio::time::timeout(DRAIN_LIMIT, tokio::io::copy(&mut input.take(DRAIN_BYTES), &mut nowhere)).await;
     }
 }
 
@@ -148,6 +158,8 @@ async fn forward(mut input: impl tokio::io::AsyncRead + Unpin, mut to: OwnedWrit
             None => (buffer[..n].to_vec(), false),
         };
         if to.write_all(&bytes).await.is_err() {
+            // The process reads no more. What else the client sends is dropped
+            // when the output has ended.
             break;
         }
         if detached {
