@@ -22,6 +22,15 @@ const ENTROPY: usize = 64;
 /// Once the channel broke, QEMU's own end is at most this far.
 const SETTLE: Duration = Duration::from_millis(500);
 
+/// A boot that failed.
+enum Failure {
+    /// QEMU could not be started: another attempt would end the same.
+    Start(Error),
+    /// The guest panicked, hung or ended before its agent answered. A guest of
+    /// several CPUs on a busy host does so now and then; the next one boots.
+    Guest(Error),
+}
+
 /// Boots the VM of `config`, as often as it allows.
 pub(super) async fn boot(config: &SandboxConfig, dir: &Path) -> Result<Guest> {
     let vm = config.vm.as_ref().ok_or_else(|| Error::invalid("sandbox.json describes no virtual machine"))?;
@@ -30,14 +39,16 @@ pub(super) async fn boot(config: &SandboxConfig, dir: &Path) -> Result<Guest> {
     let mut attempt = 1;
     loop {
         match boot_once(&machine, config, vm, dir).await {
-            Err(err) if err.kind == ErrorKind::DeadlineExceeded && attempt < attempts => {
+            Ok(guest) => return Ok(guest),
+            Err(Failure::Start(err)) => return Err(err),
+            Err(Failure::Guest(err)) if attempt < attempts => {
                 tracing::warn!(attempt, "{err}");
                 attempt += 1;
             }
-            Err(err) if err.kind == ErrorKind::DeadlineExceeded && attempts > 1 => {
+            Err(Failure::Guest(err)) if attempts > 1 => {
                 return Err(err.context(format!("the last of {attempts} attempts")));
             }
-            other => return other,
+            Err(Failure::Guest(err)) => return Err(err),
         }
     }
 }
@@ -62,8 +73,14 @@ fn machine(vm: &VmConfig, ephemeral: bool) -> Result<Machine> {
     })
 }
 
-async fn boot_once(machine: &Machine, config: &SandboxConfig, vm: &VmConfig, dir: &Path) -> Result<Guest> {
-    let (mut qemu, agent) = Vm::spawn(machine, Some(&dir.join("console.log"))).map_err(start_error)?;
+async fn boot_once(
+    machine: &Machine,
+    config: &SandboxConfig,
+    vm: &VmConfig,
+    dir: &Path,
+) -> std::result::Result<Guest, Failure> {
+    let spawned = Vm::spawn(machine, Some(&dir.join("console.log")));
+    let (mut qemu, agent) = spawned.map_err(|err| Failure::Start(start_error(err)))?;
     let deadline = Duration::from_millis(vm.boot.deadline_ms);
     let answered = tokio::select! {
         answer = timeout(deadline, connect(agent, config)) => answer,
@@ -85,7 +102,8 @@ async fn boot_once(machine: &Machine, config: &SandboxConfig, vm: &VmConfig, dir
     };
     qemu.kill().await;
     qemu.drained().await;
-    Err(Error::new(kind, format!("the virtual machine did not start: {why}{}", qemu.last_words())))
+    let message = format!("the virtual machine did not start: {why}{}", qemu.last_words());
+    Err(Failure::Guest(Error::new(kind, message)))
 }
 
 fn start_error(err: hako_qemu::Error) -> Error {
