@@ -87,6 +87,18 @@ async fn tear_down(engine: &Engine, id: &str, isolation: Option<Isolation>, live
             tracing::warn!("shim of {id}: {err}");
         }
     }
+    if clean || isolation == Some(Isolation::Hyperv) {
+        // The shim has let go of its files, and a namespace takes its time to go.
+        tokio::join!(gone(process, id), remove_folders(engine, id));
+    } else {
+        gone(process, id).await;
+        force_delete(engine, id).await;
+        remove_folders(engine, id).await;
+    }
+}
+
+/// Waits for a shim's end, and helps.
+async fn gone(process: Option<ShimProcess>, id: &str) {
     if let Some(process) = process
         && !process.ends_within(PATIENCE).await
     {
@@ -94,17 +106,22 @@ async fn tear_down(engine: &Engine, id: &str, isolation: Option<Isolation>, live
         process.kill();
         process.ends_within(PATIENCE).await;
     }
-    if !clean && isolation != Some(Isolation::Hyperv) {
-        force_delete(engine, id).await;
-    }
-    let runtime = engine.runtime_root(id);
-    if let Err(err) = fs::remove_dir_all(&runtime)
-        && err.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!("remove {}: {err}", runtime.display());
-    }
-    if let Err(err) = dir.remove() {
-        tracing::warn!("{err}");
+}
+
+async fn remove_folders(engine: &Engine, id: &str) {
+    let (runtime, dir) = (engine.runtime_root(id), ShimDir::new(engine.shim_dir(id)));
+    let work = tokio::task::spawn_blocking(move || {
+        if let Err(err) = fs::remove_dir_all(&runtime)
+            && err.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!("remove {}: {err}", runtime.display());
+        }
+        if let Err(err) = dir.remove() {
+            tracing::warn!("{err}");
+        }
+    });
+    if let Err(err) = work.await {
+        tracing::warn!("remove folders of {id}: {err}");
     }
 }
 

@@ -80,7 +80,13 @@ async fn end(actor: &mut Actor) -> Result<()> {
 /// removal that is cut off is finished at the next start.
 pub(super) async fn finish(actor: &mut Actor) -> Result<()> {
     let before = actor.record.state.clone();
-    actor.set_state(State::Removing).await?;
+    if matches!(before, State::Exited(_)) && actor.record.host.auto_remove {
+        // What the store says already means as much after a restart.
+        actor.record.state = State::Removing;
+        actor.publish();
+    } else {
+        actor.set_state(State::Removing).await?;
+    }
     let engine = actor.engine.clone();
     let id = actor.record.id.to_string();
     let dir = engine.container_dir(&id);
