@@ -1,6 +1,6 @@
 //! Images: list, inspect, history, tag, remove.
 
-use hako_tests::{Case, Wall, busybox, with_wall};
+use hako_tests::{Case, Engine, Wall, busybox, with_wall};
 
 /// One wall is enough: images know no walls.
 fn once(body: fn(&Case)) {
@@ -74,5 +74,15 @@ fn info_and_version() {
         let kernel = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
         assert_eq!(version, format!("linux/amd64 {kernel}"));
         let _ = case.docker(["rm", "-f", "box"]).text();
+        if Engine::is_reference() {
+            return;
+        }
+        // Which accelerator, and why: one line, and a warning if it is slow.
+        let info = case.docker(["info"]).run();
+        let line = info.ok().lines().find(|line| line.contains("VM accelerator:")).map(str::to_owned).unwrap();
+        assert!(line.contains("kvm") || line.contains("tcg") || line.contains("prob"), "{line}");
+        if line.contains(": tcg") {
+            assert!(format!("{}{}", info.out(), info.err()).contains("emulated"), "{info}");
+        }
     });
 }
