@@ -64,7 +64,9 @@ fn hello(bin: &Path, dir: &Path, wall: &str) -> Result<()> {
     let flag = format!("--isolation={wall}");
     println!("\n$ hako run --rm {flag} hello");
     let host = format!("unix://{}", dir.join("hako.sock").display());
-    programs::run(Command::new(bin.join("hako")).args(["--host", &host, "run", "--rm", &flag, "hello"]))
+    // No network asked for, no warning that there is none.
+    let args = ["--host", &host, "run", "--rm", "--network=none", &flag, "hello"];
+    programs::run(Command::new(bin.join("hako")).args(args))
 }
 
 fn stop(engine: &mut Child) -> Result<()> {
