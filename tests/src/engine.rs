@@ -14,6 +14,7 @@ use std::{
     env,
     ffi::OsStr,
     fs,
+    io::{Read, Write},
     os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -106,7 +107,7 @@ impl Engine {
     pub fn launch(&self) {
         let mut child = self.command().spawn().expect("hakod starts");
         let begin = Instant::now();
-        while UnixStream::connect(self.socket()).is_err() {
+        while !self.answers() {
             if let Some(status) = child.try_wait().expect("a child can be waited for") {
                 panic!("hakod ended: {status}\n{}", self.log());
             }
@@ -114,6 +115,18 @@ impl Engine {
             thread::sleep(Duration::from_millis(5));
         }
         *self.child.borrow_mut() = Some(child);
+    }
+
+    /// Whether hakod answers a request. A connection alone says nothing: the
+    /// socket of one that was just killed may for a moment be open in its child.
+    fn answers(&self) -> bool {
+        let ask = || {
+            let mut stream = UnixStream::connect(self.socket())?;
+            stream.set_read_timeout(Some(ENGINE_DEADLINE))?;
+            stream.write_all(b"HEAD /_ping HTTP/1.1\r\nHost: hako\r\nConnection: close\r\n\r\n")?;
+            stream.read(&mut [0; 64])
+        };
+        ask().is_ok_and(|read| read > 0)
     }
 
     fn command(&self) -> Command {
