@@ -15,3 +15,23 @@ pub use id::{ContainerId, IdError, NameError, validate_name};
 pub use isolation::{Isolation, IsolationError};
 pub use reference::{ImageName, Reference, Repository};
 pub use sandbox::{BootConfig, Disk, ExitDetails, LogConfig, LogDriver, SandboxConfig, ShimPhase, ShimState, VmConfig};
+
+/// The names of `--ulimit`, as Docker's go-units has them: without `as`, which
+/// would limit the runtime that starts the container.
+pub const ULIMITS: &[&str] = &[
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];

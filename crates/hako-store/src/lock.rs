@@ -12,7 +12,9 @@ pub(crate) struct Keys(Mutex<HashMap<String, Weak<AsyncMutex<()>>>>);
 
 /// Holds a key of [`crate::Store::lock`] until dropped.
 #[derive(Debug)]
-pub struct KeyGuard(#[allow(dead_code)] OwnedMutexGuard<()>);
+pub struct KeyGuard {
+    _held: OwnedMutexGuard<()>,
+}
 
 impl Keys {
     fn entry(&self, key: &str) -> Arc<AsyncMutex<()>> {
@@ -27,11 +29,11 @@ impl Keys {
     }
 
     pub(crate) async fn lock(&self, key: &str) -> KeyGuard {
-        KeyGuard(self.entry(key).lock_owned().await)
+        KeyGuard { _held: self.entry(key).lock_owned().await }
     }
 
     pub(crate) fn lock_blocking(&self, key: &str) -> KeyGuard {
-        KeyGuard(self.entry(key).blocking_lock_owned())
+        KeyGuard { _held: self.entry(key).blocking_lock_owned() }
     }
 }
 

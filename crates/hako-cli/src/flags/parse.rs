@@ -47,31 +47,11 @@ pub(crate) fn nano_cpus(text: &str) -> Result<i64> {
     digits.parse::<i64>().ok().filter(|_| part.bytes().all(|b| b.is_ascii_digit())).ok_or_else(invalid)
 }
 
-/// The limits that the kernel knows.
-const ULIMITS: &[&str] = &[
-    "as",
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-
 /// `--ulimit NAME=SOFT[:HARD]`.
 pub(crate) fn ulimit(text: &str) -> Result<Value> {
     let invalid = || Error::msg(format!("invalid argument {text:?} for \"--ulimit\" flag: use NAME=SOFT[:HARD]"));
     let (name, limits) = text.split_once('=').ok_or_else(invalid)?;
-    if !ULIMITS.contains(&name) {
+    if !hako_model::ULIMITS.contains(&name) {
         return Err(Error::msg(format!(
             "invalid argument {text:?} for \"--ulimit\" flag: invalid ulimit type: {name}"
         )));

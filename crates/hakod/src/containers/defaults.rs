@@ -129,7 +129,7 @@ fn check_numbers(host: &HostConfig) -> Result<()> {
         return Err(Error::invalid("SHM size can not be less than 0"));
     }
     for limit in host.ulimits.iter().flatten() {
-        if !ULIMITS.contains(&limit.name.as_str()) {
+        if !hako_model::ULIMITS.contains(&limit.name.as_str()) {
             return Err(Error::invalid(format!("invalid ulimit type: {}", limit.name)));
         }
         if limit.hard >= 0 && (limit.soft > limit.hard || limit.soft == -1) {
@@ -161,25 +161,6 @@ fn check_numbers(host: &HostConfig) -> Result<()> {
     }
     Ok(())
 }
-
-/// The names of `--ulimit`.
-pub const ULIMITS: &[&str] = &[
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
 
 /// The capabilities of a container by Docker's rules.
 ///
