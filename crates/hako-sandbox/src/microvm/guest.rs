@@ -78,6 +78,20 @@ fn any(type_url: &str, value: Vec<u8>) -> Any {
     Any { type_url: type_url.to_owned(), value, ..Any::default() }
 }
 
+/// The longest error of a guest that is kept, in characters.
+const MAX_ERROR: usize = 4096;
+
+/// What a guest says of an end, as far as it can be true: it is stored and
+/// shown to clients, and the guest is not trusted.
+fn believed(exit: ExitDetails) -> ExitDetails {
+    let exited_at = match chrono::DateTime::parse_from_rfc3339(&exit.exited_at) {
+        Ok(_) => exit.exited_at,
+        Err(_) => Utc::now().to_rfc3339_opts(SecondsFormat::Nanos, true),
+    };
+    let error = exit.error.map(|text| text.chars().filter(|c| !c.is_control()).take(MAX_ERROR).collect());
+    ExitDetails { exit_code: exit.exit_code.clamp(0, 255), exited_at, oom_killed: exit.oom_killed, error }
+}
+
 impl Guest {
     pub fn new(
         id: String,
@@ -184,7 +198,7 @@ impl Guest {
                 oom_killed: false,
                 error: Some(self.died().await.message),
             }),
-            other => other,
+            other => other.map(believed),
         }
     }
 
@@ -278,4 +292,22 @@ fn read_bundle(dir: &Path) -> Result<Vec<u8>> {
         bundle.files.push(BundleFile { name, mode: meta.permissions().mode() & 0o777, content });
     }
     serde_json::to_vec(&bundle).map_err(|err| Error::internal(format!("encode the bundle: {err}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ExitDetails, believed};
+
+    #[test]
+    fn a_guest_that_lies_is_not_believed() {
+        let lie = ExitDetails {
+            exit_code: 70_000,
+            exited_at: "never".to_owned(),
+            oom_killed: false,
+            error: Some("\x1b[2Jgone".to_owned()),
+        };
+        let said = believed(lie);
+        assert_eq!((said.exit_code, said.error.as_deref()), (255, Some("[2Jgone")));
+        assert!(chrono::DateTime::parse_from_rfc3339(&said.exited_at).is_ok());
+    }
 }
