@@ -1,6 +1,9 @@
 //! Layer archives and the forms that a root filesystem takes: an overlay lower
 //! directory per layer, one EROFS image per image, an empty ext4 to write on.
 //!
+//! Beside them [`files`]: the files of a container, which `docker cp` and its
+//! like read and write, on whichever side of the wall they are.
+//!
 //! An archive is hostile until it is unpacked: every name is resolved beneath
 //! the layer's folder (`openat2`, links in it lead back into it), device nodes
 //! are made and never opened, and what it may grow to has limits, below.
@@ -10,9 +13,11 @@ mod decompress;
 mod disk;
 mod erofs;
 mod error;
+pub mod files;
 mod metadata;
 mod pax;
 mod tarread;
+mod tarwrite;
 mod tree;
 mod unpack;
 

@@ -23,7 +23,7 @@ fn owner(entry: &Entry) -> rustix::io::Result<(Option<Uid>, Option<Gid>)> {
 }
 
 /// Attributes that a layer may set: none that overlayfs reads as its own.
-fn allowed(name: &[u8]) -> bool {
+pub(crate) fn allowed(name: &[u8]) -> bool {
     !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay.")
 }
 

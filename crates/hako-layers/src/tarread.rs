@@ -8,6 +8,7 @@ use crate::{
     error::show,
     pax::{Pax, PaxSparse, Stretch, check_map, map_from_data},
 };
+use rustix::fs::{Dev, FileType, makedev};
 use std::io::BufRead;
 
 /// What an entry is.
@@ -54,6 +55,20 @@ pub struct Entry {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Where a sparse file has data.
     pub(crate) map: Option<Vec<Stretch>>,
+}
+
+impl Entry {
+    /// A device's or FIFO's kind and number, as `mknod` takes them.
+    pub(crate) fn node(&self) -> (FileType, Dev) {
+        let device = makedev(self.device.0, self.device.1);
+        match self.kind {
+            EntryKind::CharDevice => (FileType::CharacterDevice, device),
+            EntryKind::BlockDevice => (FileType::BlockDevice, device),
+            EntryKind::File | EntryKind::HardLink | EntryKind::Symlink | EntryKind::Directory | EntryKind::Fifo => {
+                (FileType::Fifo, makedev(0, 0))
+            }
+        }
+    }
 }
 
 /// The reader. [`TarReader::next_entry`] passes over data that was not read.

@@ -129,12 +129,7 @@ impl Tree {
                 self.fresh(&place, &path, || fs::symlinkat(link.as_c_str(), dir, name.as_c_str()))?;
             }
             EntryKind::CharDevice | EntryKind::BlockDevice | EntryKind::Fifo => {
-                let (kind, (major, minor)) = match entry.kind {
-                    EntryKind::CharDevice => (FileType::CharacterDevice, entry.device),
-                    EntryKind::BlockDevice => (FileType::BlockDevice, entry.device),
-                    _ => (FileType::Fifo, (0, 0)),
-                };
-                let device = fs::makedev(major, minor);
+                let (kind, device) = entry.node();
                 self.fresh(&place, &path, || fs::mknodat(dir, name.as_c_str(), kind, Mode::from(0o600), device))?;
             }
         }
