@@ -10,8 +10,9 @@ use futures::stream;
 use hako_sandbox::process::Reaper;
 use hako_task::{
     extra::create_extra,
+    files::MAX_LINE,
     mux::{Mux, MuxStream},
-    stdio::{Ack, StreamHead, read_line, write_line},
+    stdio::{Ack, StreamHead, read_line_within, write_line},
     task_service::create_task,
     ttrpc::r#async::{Server, transport::Listener},
 };
@@ -51,13 +52,13 @@ async fn serve(port: Port) -> Result<()> {
     let mut server = Server::new()
         .add_listener(listener)
         .register_service(create_task(service.clone()))
-        .register_service(create_extra(service));
+        .register_service(create_extra(service.clone()));
     server.start().await.context("start the ttrpc server")?;
     let (_mux, mut incoming, driver) = Mux::spawn(port, false);
     while let Some(stream) = incoming.accept().await {
-        let (streams, connections) = (streams.clone(), connections.clone());
+        let (streams, service, connections) = (streams.clone(), service.clone(), connections.clone());
         tokio::spawn(async move {
-            if let Err(err) = admit(stream, &streams, &connections).await {
+            if let Err(err) = admit(stream, &streams, &service, &connections).await {
                 tracing::warn!("a stream was not accepted: {err}");
             }
         });
@@ -72,9 +73,10 @@ async fn serve(port: Port) -> Result<()> {
 async fn admit(
     mut stream: MuxStream,
     streams: &Streams,
+    service: &Service,
     connections: &mpsc::UnboundedSender<MuxStream>,
 ) -> std::io::Result<()> {
-    match read_line(&mut stream).await? {
+    match read_line_within(&mut stream, MAX_LINE).await? {
         StreamHead::Ttrpc => {
             write_line(&mut stream, &Ack { error: None }).await?;
             // The server is gone only when the process ends.
@@ -87,6 +89,10 @@ async fn admit(
             if !refused {
                 streams.offer(id, exec_id, which, stream);
             }
+        }
+        StreamHead::Files { id, request } => {
+            write_line(&mut stream, &Ack { error: None }).await?;
+            service.files(&id, request, stream).await;
         }
     }
     Ok(())

@@ -10,7 +10,9 @@ use hako_sandbox::{
 };
 use hako_task::{
     error::to_ttrpc,
-    extra::{BUNDLE_TYPE_URL, Bundle, BundleFile, ConfigureReply, ConfigureRequest, Extra, ProcessRef},
+    extra::{BUNDLE_TYPE_URL, Bundle, BundleFile, ConfigureReply, ConfigureRequest, Extra, MountRequest, ProcessRef},
+    files::{FilesRequest, refuse},
+    mux::MuxStream,
     protos::{
         protobuf::{MessageField, well_known_types::timestamp::Timestamp},
         types::task::ProcessInfo,
@@ -27,12 +29,15 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use tokio::net::UnixStream;
 
 /// Bundles, one folder per container.
 const BUNDLES: &str = "/run/hako";
 const RUNTIME_ROOT: &str = "/run/hako-runtime";
 /// Pid files and console sockets, beside the bundle.
 const WORK: &str = "work";
+/// How much of a container's files is moved at once.
+const CHUNK: usize = 64 << 10;
 
 type Reply<T> = ttrpc::Result<T>;
 
@@ -71,16 +76,9 @@ impl Service {
             return Err(Error::conflict(format!("container {:?} exists already in this guest", req.id)));
         }
         let dir = Path::new(BUNDLES).join(&req.id);
-        let container = match self.prepare(&req, &dir) {
-            Ok(container) => Arc::new(container),
-            Err(err) => {
-                // The folder may not even be there.
-                let _ = fs::remove_dir_all(&dir);
-                return Err(err);
-            }
-        };
-        // Its root filesystem is mounted already.
-        let create = CreateRequest { id: req.id.clone(), bundle: dir, rootfs: Vec::new(), stdio };
+        let rootfs: Vec<Mount> = req.rootfs.iter().map(mount).collect();
+        let container = self.prepare(&rootfs, req.options.as_ref(), &dir)?;
+        let create = CreateRequest { id: req.id.clone(), bundle: dir, rootfs, stdio };
         match container.sandbox.create(create).await {
             Ok((pid, stdio)) => {
                 taken.join(stdio);
@@ -96,31 +94,78 @@ impl Service {
         }
     }
 
-    /// The bundle's files, the root filesystem, and an empty sandbox.
-    fn prepare(&self, req: &CreateTaskRequest, dir: &Path) -> Result<Container> {
-        fs::create_dir_all(dir.join("rootfs"))?;
-        fs::create_dir_all(dir.join(WORK))?;
-        fs::create_dir_all(RUNTIME_ROOT)?;
-        if let Some(options) = req.options.as_ref()
-            && options.type_url == BUNDLE_TYPE_URL
-        {
-            write_bundle(&options.value, dir)?;
+    /// Mounts a container's root filesystem, with no container in it.
+    async fn mount_rootfs(&self, mut req: MountRequest) -> Result<()> {
+        check_name(&req.id)?;
+        if self.map().contains_key(&req.id) {
+            return Err(Error::conflict(format!("container {:?} exists already in this guest", req.id)));
         }
-        let list: Vec<Mount> = req
+        let dir = Path::new(BUNDLES).join(&req.id);
+        let rootfs: Vec<Mount> = req
             .rootfs
             .iter()
             .map(|mount| Mount {
-                kind: mount.type_.clone(),
+                kind: mount.kind.clone(),
                 source: mount.source.clone(),
                 target: mount.target.clone(),
                 options: mount.options.clone(),
             })
             .collect();
-        let mounted = Mounted::new(&list, dir)?;
-        let config =
-            ProcessConfig { runtime: init::RUNTIME.into(), runtime_root: RUNTIME_ROOT.into(), dir: dir.join(WORK) };
+        let container = self.prepare(&rootfs, None, &dir)?;
+        req.bundle = dir.display().to_string();
+        let id = req.id.clone();
+        match container.sandbox.mount(req).await {
+            Ok(()) => {
+                self.map().insert(id, container);
+                Ok(())
+            }
+            Err(err) => {
+                if let Err(cleanup) = container.clean() {
+                    tracing::warn!("clean up after a failed mount: {cleanup}");
+                }
+                Err(err)
+            }
+        }
+    }
+
+    /// Serves one request on a container's files over `stream`.
+    pub async fn files(&self, id: &str, request: FilesRequest, mut stream: MuxStream) {
+        let served = self.container(id).and_then(|container| Ok((container, UnixStream::pair()?)));
+        let (container, (mut ours, theirs)) = match served {
+            Ok(served) => served,
+            Err(err) => {
+                // A host that has gone needs no answer.
+                let _ = refuse(&mut stream, err).await;
+                return;
+            }
+        };
+        let move_on = tokio::io::copy_bidirectional_with_sizes(&mut stream, &mut ours, CHUNK, CHUNK);
+        let (_, moved) = tokio::join!(container.sandbox.files(request, theirs), move_on);
+        if let Err(err) = moved {
+            tracing::debug!("files of {id:?}: {err}");
+        }
+    }
+
+    /// The bundle's files, the root filesystem, and an empty sandbox. On an
+    /// error nothing of it stays.
+    fn prepare(
+        &self,
+        rootfs: &[Mount],
+        options: Option<&hako_task::protos::protobuf::well_known_types::any::Any>,
+        dir: &Path,
+    ) -> Result<Arc<Container>> {
+        let mounted = mount_bundle(rootfs, options, dir).inspect_err(|_| {
+            // The folder may not even be there.
+            let _ = fs::remove_dir_all(dir);
+        })?;
+        let config = ProcessConfig {
+            runtime: init::RUNTIME.into(),
+            runtime_root: RUNTIME_ROOT.into(),
+            dir: dir.join(WORK),
+            rootfs_mounted: true,
+        };
         let sandbox = ProcessSandbox::new(config, self.reaper.clone());
-        Ok(Container { sandbox, mounted: Mutex::new(mounted), dir: dir.to_owned() })
+        Ok(Arc::new(Container { sandbox, mounted: Mutex::new(mounted), dir: dir.to_owned() }))
     }
 
     async fn delete_process(&self, id: &str, exec_id: &str) -> Result<()> {
@@ -153,6 +198,31 @@ impl Container {
         let removed = fs::remove_dir_all(&self.dir).map_err(Error::from);
         unmounted.and(removed)
     }
+}
+
+fn mount(mount: &hako_task::protos::api::Mount) -> Mount {
+    Mount {
+        kind: mount.type_.clone(),
+        source: mount.source.clone(),
+        target: mount.target.clone(),
+        options: mount.options.clone(),
+    }
+}
+
+fn mount_bundle(
+    rootfs: &[Mount],
+    options: Option<&hako_task::protos::protobuf::well_known_types::any::Any>,
+    dir: &Path,
+) -> Result<Mounted> {
+    fs::create_dir_all(dir.join("rootfs"))?;
+    fs::create_dir_all(dir.join(WORK))?;
+    fs::create_dir_all(RUNTIME_ROOT)?;
+    if let Some(options) = options
+        && options.type_url == BUNDLE_TYPE_URL
+    {
+        write_bundle(&options.value, dir)?;
+    }
+    Mounted::new(rootfs, dir)
 }
 
 /// Names become folders and files, so they must be nothing but names.
@@ -319,5 +389,9 @@ impl Extra for Service {
 
     async fn exit_details(&self, req: ProcessRef) -> Result<ExitDetails> {
         self.container(&req.id)?.sandbox.wait(exec(&req.exec_id)).await
+    }
+
+    async fn mount(&self, req: MountRequest) -> Result<()> {
+        self.mount_rootfs(req).await
     }
 }

@@ -1,10 +1,12 @@
 //! One error kind for the whole engine. Three tables map it: to an HTTP status
 //! (hako-api), to a ttrpc code (hako-task) and to an exit code (the CLI).
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What kind of failure an error is, independent of where it is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ErrorKind {
     /// The request itself is wrong (HTTP 400).
     InvalidParameter,

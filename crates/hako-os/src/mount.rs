@@ -1,12 +1,14 @@
 //! Mounts: options as `mount(8)` writes them, and overlays with many layers.
 
 use nix::{
+    fcntl::OFlag,
     mount::{MntFlags, MsFlags, mount as sys_mount, umount2},
-    sched::{CloneFlags, unshare},
+    sched::{CloneFlags, setns, unshare},
 };
 use std::{
     fs::{self, File},
     io,
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -132,6 +134,46 @@ pub fn own_namespace() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     sys_mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
     Ok(())
+}
+
+/// Makes the mount at `target` read-only; what is mounted below stays as it is.
+///
+/// # Errors
+/// The kernel's.
+pub fn remount_read_only(target: &Path) -> io::Result<()> {
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    sys_mount(None::<&str>, target, None::<&str>, flags, None::<&str>)?;
+    Ok(())
+}
+
+/// Binds `source`, with what is mounted in it, on what `target` is open for:
+/// no name is followed on the way there.
+///
+/// # Errors
+/// The kernel's.
+pub fn bind_on(source: &Path, target: BorrowedFd<'_>) -> io::Result<()> {
+    let place = format!("/proc/self/fd/{}", target.as_raw_fd());
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    sys_mount(Some(source), place.as_str(), None::<&str>, flags, None::<&str>)?;
+    Ok(())
+}
+
+/// The root directory of the mount namespace of process `pid`, which the caller
+/// keeps from being collected: what its container sees, mounts included.
+///
+/// # Errors
+/// The kernel's; that the process has ended.
+pub fn root_of(pid: i32) -> io::Result<OwnedFd> {
+    let namespace = File::open(format!("/proc/{pid}/ns/mnt"))?;
+    // A thread of its own enters the namespace, and ends with the answer.
+    let enter = move || -> io::Result<OwnedFd> {
+        unshare(CloneFlags::CLONE_FS)?;
+        setns(&namespace, CloneFlags::CLONE_NEWNS)?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(nix::fcntl::open("/", flags, nix::sys::stat::Mode::empty())?)
+    };
+    let thread = std::thread::Builder::new().name("root".into()).stack_size(64 << 10).spawn(enter)?;
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that enters a namespace panicked")))
 }
 
 /// The device file of the virtio disk with this serial.

@@ -4,6 +4,8 @@
 //!            create            start             (ends)            delete
 //!   Empty ──────────► Created ───────► Running ─────────► Exited ─────────► Deleted
 //!                        └────────────── kill ──────────────┘
+//!            mount                               delete
+//!   Empty ──────────► Mounted (no container) ─────────────► Deleted
 //! ```
 //!
 //! `hako-shim` holds one `Sandbox`; which implementation it is, the shim learns
@@ -12,8 +14,12 @@
 
 use async_trait::async_trait;
 use hako_model::{ExitDetails, Result};
+use hako_task::{extra::MountRequest, files::FilesRequest};
 use std::path::PathBuf;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+};
 
 pub mod conformance;
 pub mod microvm;
@@ -98,6 +104,12 @@ pub trait Sandbox: Send + Sync {
     async fn stats(&self) -> Result<(String, Vec<u8>)>;
     /// Changes limits: an OCI `linux.resources` object (JSON).
     async fn update(&self, resources: Vec<u8>) -> Result<()>;
+    /// Mounts the container's root filesystem for [`Sandbox::files`], with no
+    /// container in it. On an error nothing is left behind.
+    async fn mount(&self, req: MountRequest) -> Result<()>;
+    /// Serves one request on the container's files over `client`, to its end;
+    /// what goes wrong is said there.
+    async fn files(&self, request: FilesRequest, client: UnixStream);
     /// Forgets an ended exec, or ends the whole sandbox (`None`): processes,
     /// cgroup, mounts, VM. Goes on past errors and reports all of them.
     async fn delete(&self, exec_id: Option<&str>) -> Result<()>;

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! Empty ── create: boot, Configure, streams, Create ──► Booted ── delete ──► Gone
+//!       └─ mount: boot, Configure, Mount ───────────────►┘ (files alone)
 //!                     │ (deadline, retries)                │
 //!                     └── failed: the VM is ended          └── the VM died: every wait ends with exit 137
 //! ```
@@ -18,8 +19,12 @@ use crate::{CreateRequest, Sandbox, Stdio, StdioRequest};
 use async_trait::async_trait;
 use guest::Guest;
 use hako_model::{Error, ExitDetails, Result, SandboxConfig};
+use hako_task::{
+    extra::MountRequest,
+    files::{FilesRequest, refuse},
+};
 use std::{path::PathBuf, sync::Arc};
-use tokio::sync::RwLock;
+use tokio::{net::UnixStream, sync::RwLock};
 
 /// One container in one VM.
 #[derive(Debug)]
@@ -106,6 +111,36 @@ impl Sandbox for MicroVm {
     }
     async fn update(&self, resources: Vec<u8>) -> Result<()> {
         self.guest().await?.update(resources).await
+    }
+    async fn mount(&self, req: MountRequest) -> Result<()> {
+        let mut state = self.state.write().await;
+        if !matches!(*state, State::Empty) {
+            return Err(Error::conflict("the container's virtual machine exists already"));
+        }
+        if let Some(bind) = req.binds.first() {
+            return Err(Error::unsupported(format!("the host's {} behind the hyperv wall", bind.source)));
+        }
+        let guest = Arc::new(boot::boot(&self.config, &self.dir).await?);
+        match guest.mount(&req).await {
+            Ok(()) => {
+                *state = State::Booted(guest);
+                Ok(())
+            }
+            Err(err) => {
+                guest.end(true).await;
+                Err(err)
+            }
+        }
+    }
+    async fn files(&self, request: FilesRequest, mut client: UnixStream) {
+        let served = match self.guest().await {
+            Ok(guest) => guest.files(request, &mut client).await,
+            Err(err) => Err(err),
+        };
+        if let Err(err) = served {
+            // A client that has gone needs no answer.
+            let _ = refuse(&mut client, err).await;
+        }
     }
     async fn delete(&self, exec_id: Option<&str>) -> Result<()> {
         if exec_id.is_some() {

@@ -6,6 +6,7 @@
 //!   Empty ──create──► Busy ──► Live ──delete──► Busy ──► Deleted
 //!     ▲                │         ▲                │
 //!     └── it failed ───┘         └── it failed ───┘
+//!   Empty ──mount──► Mounted (files alone) ──delete──► Deleted
 //! ```
 //!
 //! Verbs of the runtime are processes of their own (libcontainer is unfit for a
@@ -15,6 +16,7 @@ mod cleanup;
 mod console;
 mod exec;
 mod figures;
+mod files;
 mod init;
 mod reaper;
 mod rootfs;
@@ -24,7 +26,9 @@ mod stream;
 use crate::{CreateRequest, Sandbox, Stdio, StdioRequest};
 use async_trait::async_trait;
 use exec::Exec;
+use files::Mounted;
 use hako_model::{Error, ExitDetails, Result};
+use hako_task::{extra::MountRequest, files::FilesRequest};
 use init::Container;
 pub use reaper::{Exit, Hold, Reaper, Watch};
 use runtime::{ChildEnds, Runtime};
@@ -35,6 +39,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU32},
     time::Duration,
 };
+use tokio::net::UnixStream;
 
 /// How long freezing may take; a process in an uninterruptible sleep delays it.
 const FREEZE_LIMIT: Duration = Duration::from_secs(10);
@@ -48,6 +53,8 @@ pub struct ProcessConfig {
     pub runtime_root: PathBuf,
     /// An existing folder for pid files, console sockets and exec specs.
     pub dir: PathBuf,
+    /// Root filesystems are mounted by the caller, and named here all the same.
+    pub rootfs_mounted: bool,
 }
 
 /// One container on this kernel.
@@ -66,6 +73,7 @@ enum Phase {
     Empty,
     Busy,
     Live(Arc<Container>),
+    Mounted(Arc<Mounted>),
     Deleted,
 }
 
@@ -78,7 +86,12 @@ impl ProcessSandbox {
     #[must_use]
     pub fn new(config: ProcessConfig, reaper: Reaper) -> Self {
         Self {
-            runtime: Runtime { program: config.runtime, root: config.runtime_root, reaper },
+            runtime: Runtime {
+                program: config.runtime,
+                root: config.runtime_root,
+                reaper,
+                rootfs_mounted: config.rootfs_mounted,
+            },
             dir: config.dir,
             phase: Mutex::new(Phase::Empty),
             execs: Mutex::default(),
@@ -90,9 +103,17 @@ impl ProcessSandbox {
     fn live(&self) -> Result<Arc<Container>> {
         match &*locked(&self.phase) {
             Phase::Live(container) => Ok(container.clone()),
-            Phase::Empty => Err(Error::conflict("container is not created")),
+            Phase::Empty | Phase::Mounted(_) => Err(Error::conflict("container is not created")),
             Phase::Busy => Err(Error::conflict("container is being created or deleted")),
             Phase::Deleted => Err(Error::not_found("container is deleted")),
+        }
+    }
+
+    /// The root filesystem, while it is mounted for its files alone.
+    fn mounted(&self) -> Option<Arc<Mounted>> {
+        match &*locked(&self.phase) {
+            Phase::Mounted(mounted) => Some(mounted.clone()),
+            Phase::Empty | Phase::Busy | Phase::Live(_) | Phase::Deleted => None,
         }
     }
 
@@ -135,6 +156,7 @@ impl Phase {
             Self::Empty => "not created",
             Self::Busy => "being created or deleted",
             Self::Live(_) => "created",
+            Self::Mounted(_) => "mounted for its files",
             Self::Deleted => "deleted",
         }
     }
@@ -267,11 +289,39 @@ impl Sandbox for ProcessSandbox {
         updated
     }
 
+    async fn mount(&self, req: MountRequest) -> Result<()> {
+        self.take_phase("mount", |phase| matches!(phase, Phase::Empty))?;
+        match Mounted::new(&req, self.runtime.rootfs_mounted) {
+            Ok(mounted) => {
+                self.set_phase(Phase::Mounted(Arc::new(mounted)));
+                Ok(())
+            }
+            Err(err) => {
+                self.set_phase(Phase::Empty);
+                Err(err)
+            }
+        }
+    }
+
+    async fn files(&self, request: FilesRequest, client: UnixStream) {
+        let place = match (self.mounted(), self.live()) {
+            (Some(mounted), _) => Ok(files::Place::Mounted(mounted)),
+            (None, Ok(container)) => Ok(files::Place::Container(container)),
+            (None, Err(err)) => Err(err),
+        };
+        files::serve(place, request, client).await;
+    }
+
     async fn delete(&self, exec_id: Option<&str>) -> Result<()> {
         if let Some(exec_id) = exec_id {
             let mut execs = locked(&self.execs);
             exec::entry(&mut execs, exec_id)?.deletable()?;
             execs.remove(exec_id);
+            return Ok(());
+        }
+        if let Some(mounted) = self.mounted() {
+            mounted.unmount()?;
+            self.set_phase(Phase::Deleted);
             return Ok(());
         }
         let container = self.live()?;

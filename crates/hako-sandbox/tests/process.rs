@@ -58,8 +58,12 @@ impl Fixture for OnThisKernel {
         fs::create_dir_all(bundle.join("rootfs"))?;
         let spec = conformance::spec(process, &format!("/hako-{id}"), memory);
         fs::write(bundle.join("config.json"), spec.to_string())?;
-        let config =
-            ProcessConfig { runtime: self.runtime.clone(), runtime_root: dir.join("runtime"), dir: dir.clone() };
+        let config = ProcessConfig {
+            runtime: self.runtime.clone(),
+            runtime_root: dir.join("runtime"),
+            dir: dir.clone(),
+            rootfs_mounted: false,
+        };
         let rootfs = vec![Mount {
             kind: "overlay".to_owned(),
             source: "overlay".to_owned(),

@@ -28,6 +28,7 @@ enum Event {
     Frozen(bool, Result<()>, Reply<()>),
     /// A process has ended; its output may still be on its way.
     Exited(Target, ExitDetails, oneshot::Sender<()>),
+    Mounted(Result<()>, Reply<()>),
     Deleted(Result<()>, Reply<(i32, Option<ExitDetails>)>),
     ExecDeleted(String, Result<()>, Reply<(i32, Option<ExitDetails>)>),
     /// Everything that Shutdown had to end has ended.
@@ -114,6 +115,10 @@ impl Container {
             Request::Attach(target, reply) => {
                 answer(reply, self.process(target.as_deref()).map(|p| p.streams.clone()));
             }
+            Request::Mount(req, reply) => self.mount(req, reply),
+            Request::Files(reply) => {
+                answer(reply, self.phase.admit(Verb::Files).map(|()| self.sandbox.clone()));
+            }
             Request::Delete(None, reply) => self.delete(reply),
             Request::Delete(Some(exec_id), reply) => self.delete_exec(exec_id, reply),
             Request::Shutdown { now, reply } => return self.shutdown(now, reply),
@@ -131,6 +136,7 @@ impl Container {
             Event::Started(target, result, reply) => answer(reply, self.started(target, result)),
             Event::Frozen(frozen, result, reply) => answer(reply, self.frozen(frozen, result)),
             Event::Exited(target, details, saved) => self.exited(target, details, saved),
+            Event::Mounted(result, reply) => answer(reply, self.mounted(result)),
             Event::Deleted(result, reply) => answer(reply, self.deleted(result)),
             Event::ExecDeleted(id, result, reply) => answer(reply, self.exec_deleted(&id, result)),
             Event::Ended(result, reply) => {

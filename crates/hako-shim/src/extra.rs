@@ -1,9 +1,9 @@
 //! `hako.v1.Extra` of the shim.
 
-use crate::container::{Handle, target};
+use crate::container::{Handle, Request, target};
 use async_trait::async_trait;
 use hako_model::{Error, ExitDetails, Result};
-use hako_task::extra::{ConfigureReply, ConfigureRequest, Extra, ProcessRef};
+use hako_task::extra::{ConfigureReply, ConfigureRequest, Extra, MountRequest, ProcessRef};
 
 /// The service.
 pub(crate) struct ExtraService {
@@ -15,6 +15,11 @@ impl ExtraService {
     pub(crate) fn new(id: String, container: Handle) -> Self {
         Self { id, container }
     }
+
+    /// A shim serves one container.
+    fn check(&self, id: &str) -> Result<()> {
+        if id == self.id { Ok(()) } else { Err(Error::not_found(format!("no such container: {id}"))) }
+    }
 }
 
 #[async_trait]
@@ -24,9 +29,12 @@ impl Extra for ExtraService {
     }
 
     async fn exit_details(&self, req: ProcessRef) -> Result<ExitDetails> {
-        if req.id != self.id {
-            return Err(Error::not_found(format!("no such container: {}", req.id)));
-        }
+        self.check(&req.id)?;
         self.container.wait(target(&req.exec_id)).await
+    }
+
+    async fn mount(&self, req: MountRequest) -> Result<()> {
+        self.check(&req.id)?;
+        self.container.call(|reply| Request::Mount(req, reply)).await
     }
 }

@@ -18,6 +18,7 @@ pub(crate) fn build(config: &SandboxConfig, dir: &Path) -> Result<Arc<dyn Sandbo
                 runtime: config.runtime.clone(),
                 runtime_root: config.runtime_root.clone(),
                 dir: dir.to_owned(),
+                rootfs_mounted: false,
             };
             Arc::new(ProcessSandbox::new(process, reaper))
         }

@@ -64,6 +64,45 @@ pub struct ProcessRef {
     pub exec_id: String,
 }
 
+/// A root filesystem to be mounted for its files alone, without a container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MountRequest {
+    /// The container that it is of.
+    pub id: String,
+    /// The folder that it is mounted in, on the shim's side.
+    pub bundle: String,
+    /// As `CreateTaskRequest.rootfs`.
+    pub rootfs: Vec<RootMount>,
+    /// Host folders in it; behind the hyperv wall there are none.
+    pub binds: Vec<BindMount>,
+    /// Nothing may be written to it.
+    pub read_only: bool,
+}
+
+/// One mount of a root filesystem.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RootMount {
+    /// `overlay`, `erofs`, `ext4`.
+    pub kind: String,
+    /// The device or source; `serial:<name>` names a disk by its serial.
+    pub source: String,
+    /// Where, relative to the bundle; empty for `rootfs`.
+    pub target: String,
+    /// Mount options.
+    pub options: Vec<String>,
+}
+
+/// A host folder or file in a container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BindMount {
+    /// On the host.
+    pub source: String,
+    /// In the container, where it is made if missing.
+    pub destination: String,
+    /// Nothing may be written to it.
+    pub read_only: bool,
+}
+
 /// What Task lacks.
 #[async_trait]
 pub trait Extra: Send + Sync {
@@ -71,6 +110,9 @@ pub trait Extra: Send + Sync {
     async fn configure(&self, req: ConfigureRequest) -> Result<ConfigureReply>;
     /// How a process ended; waits until it has. `oom_killed` is the container's.
     async fn exit_details(&self, req: ProcessRef) -> Result<ExitDetails>;
+    /// Mounts a container's root filesystem for its files ([`crate::files`]);
+    /// Task's Delete takes it apart.
+    async fn mount(&self, req: MountRequest) -> Result<()>;
 }
 
 struct Method<F>(F);
@@ -110,12 +152,20 @@ pub fn create_extra(service: Arc<dyn Extra>) -> HashMap<String, Service> {
             async move { encode(&s.configure(decode(&p)?).await?) }
         })),
     );
-    let s = service;
+    let s = service.clone();
     methods.insert(
         "ExitDetails".to_owned(),
         Box::new(Method(move |p: Vec<u8>| {
             let s = s.clone();
             async move { encode(&s.exit_details(decode(&p)?).await?) }
+        })),
+    );
+    let s = service;
+    methods.insert(
+        "Mount".to_owned(),
+        Box::new(Method(move |p: Vec<u8>| {
+            let s = s.clone();
+            async move { encode(&s.mount(decode(&p)?).await?) }
         })),
     );
     HashMap::from([(SERVICE.to_owned(), Service { methods, streams: HashMap::new() })])
@@ -153,5 +203,12 @@ impl ExtraClient {
     /// As `configure`.
     pub async fn exit_details(&self, req: &ProcessRef) -> Result<ExitDetails> {
         self.call("ExitDetails", req).await
+    }
+    /// See [`Extra::mount`].
+    ///
+    /// # Errors
+    /// As `configure`.
+    pub async fn mount(&self, req: &MountRequest) -> Result<()> {
+        self.call("Mount", req).await
     }
 }

@@ -7,12 +7,27 @@
 //! (`shutdown(SHUT_WR)`) is stdin's end where the process wants that
 //! (`stdin_once`, or an exec).
 
+use crate::files::FilesRequest;
 use serde::{Deserialize, Serialize};
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The longest head line that is read.
 pub const MAX_HEAD: usize = 4096;
+
+/// The first line of a client of `stdio.sock`: a member of its own tells a
+/// request for files from one for streams.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ClientHead {
+    /// The container's files, see [`crate::files`].
+    Files {
+        /// What is wanted of them.
+        files: FilesRequest,
+    },
+    /// The streams of a process.
+    Attach(AttachRequest),
+}
 
 /// What a client of `stdio.sock` wants.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,6 +65,14 @@ pub enum StreamHead {
         exec_id: String,
         /// Which; with a tty, `stdout` carries the tty's output.
         stream: StdStream,
+    },
+    /// A request on a container's files; behind the [`Ack`] it goes on as
+    /// [`crate::files`] has it.
+    Files {
+        /// The container.
+        id: String,
+        /// What is wanted.
+        request: FilesRequest,
     },
 }
 
@@ -97,13 +120,24 @@ pub fn frame_head(stream: StdStream, len: u32) -> [u8; 8] {
 /// `UnexpectedEof` before the line's end, `InvalidData` for a line over
 /// [`MAX_HEAD`] or of another shape.
 pub async fn read_line<T: serde::de::DeserializeOwned>(io: &mut (impl AsyncRead + Unpin)) -> io::Result<T> {
+    read_line_within(io, MAX_HEAD).await
+}
+
+/// [`read_line`] with another limit.
+///
+/// # Errors
+/// As [`read_line`].
+pub async fn read_line_within<T: serde::de::DeserializeOwned>(
+    io: &mut (impl AsyncRead + Unpin),
+    limit: usize,
+) -> io::Result<T> {
     let mut line = Vec::with_capacity(128);
     loop {
         let byte = io.read_u8().await?;
         if byte == b'\n' {
             break;
         }
-        if line.len() == MAX_HEAD {
+        if line.len() == limit {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "head line too long"));
         }
         line.push(byte);

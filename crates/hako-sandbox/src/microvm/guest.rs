@@ -1,6 +1,6 @@
 //! A booted guest: the calls to its agent, and its end.
 
-use super::stdio::open_stdio;
+use super::stdio::{open_stdio, open_stream};
 use crate::{CreateRequest, Stdio, StdioRequest};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{SecondsFormat, Utc};
@@ -8,15 +8,17 @@ use hako_model::{Error, ErrorKind, ExitDetails, Result};
 use hako_qemu::Vm;
 use hako_task::{
     error::from_ttrpc,
-    extra::{BUNDLE_TYPE_URL, Bundle, BundleFile, ExtraClient, ProcessRef},
+    extra::{BUNDLE_TYPE_URL, Bundle, BundleFile, ExtraClient, MountRequest, ProcessRef},
+    files::FilesRequest,
     mux::Mux,
     protos::{api::Mount as TaskMount, protobuf::well_known_types::any::Any},
+    stdio::StreamHead,
     task,
     task_service::TaskClient,
     ttrpc::{self, context},
 };
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
-use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
+use tokio::{net::UnixStream, sync::Mutex, task::JoinHandle, time::timeout};
 
 /// How long a guest may take to unmount and sync before it is ended by force.
 const SHUTDOWN: Duration = Duration::from_secs(10);
@@ -30,6 +32,8 @@ const QUIT: Duration = Duration::from_secs(2);
 const SETTLE: Duration = Duration::from_millis(500);
 /// A bundle is a spec and a few small files.
 const MAX_BUNDLE: u64 = 16 * 1024 * 1024;
+/// How much of a container's files is moved at once.
+const CHUNK: usize = 64 << 10;
 /// What a killed VM's processes are said to have ended with: 128 + SIGKILL.
 const KILLED: i32 = 137;
 
@@ -247,6 +251,30 @@ impl Guest {
     pub async fn delete_exec(&self, exec_id: Option<&str>) -> Result<()> {
         let message = task::DeleteRequest { id: self.id.clone(), exec_id: name(exec_id), ..Default::default() };
         self.answer(self.task.0.delete(ctx(), &message).await).await.map(drop)
+    }
+
+    /// Mounts the root filesystem for its files alone.
+    pub async fn mount(&self, req: &MountRequest) -> Result<()> {
+        match self.extra.0.mount(req).await {
+            Err(err) if err.kind == ErrorKind::Unavailable => Err(self.died().await),
+            other => other,
+        }
+    }
+
+    /// Serves one request on files: `client` and the agent talk to each other.
+    /// An error comes before a byte has been sent to the client.
+    pub async fn files(&self, request: FilesRequest, client: &mut UnixStream) -> Result<()> {
+        let head = StreamHead::Files { id: self.id.clone(), request };
+        let mut stream = match timeout(ANSWER, open_stream(&self.mux, &head)).await {
+            Err(_) => {
+                return Err(Error::new(ErrorKind::DeadlineExceeded, "the virtual machine's agent does not answer"));
+            }
+            Ok(Err(_)) if self.channel.is_finished() => return Err(self.died().await),
+            Ok(opened) => opened?,
+        };
+        // Either side may go; the other sees its stream end.
+        let _ = tokio::io::copy_bidirectional_with_sizes(client, &mut stream, CHUNK, CHUNK).await;
+        Ok(())
     }
 
     /// Ends the VM: by its agent, else by QMP, else by force. With `now` the

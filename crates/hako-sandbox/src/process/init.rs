@@ -3,6 +3,7 @@
 use super::{
     cleanup,
     console::ConsoleSocket,
+    files::Tree,
     locked,
     reaper::{Exit, Watch},
     rootfs::Mounts,
@@ -31,6 +32,7 @@ pub(super) struct Container {
     pub(super) init: Watch,
     pub(super) tty: Option<Gate>,
     pub(super) cgroup: Cgroup,
+    pub(super) tree: Tree,
     pub(super) mounts: Mutex<Mounts>,
     /// Read from the cgroup while there is one.
     details: OnceCell<ExitDetails>,
@@ -105,7 +107,9 @@ pub(super) async fn create(runtime: &Runtime, dir: &Path, req: CreateRequest) ->
         // Undoing this create would end that container.
         return Err(Error::conflict(format!("container {} exists in {}", req.id, runtime.root.display())));
     }
-    let mut mounts = Mounts::mount(&req)?;
+    let tree = Tree::of(&req.bundle, &req.rootfs);
+    let list = if runtime.rootfs_mounted { &[] } else { req.rootfs.as_slice() };
+    let mut mounts = Mounts::mount(&req.bundle, list)?;
     // The runtime's child becomes ours when the runtime ends, and may itself
     // have ended before its pid is read.
     let _hold = runtime.reaper.hold();
@@ -114,7 +118,7 @@ pub(super) async fn create(runtime: &Runtime, dir: &Path, req: CreateRequest) ->
             let init = runtime.reaper.watch(pid);
             let cgroup = Cgroup::of(pid).or_else(|_| cgroup_of_spec(&req.bundle)).unwrap_or_default();
             let mounts = Mutex::new(mounts);
-            let container = Container { id: req.id, init, tty, cgroup, mounts, details: OnceCell::new() };
+            let container = Container { id: req.id, init, tty, cgroup, tree, mounts, details: OnceCell::new() };
             Ok((container, stdio))
         }
         Err(err) => {

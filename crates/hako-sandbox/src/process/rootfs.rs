@@ -1,6 +1,6 @@
 //! Mounts of a container's root filesystem.
 
-use crate::{CreateRequest, Mount};
+use crate::Mount;
 use hako_model::{Error, Result};
 use std::{
     fs::{self, Permissions},
@@ -14,11 +14,11 @@ use std::{
 pub(super) struct Mounts(Vec<PathBuf>);
 
 impl Mounts {
-    /// Mounts all of the request's; on an error none stays.
-    pub(super) fn mount(req: &CreateRequest) -> Result<Self> {
+    /// Mounts all of the list in order; on an error none stays.
+    pub(super) fn mount(bundle: &Path, list: &[Mount]) -> Result<Self> {
         let mut done = Self::default();
-        for mount in &req.rootfs {
-            if let Err(err) = done.add(&req.bundle, mount) {
+        for mount in list {
+            if let Err(err) = done.add(bundle, mount) {
                 // The error that came first says why.
                 let _ = done.unmount();
                 return Err(err);
@@ -62,7 +62,8 @@ impl Mounts {
 }
 
 impl Mount {
-    fn target(&self) -> &str {
+    /// Where, relative to the bundle.
+    pub(super) fn target(&self) -> &str {
         if self.target.is_empty() { "rootfs" } else { &self.target }
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Runtime {
     pub(super) program: PathBuf,
     pub(super) root: PathBuf,
     pub(super) reaper: Reaper,
+    /// The caller mounts root filesystems itself.
+    pub(super) rootfs_mounted: bool,
 }
 
 /// The child's ends of a process's streams; what is absent is `/dev/null`.

@@ -8,6 +8,7 @@ use super::{
 use crate::stdio::{self, StdinEnd, Streams};
 use hako_model::{Error, ExitDetails, Result, ShimPhase};
 use hako_sandbox::{CreateRequest, Stdio, StdioRequest};
+use hako_task::extra::MountRequest;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{oneshot, watch};
 
@@ -57,6 +58,22 @@ impl Container {
         self.phase = Phase::Created(Process { pid, streams, exit });
         let saved = self.save(ShimPhase::Created { pid });
         answer(done.reply, saved.map(|()| pid));
+    }
+
+    pub(super) fn mount(&mut self, req: MountRequest, reply: Reply<()>) {
+        if let Err(err) = self.phase.admit(Verb::Mount) {
+            return answer(reply, Err(err));
+        }
+        self.phase = Phase::Mounting;
+        let sandbox = self.sandbox.clone();
+        self.beside(async move { Event::Mounted(sandbox.mount(req).await, reply) });
+    }
+
+    pub(super) fn mounted(&mut self, result: Result<()>) -> Result<()> {
+        self.phase = if result.is_ok() { Phase::Mounted } else { Phase::Empty };
+        result?;
+        // The VM is known by it.
+        self.save(ShimPhase::Empty)
     }
 
     pub(super) fn exec(&mut self, args: ExecArgs, reply: Reply<()>) {
@@ -202,7 +219,12 @@ impl Container {
                     | Phase::Paused(process)
                     | Phase::Exited(process, _) => Phase::Exited(process, details),
                     Phase::Deleting(process, _) => Phase::Deleting(process, Some(details)),
-                    other @ (Phase::Empty | Phase::Creating | Phase::Deleted) => other,
+                    other @ (Phase::Empty
+                    | Phase::Creating
+                    | Phase::Mounting
+                    | Phase::Mounted
+                    | Phase::Unmounting
+                    | Phase::Deleted) => other,
                 });
             }
             Some(id) => {
@@ -222,6 +244,7 @@ impl Container {
         self.phase.change(|phase| match phase {
             Phase::Created(process) => Phase::Deleting(process, None),
             Phase::Exited(process, details) => Phase::Deleting(process, Some(details)),
+            Phase::Mounted => Phase::Unmounting,
             other => other,
         });
         let sandbox = self.sandbox.clone();
@@ -231,12 +254,14 @@ impl Container {
     pub(super) fn deleted(&mut self, result: Result<()>) -> Result<(i32, Option<ExitDetails>)> {
         let (pid, details) = match &self.phase {
             Phase::Deleting(process, details) => (process.pid, details.clone()),
+            Phase::Unmounting => (0, None),
             _ => return Err(Error::internal("the container was not being deleted")),
         };
         let failed = result.is_err();
         self.phase.change(|phase| match phase {
             Phase::Deleting(process, Some(details)) if failed => Phase::Exited(process, details),
             Phase::Deleting(process, None) if failed => Phase::Created(process),
+            Phase::Unmounting if failed => Phase::Mounted,
             _ => Phase::Deleted,
         });
         result?;
@@ -282,7 +307,7 @@ impl Container {
                 answer(reply, Ok(()));
                 true
             }
-            Err(err) if !now || self.phase.process().is_none() => {
+            Err(err) if !now || (self.phase.process().is_none() && !matches!(self.phase, Phase::Mounted)) => {
                 answer(reply, Err(err));
                 false
             }

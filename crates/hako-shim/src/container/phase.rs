@@ -7,6 +7,7 @@
 //!                                            ▼ (ends)
 //!                             Deleting ◄── Exited
 //!                                 └─► Deleted
+//!   Empty ─► Mounting ─► Mounted (files alone) ─► Unmounting ─► Deleted
 //! ```
 
 use super::{
@@ -35,6 +36,9 @@ pub(super) enum Phase {
     Paused(Process),
     Exited(Process, ExitDetails),
     Deleting(Process, Option<ExitDetails>),
+    Mounting,
+    Mounted,
+    Unmounting,
     Deleted,
 }
 
@@ -57,6 +61,9 @@ pub(super) enum Verb {
     Kill,
     Pause,
     Resume,
+    Mount,
+    /// What needs no more than the root filesystem.
+    Files,
     Delete,
     Shutdown,
 }
@@ -70,6 +77,8 @@ impl Verb {
             Self::Kill => "kill",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Mount => "mount",
+            Self::Files => "use the files of",
             Self::Delete => "delete",
             Self::Shutdown => "shut down",
         }
@@ -87,6 +96,9 @@ impl Phase {
             Self::Paused(_) => "paused",
             Self::Exited(..) => "stopped",
             Self::Deleting(..) => "being deleted",
+            Self::Mounting => "being mounted",
+            Self::Mounted => "mounted",
+            Self::Unmounting => "being unmounted",
             Self::Deleted => "deleted",
         }
     }
@@ -100,15 +112,16 @@ impl Phase {
 
     /// Whether `verb` may be done now.
     pub(super) fn admit(&self, verb: Verb) -> Result<()> {
-        use Verb::{Create, Delete, Kill, Pause, Resume, Shutdown, Start, Use};
+        use Verb::{Create, Delete, Files, Kill, Mount, Pause, Resume, Shutdown, Start, Use};
         let admitted = match self {
-            Self::Empty => matches!(verb, Create | Shutdown),
-            Self::Creating | Self::Deleting(..) => false,
-            Self::Created(_) => matches!(verb, Start | Use | Kill | Delete),
-            Self::Starting(_) => matches!(verb, Use | Kill),
-            Self::Running(_) => matches!(verb, Use | Kill | Pause),
-            Self::Paused(_) => matches!(verb, Use | Kill | Resume),
-            Self::Exited(..) => matches!(verb, Delete),
+            Self::Empty => matches!(verb, Create | Mount | Shutdown),
+            Self::Creating | Self::Deleting(..) | Self::Mounting | Self::Unmounting => false,
+            Self::Created(_) => matches!(verb, Start | Use | Files | Kill | Delete),
+            Self::Starting(_) => matches!(verb, Use | Files | Kill),
+            Self::Running(_) => matches!(verb, Use | Files | Kill | Pause),
+            Self::Paused(_) => matches!(verb, Use | Files | Kill | Resume),
+            Self::Exited(..) => matches!(verb, Files | Delete),
+            Self::Mounted => matches!(verb, Files | Delete),
             Self::Deleted => matches!(verb, Shutdown),
         };
         if admitted {
@@ -127,7 +140,7 @@ impl Phase {
     /// The process, where there is one.
     pub(super) fn process(&self) -> Option<&Process> {
         match self {
-            Self::Empty | Self::Creating | Self::Deleted => None,
+            Self::Empty | Self::Creating | Self::Mounting | Self::Mounted | Self::Unmounting | Self::Deleted => None,
             Self::Created(process)
             | Self::Starting(process)
             | Self::Running(process)
@@ -140,7 +153,7 @@ impl Phase {
     /// containerd's word and how it ended, where there is a process.
     pub(super) fn status(&self) -> Option<(Status, Option<ExitDetails>)> {
         match self {
-            Self::Empty | Self::Creating | Self::Deleted => None,
+            Self::Empty | Self::Creating | Self::Mounting | Self::Mounted | Self::Unmounting | Self::Deleted => None,
             Self::Created(_) | Self::Starting(_) => Some((Status::Created, None)),
             Self::Running(_) => Some((Status::Running, None)),
             Self::Paused(_) => Some((Status::Paused, None)),
@@ -189,17 +202,18 @@ mod tests {
     use hako_model::ErrorKind;
 
     #[test]
-    fn an_empty_shim_creates_or_ends() {
-        for verb in [Verb::Start, Verb::Use, Verb::Kill, Verb::Pause, Verb::Resume, Verb::Delete] {
+    fn an_empty_shim_creates_mounts_or_ends() {
+        for verb in [Verb::Start, Verb::Use, Verb::Kill, Verb::Pause, Verb::Resume, Verb::Files, Verb::Delete] {
             assert_eq!(Phase::Empty.admit(verb).unwrap_err().kind, ErrorKind::NotFound, "{verb:?}");
         }
         assert!(Phase::Empty.admit(Verb::Create).is_ok());
+        assert!(Phase::Empty.admit(Verb::Mount).is_ok());
         assert!(Phase::Empty.admit(Verb::Shutdown).is_ok());
     }
 
     #[test]
     fn a_second_create_is_a_conflict() {
-        for phase in [Phase::Creating, Phase::Deleted] {
+        for phase in [Phase::Creating, Phase::Mounting, Phase::Mounted, Phase::Deleted] {
             assert_eq!(phase.admit(Verb::Create).unwrap_err().kind, ErrorKind::Conflict);
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::stdio::Streams;
 use hako_model::{Error, ExitDetails, Result};
-use hako_sandbox::Mount;
+use hako_sandbox::{Mount, Sandbox};
+use hako_task::extra::MountRequest;
 use std::{path::PathBuf, sync::Arc};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -76,8 +77,14 @@ pub(crate) enum Request {
     State(Target, Reply<View>),
     Wait(Target, Reply<ExitWatch>),
     Attach(Target, Reply<Arc<Streams>>),
+    Mount(MountRequest, Reply<()>),
+    /// Who has the container's files.
+    Files(Reply<Arc<dyn Sandbox>>),
     Delete(Target, Reply<(i32, Option<ExitDetails>)>),
-    Shutdown { now: bool, reply: Reply<()> },
+    Shutdown {
+        now: bool,
+        reply: Reply<()>,
+    },
 }
 
 /// The way to the container's task.

@@ -1,8 +1,11 @@
-//! Connections to `stdio.sock`.
+//! Connections to `stdio.sock`: streams of a process, or the container's files.
 
 use super::Streams;
-use crate::container::Handle;
-use hako_task::stdio::{AttachReply, AttachRequest, read_line, write_line};
+use crate::container::{Handle, Request};
+use hako_task::{
+    files::{MAX_LINE, refuse},
+    stdio::{AttachReply, AttachRequest, ClientHead, read_line_within, write_line},
+};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::AsyncReadExt,
@@ -22,7 +25,7 @@ pub(crate) async fn serve(listener: UnixListener, container: Handle) {
                 let container = container.clone();
                 tokio::spawn(async move {
                     // A client that breaks off is its own affair.
-                    let _ = attach(client, container).await;
+                    let _ = admit(client, container).await;
                 });
             }
             Err(err) => {
@@ -33,8 +36,22 @@ pub(crate) async fn serve(listener: UnixListener, container: Handle) {
     }
 }
 
-async fn attach(mut client: UnixStream, container: Handle) -> io::Result<()> {
-    let req: AttachRequest = tokio::time::timeout(HEAD_LIMIT, read_line(&mut client)).await??;
+async fn admit(mut client: UnixStream, container: Handle) -> io::Result<()> {
+    match tokio::time::timeout(HEAD_LIMIT, read_line_within(&mut client, MAX_LINE)).await?? {
+        ClientHead::Attach(req) => attach(client, req, container).await,
+        ClientHead::Files { files } => match container.call(Request::Files).await {
+            Ok(sandbox) => {
+                sandbox.files(files, client).await;
+                // Its buffers were larger than all else of this process.
+                hako_os::process::trim_memory();
+                Ok(())
+            }
+            Err(err) => refuse(&mut client, err).await,
+        },
+    }
+}
+
+async fn attach(mut client: UnixStream, req: AttachRequest, container: Handle) -> io::Result<()> {
     let streams = match container.streams(&req.exec_id).await {
         Ok(streams) => streams,
         Err(err) => return write_line(&mut client, &AttachReply { error: Some(err.message) }).await,
