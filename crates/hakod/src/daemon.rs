@@ -3,7 +3,12 @@
 //! A SIGTERM ends the server and leaves the containers running; the next start
 //! finds them again. So does a SIGKILL.
 
-use crate::{Engine, config::Config, containers::recover, http};
+use crate::{
+    Engine,
+    config::Config,
+    containers::{self, recover},
+    http,
+};
 use anyhow::{Context, bail};
 use std::{fs, io::IsTerminal, sync::Arc};
 use tokio::{
@@ -79,6 +84,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // No receiver left means that the servers have ended, which is what is wanted.
     let _ = stop.send(true);
     while servers.join_next().await.is_some() {}
+    containers::files::end_all(&engine).await;
     // Another hakod may have written its own.
     let _ = fs::remove_file(&engine.config.pidfile);
     Ok(())

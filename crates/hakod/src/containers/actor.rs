@@ -4,7 +4,7 @@
 //! Every change is durable before it is published, and published before it is
 //! answered. A request runs to its end even if the client has gone.
 
-use super::{attach, kill, pause, record::Record, record::State, recover, remove, rename, start};
+use super::{attach, files, kill, pause, record::Record, record::State, recover, remove, rename, start};
 use crate::{Engine, shim::Live};
 use hako_model::{ContainerId, Error, ErrorKind, ExitDetails, Result};
 use hako_task::stdio::AttachRequest;
@@ -65,6 +65,18 @@ pub(super) enum Request {
         keep: bool,
         reply: Reply<()>,
     },
+    /// For the container's files, whatever its state.
+    Files(Reply<files::Lease>),
+    /// From the watcher of a session: nobody has used it for a while.
+    FilesIdle {
+        session: u64,
+    },
+    /// Ends a session at once: the engine ends.
+    FilesEnd(Reply<()>),
+    /// Freezes a running container for a commit; whether it did.
+    Hold(Reply<bool>),
+    /// Thaws what [`Request::Hold`] froze.
+    LetGo(Reply<()>),
     /// From the watcher of the run: how it ended, or that the shim has died.
     Ended {
         run: u64,
@@ -82,6 +94,10 @@ pub(super) struct Actor {
     pub(super) pending: Vec<attach::Pending>,
     /// The end of this run does not remove the container: it is being restarted.
     pub(super) keep: bool,
+    /// How the files of a container that does not run are reached, for now.
+    pub(super) files: Option<files::Session>,
+    /// Frozen for a commit: the record in the store says that it runs.
+    pub(super) held: bool,
     /// Counts starts, so that a late watcher is not taken for the present one.
     run: u64,
     removed: bool,
@@ -105,6 +121,8 @@ impl Container {
             exits: 0,
             pending: Vec::new(),
             keep: false,
+            files: None,
+            held: false,
             run: 0,
             removed: false,
             me,
@@ -194,6 +212,21 @@ impl Actor {
                 self.keep = keep;
                 let _ = reply.send(Ok(()));
             }
+            Request::Files(reply) => {
+                // Who is not there any more leaves its lease by being dropped.
+                let _ = reply.send(files::run(self).await);
+            }
+            Request::FilesIdle { session } => files::idle(self, session).await,
+            Request::FilesEnd(reply) => {
+                files::end(self).await;
+                let _ = reply.send(Ok(()));
+            }
+            Request::Hold(reply) => {
+                let _ = reply.send(pause::run_hold(self).await);
+            }
+            Request::LetGo(reply) => {
+                let _ = reply.send(pause::run_let_go(self).await);
+            }
             Request::Ended { run, exit } => {
                 if run == self.run && self.live.is_some() {
                     recover::ended(self, exit).await;
@@ -216,7 +249,22 @@ impl Actor {
 
     /// Writes the record and shows it.
     pub(super) async fn save(&mut self) -> Result<()> {
-        save(&self.engine, &self.record).await?;
+        match &self.record.state {
+            // A commit that is cut off must not leave the container frozen.
+            State::Paused(run) if self.held => {
+                let durable = Record { state: State::Running(run.clone()), ..self.record.clone() };
+                save(&self.engine, &durable).await?;
+            }
+            State::Created { .. }
+            | State::Starting { .. }
+            | State::Running(_)
+            | State::Paused(_)
+            | State::Exited(_)
+            | State::Removing => {
+                self.held = false;
+                save(&self.engine, &self.record).await?;
+            }
+        }
         self.publish();
         Ok(())
     }
@@ -235,6 +283,11 @@ impl Actor {
     pub(super) fn gone(&mut self) {
         self.removed = true;
         self.publish();
+    }
+
+    /// For sending requests to this owner.
+    pub(super) fn mailbox(&self) -> mpsc::Sender<Request> {
+        self.me.clone()
     }
 
     /// Waits for the end of the run of `live`, and tells the owner.

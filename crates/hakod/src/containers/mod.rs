@@ -1,9 +1,14 @@
 //! Containers: the index of all of them, and one file for each verb.
 
 mod actor;
+pub mod archive;
 pub mod attach;
+pub mod commit;
 pub mod create;
 mod defaults;
+pub mod diff;
+pub mod export;
+pub mod files;
 pub mod inspect;
 pub mod kill;
 pub mod list;

@@ -58,3 +58,28 @@ pub(super) async fn run_unpause(actor: &mut Actor) -> Result<()> {
     actor.emit("unpause", &[]);
     Ok(())
 }
+
+/// In the owner: freezes a running container for a commit. Others see it
+/// paused; the store does not, so that an engine that dies thaws it at its return.
+pub(super) async fn run_hold(actor: &mut Actor) -> Result<bool> {
+    let run = match &actor.record.state {
+        State::Running(run) => run.clone(),
+        State::Created { .. } | State::Starting { .. } | State::Paused(_) | State::Exited(_) | State::Removing => {
+            return Ok(false);
+        }
+    };
+    let live = actor.live.clone().ok_or_else(|| not_running(actor))?;
+    live.pause().await?;
+    actor.held = true;
+    actor.set_state(State::Paused(run)).await?;
+    actor.emit("pause", &[]);
+    Ok(true)
+}
+
+/// In the owner: thaws it, unless somebody else has changed its state meanwhile.
+pub(super) async fn run_let_go(actor: &mut Actor) -> Result<()> {
+    if !actor.held {
+        return Ok(());
+    }
+    run_unpause(actor).await
+}

@@ -220,6 +220,10 @@ async fn still_running(actor: &mut Actor, live: Option<Live>, phase: Option<Shim
     match live {
         Some(live) => {
             let paused = matches!(actor.record.state, State::Paused(_));
+            if !paused {
+                // Frozen for a commit that was cut off, or not frozen at all: which it refuses.
+                let _ = live.resume().await;
+            }
             actor.live = Some(live.clone());
             let state = if paused { State::Paused(run) } else { State::Running(run) };
             if let Err(err) = actor.set_state(state).await {

@@ -2,6 +2,7 @@
 
 use super::{
     actor::{Actor, Request as Ask},
+    files,
     record::State,
     recover,
 };
@@ -49,6 +50,7 @@ pub(super) async fn run(actor: &mut Actor, force: bool) -> Result<()> {
             return Err(Error::conflict(format!("removal of container {} is already in progress", actor.record.name)));
         }
     }
+    files::end(actor).await;
     finish(actor).await
 }
 

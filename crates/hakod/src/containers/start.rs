@@ -2,7 +2,7 @@
 
 use super::{
     actor::{Actor, Request as Ask},
-    attach,
+    attach, files,
     record::{Ended, Failure, Run, State},
     recover, remove,
 };
@@ -33,6 +33,7 @@ pub(super) async fn run(actor: &mut Actor) -> Result<()> {
         State::Starting { .. } => return Err(Error::conflict("container is being started")),
         State::Removing => return Err(Error::conflict("container is marked for removal and cannot be started")),
     };
+    files::give_way(actor).await;
     actor.set_state(State::Starting { before: before.clone() }).await?;
     match launch(actor).await {
         Ok(()) => {
@@ -101,7 +102,7 @@ async fn begin(actor: &mut Actor, live: &Live, rootfs: Vec<spec::RootMount>) -> 
 }
 
 /// Collects the shim's exit status, whenever it comes.
-fn reap(mut child: tokio::process::Child) {
+pub(super) fn reap(mut child: tokio::process::Child) {
     tokio::spawn(async move {
         if let Ok(status) = child.wait().await {
             tracing::debug!("shim ended: {status}");
@@ -126,9 +127,9 @@ fn runtime_words(err: &Error) -> Error {
 
 /// A shim that died on the way gets its last words into the error. One that
 /// lives and lacks something has said itself what.
-fn explain(err: Error, words: &str) -> Error {
+pub(super) fn explain(err: Error, words: &str) -> Error {
     if err.kind == ErrorKind::Unavailable && !words.trim().is_empty() {
-        return Error::internal(format!("the shim ended during the start: {words}"));
+        return Error::internal(format!("the shim ended too early: {words}"));
     }
     err
 }

@@ -16,9 +16,10 @@ pub use server::serve;
 pub use tls::acceptor;
 
 use bytes::Bytes;
+use futures::{Stream, TryStreamExt};
 use hako_api::ApiVersion;
 use hako_model::{Error, Result};
-use http_body_util::{BodyExt, Full, Limited, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     HeaderMap, StatusCode,
     body::{Frame, Incoming},
@@ -133,6 +134,15 @@ pub fn streaming(content_type: &'static str) -> (mpsc::Sender<Bytes>, Response) 
     let mut response = Response::new(ChannelBody(receiver).boxed_unsync());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     (sender, response)
+}
+
+/// 200 with a body of pieces; an error breaks the answer off, so that the
+/// client does not take what it has for the whole.
+#[must_use]
+pub fn body_of(content_type: &'static str, pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Response {
+    let mut response = Response::new(StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
 }
 
 /// The answer for `err`.

@@ -3,6 +3,7 @@
 //! here knows HTTP.
 
 mod archive;
+mod commit;
 mod config;
 mod document;
 mod face;
@@ -19,6 +20,7 @@ mod remove;
 mod rootfs;
 mod tag;
 
+pub use commit::CommitRequest;
 pub use config::{Healthcheck, ImageConfig};
 pub use face::{Consumer, ImageEvent, ImagesConfig, InUse, JsonLines, ListParams, Notify, PullRequest, ResolvedImage};
 
@@ -133,6 +135,14 @@ impl ImageService {
     /// `NotFound`; `Conflict` while containers use it.
     pub async fn remove(self: &Arc<Self>, name: &str, force: bool, _noprune: bool) -> Result<Value> {
         self.remove_inner(name, force).await
+    }
+
+    /// Makes an image of a container's layer on top of its image; its id.
+    ///
+    /// # Errors
+    /// Of the layer, and of the store; nothing is left then.
+    pub async fn commit(self: &Arc<Self>, request: CommitRequest) -> Result<Digest> {
+        self.commit_inner(request).await
     }
 
     /// The image that a client calls `name`: what create needs. `hello` is

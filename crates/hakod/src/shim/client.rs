@@ -5,9 +5,10 @@ use super::ShimDir;
 use hako_model::{Error, ExitDetails, Result};
 use hako_task::{
     error::from_ttrpc,
-    extra::{ExtraClient, ProcessRef},
+    extra::{ExtraClient, MountRequest, ProcessRef},
+    files::{self, FilesReply, FilesRequest},
     protos::{protobuf::MessageField, protobuf::well_known_types::any::Any, types::mount::Mount},
-    stdio::{AttachReply, AttachRequest, read_line, write_line},
+    stdio::{AttachReply, AttachRequest, ClientHead, read_line, write_line},
     task::{
         CloseIORequest, CreateTaskRequest, DeleteRequest, ExecProcessRequest, KillRequest, PauseRequest,
         ResizePtyRequest, ResumeRequest, ShutdownRequest, StartRequest,
@@ -194,6 +195,26 @@ impl Live {
         let request = DeleteRequest { id: self.id.clone(), exec_id: exec_id.to_owned(), ..DeleteRequest::default() };
         self.task.delete(quick(), &request).await.map_err(from_ttrpc)?;
         Ok(())
+    }
+
+    /// Mounts the root filesystem for its files alone. Takes as long as a boot.
+    ///
+    /// # Errors
+    /// The shim's.
+    pub async fn mount(&self, request: &MountRequest) -> Result<()> {
+        self.extra.mount(request).await
+    }
+
+    /// A connection on which a request for files has been granted.
+    ///
+    /// # Errors
+    /// The shim's; it has gone.
+    pub async fn files(&self, request: &FilesRequest) -> Result<(UnixStream, FilesReply)> {
+        let mut stream = self.dir.connect("stdio.sock")?;
+        let head = ClientHead::Files { files: request.clone() };
+        write_line(&mut stream, &head).await.map_err(|err| files::broken(&err))?;
+        let reply = files::read_reply(&mut stream).await?;
+        Ok((stream, reply))
     }
 
     /// Ends the shim.

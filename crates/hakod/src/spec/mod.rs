@@ -14,7 +14,9 @@ pub use process::exec_process;
 pub use seccomp::SeccompCache;
 
 use crate::{Engine, containers::record::Record, programs::present, shim::ShimDir};
+use hako_api::types::MountPoint;
 use hako_model::{Isolation, LogConfig, LogDriver, Result, SandboxConfig, VmConfig};
+use hako_task::extra::{BindMount, MountRequest};
 
 /// One mount of the root filesystem, as Task carries it.
 pub type RootMount = hako_task::protos::types::mount::Mount;
@@ -43,6 +45,55 @@ pub async fn prepare(engine: &Engine, record: &Record, dir: &ShimDir) -> Result<
     };
     dir.write_config(&sandbox(engine, record, vm.map(|(config, _)| config)))?;
     Ok(rootfs)
+}
+
+/// Memory of a virtual machine in which nothing runs but the agent.
+const FILES_MEMORY: i64 = 128 << 20;
+
+/// Makes the shim's folder for a container that does not run, of which only
+/// the files are wanted; answers what is to be mounted.
+///
+/// # Errors
+/// As [`prepare`].
+pub async fn prepare_files(engine: &Engine, record: &Record, dir: &ShimDir) -> Result<MountRequest> {
+    let image = engine.images.resolve(&record.image_id).await?;
+    let vm = match record.isolation {
+        Isolation::Process => None,
+        Isolation::Hyperv => {
+            let mut small = record.clone();
+            (small.host.memory, small.host.nano_cpus) = (FILES_MEMORY, 1_000_000_000);
+            Some(vm::config(engine, &small, &image).await?.0)
+        }
+    };
+    dir.make()?;
+    let rootfs = match record.isolation {
+        Isolation::Process => rootfs::overlay(engine, record, &image, dir)?,
+        Isolation::Hyperv => rootfs::disks(),
+    };
+    let config = SandboxConfig {
+        log: LogConfig { driver: LogDriver::None, path: None },
+        // What is copied into a container must be there when it starts.
+        ephemeral: false,
+        ..sandbox(engine, record, vm)
+    };
+    dir.write_config(&config)?;
+    Ok(MountRequest {
+        id: record.id.to_string(),
+        bundle: dir.bundle().display().to_string(),
+        rootfs: rootfs.into_iter().map(files_mount).collect(),
+        binds: record.mounts.iter().filter(|point| point.r#type == "bind").map(files_bind).collect(),
+        read_only: record.host.readonly_rootfs,
+    })
+}
+
+fn files_mount(mount: RootMount) -> hako_task::extra::RootMount {
+    let RootMount { type_: kind, source, target, options, .. } = mount;
+    hako_task::extra::RootMount { kind, source, target, options }
+}
+
+fn files_bind(point: &MountPoint) -> BindMount {
+    let (source, destination) = (point.source.clone(), point.destination.clone());
+    BindMount { source, destination, read_only: !point.rw }
 }
 
 fn sandbox(engine: &Engine, record: &Record, vm: Option<VmConfig>) -> SandboxConfig {

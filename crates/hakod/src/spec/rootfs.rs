@@ -9,6 +9,10 @@ use std::{
     path::Path,
 };
 
+/// So that the upper directory says by itself what a container has written:
+/// `diff` and `commit` read it.
+const PLAIN: &[&str] = &["redirect_dir=off", "metacopy=off"];
+
 /// Overlay mounts pass their options in one page.
 const MAX_OPTIONS: usize = 4000;
 
@@ -29,11 +33,12 @@ pub fn overlay(engine: &Engine, record: &Record, image: &ResolvedImage, dir: &Sh
         make(&empty)?;
         lower.push(escape(&empty));
     }
-    let options = vec![
+    let mut options = vec![
         format!("lowerdir={}", lower.join(":")),
         format!("upperdir={}", escape(&upper)),
         format!("workdir={}", escape(&work)),
     ];
+    options.extend(PLAIN.iter().map(|option| (*option).to_owned()));
     if options.iter().map(String::len).sum::<usize>() > MAX_OPTIONS {
         return Err(Error::unsupported(format!(
             "image {} has {} layers: too many for one mount",
@@ -58,15 +63,11 @@ fn escape(path: &Path) -> String {
 /// The hyperv wall's: mounted by the agent from disks that it finds by serial.
 pub fn disks() -> Vec<RootMount> {
     let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let overlay = [&["lowerdir=lower", "upperdir=scratch/upper", "workdir=scratch/work"], PLAIN].concat();
     vec![
         mount("erofs", "serial:rootfs", "lower", words(&["ro"])),
         mount("ext4", "serial:scratch", "scratch", Vec::new()),
-        mount(
-            "overlay",
-            "erofs+ext4",
-            "",
-            words(&["lowerdir=lower", "upperdir=scratch/upper", "workdir=scratch/work"]),
-        ),
+        mount("overlay", "erofs+ext4", "", words(&overlay)),
     ]
 }
 
