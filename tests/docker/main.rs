@@ -4,10 +4,14 @@
 
 mod bad_input;
 mod clients;
+mod commit;
+mod cp;
 mod crash;
 mod debian;
+mod diff;
 mod exec;
 mod exit;
+mod export;
 mod flags;
 mod host_vm;
 mod images;

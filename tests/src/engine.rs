@@ -211,6 +211,12 @@ impl Engine {
         crate::http(&self.socket(), method, target, body.as_deref())
     }
 
+    /// One request with a body that is no JSON.
+    #[must_use]
+    pub fn http_bytes(&self, method: &str, target: &str, body: &[u8]) -> crate::Answer {
+        crate::http(&self.socket(), method, target, Some(body))
+    }
+
     /// Loads `image`, unless a reference has it from another test.
     pub fn load(&self, image: &Image) {
         if Self::is_reference() && self.docker(["image", "inspect", image.tag()]).run().code == 0 {
