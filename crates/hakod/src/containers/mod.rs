@@ -3,7 +3,6 @@
 mod actor;
 pub mod attach;
 pub mod create;
-mod defaults;
 pub mod inspect;
 pub mod kill;
 pub mod list;
@@ -18,12 +17,13 @@ pub mod remove;
 pub mod rename;
 pub mod resize;
 pub mod restart;
+pub mod settings;
 pub mod start;
 pub mod stop;
 pub mod wait;
 
 pub use actor::{Container, View, emit};
-pub use defaults::capabilities;
+pub use settings::capabilities;
 pub use start::classify;
 
 use hako_model::{Error, Result};
