@@ -157,6 +157,23 @@ both_walls! {
     }
 }
 
+/// `--storage-opt size=` is the size of a disk, where there is one.
+#[test]
+fn storage_size() {
+    if Engine::is_reference() {
+        return;
+    }
+    with_wall(Wall::Hyperv, |case| {
+        let script = "df -m / | tail -1 | awk '{print $2}'";
+        let size: u32 = case.sh(&["--storage-opt", "size=200m"], script).text().parse().unwrap();
+        assert!((150..=200).contains(&size), "{size} MiB");
+        let full = case.sh(&["--storage-opt", "size=32M"], "dd if=/dev/zero of=/f bs=1M count=40").run();
+        full.fails(1, "No space left on device");
+        case.walled("create", &["--storage-opt", "size=7", "busybox"]).run().fails(1, "storage option size=7");
+        case.walled("create", &["--storage-opt", "size=many", "busybox"]).run().fails(1, "invalid size: 'many'");
+    });
+}
+
 /// Host folders: the hyperv wall says that it has none yet.
 #[test]
 fn bind_mounts() {
@@ -191,7 +208,6 @@ fn what_is_not_supported_is_named() {
         refused(&["-p", "80:80"], "published ports");
         refused(&["--network", "host"], "host");
         refused(&["--restart", "always"], "restart");
-        refused(&["--device", "/dev/fuse"], "device");
         refused(&["-v", "named:/data"], "volume");
         assert_eq!(case.docker(["ps", "-aq"]).text(), "");
         let output = case.docker(["top", "x"]).run();

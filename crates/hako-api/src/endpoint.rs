@@ -1,5 +1,5 @@
-//! The one table of endpoints. hakod's router walks it, and
-//! `docs/unsupported.md` is written from it.
+//! The one table of endpoints. hakod's router walks it, and the page
+//! `docs/unsupported.md` shows what of it is not built ([`crate::unsupported`]).
 
 /// HTTP methods of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,30 +234,6 @@ fn match_path<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
     fits.then_some(param)
 }
 
-/// The page `docs/unsupported.md`: what is not built, from the table and from
-/// [`crate::types::host_config::UNSUPPORTED_FIELDS`].
-#[must_use]
-pub fn unsupported_page() -> String {
-    let mut page = String::from(
-        "# What is not built yet\n\nMade from the tables in `hako-api`; do not edit.\n\n\
-         ## Endpoints that answer 501\n\n| Endpoint | What |\n|---|---|\n",
-    );
-    for row in ENDPOINTS {
-        if let Op::Unsupported(what) = row.op {
-            page.push_str(&format!("| `{} {}` | {what} |\n", row.method.as_str(), row.path));
-        }
-    }
-    page.push_str("\n## Fields of `HostConfig` that are refused with 501 unless left at their default\n\n");
-    page.push_str("| Field | What |\n|---|---|\n");
-    for (field, what) in crate::types::host_config::UNSUPPORTED_FIELDS {
-        page.push_str(&format!("| `{field}` | {what} |\n"));
-    }
-    for (field, what) in crate::types::host_config::UNSUPPORTED_VALUES {
-        page.push_str(&format!("| `{field}` | {what} |\n"));
-    }
-    page
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,14 +246,5 @@ mod tests {
         assert_eq!(lookup(Method::Post, "/containers/a/b/start"), None);
         assert_eq!(lookup(Method::Delete, "/containers/abc").unwrap().param, "abc");
         assert_eq!(lookup(Method::Get, "/nothing"), None);
-    }
-
-    #[test]
-    fn page_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/unsupported.md");
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(path, unsupported_page()).unwrap();
-        }
-        assert_eq!(std::fs::read_to_string(path).unwrap(), unsupported_page());
     }
 }

@@ -11,6 +11,7 @@ pub mod filters;
 pub mod signal;
 pub mod time;
 pub mod types;
+pub mod unsupported;
 pub mod version;
 
 pub use endpoint::{ENDPOINTS, Endpoint, Matched, Method, Op, lookup};

@@ -7,6 +7,7 @@ mod id;
 mod isolation;
 pub mod policy;
 pub mod reference;
+pub mod resources;
 mod sandbox;
 
 pub use digest::{Digest, DigestError};

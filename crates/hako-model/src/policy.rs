@@ -11,6 +11,9 @@ use std::sync::LazyLock;
 const CONTAINER: &str = include_str!("../../../policy/container.toml");
 const SECCOMP: &str = include_str!("../../../policy/seccomp.json");
 
+/// The AppArmor profile of containers that name none.
+pub const APPARMOR_PROFILE: &str = "hako-default";
+
 #[derive(Deserialize, Default)]
 struct Policy {
     capabilities: Vec<String>,
@@ -85,6 +88,11 @@ pub fn default_mounts() -> Vec<DefaultMount> {
 /// Device cgroup rules of an unprivileged container, in order.
 pub fn device_rules() -> Vec<DeviceRule> {
     POLICY.devices.clone()
+}
+
+/// The text of [`APPARMOR_PROFILE`], for AppArmor's compiler.
+pub fn apparmor_profile() -> &'static str {
+    include_str!("../../../policy/apparmor.profile")
 }
 
 /// The default profile as OCI `linux.seccomp`, for a container with these

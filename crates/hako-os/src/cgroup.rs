@@ -1,5 +1,10 @@
 //! Control groups of a container: version 1, version 2, and both at once.
 
+pub mod limits;
+mod make;
+
+pub use make::make;
+
 use std::{
     collections::HashMap,
     fs, io,
@@ -14,6 +19,13 @@ struct Hierarchy {
     /// The group that the mount shows as its root.
     root: String,
     mountpoint: PathBuf,
+}
+
+impl Hierarchy {
+    /// Version 1, and with a controller: not one that only names processes.
+    fn controls(&self) -> bool {
+        self.controllers.iter().any(|name| !name.starts_with("name="))
+    }
 }
 
 /// The groups that belong to one container: one directory for each hierarchy.
@@ -91,6 +103,11 @@ impl Cgroup {
         }
     }
 
+    /// The files that take a process into the groups.
+    pub fn procs(&self) -> impl Iterator<Item = PathBuf> {
+        self.dirs().map(|dir| dir.join("cgroup.procs"))
+    }
+
     fn dirs(&self) -> impl Iterator<Item = &PathBuf> {
         self.v1.iter().map(|(_, dir)| dir).chain(&self.v2)
     }
@@ -162,6 +179,37 @@ impl Cgroup {
         }
         result
     }
+
+    /// [`Self::remove`], and then every parent that nobody uses any more: whoever
+    /// makes a sibling meanwhile makes the parent again.
+    ///
+    /// # Errors
+    /// As [`Self::remove`].
+    pub fn remove_with_parents(&self) -> io::Result<()> {
+        self.remove()?;
+        for dir in self.dirs() {
+            // The root of a hierarchy refuses, and so does a group with another in it.
+            let _ = dir.ancestors().skip(1).find(|parent| fs::remove_dir(parent).is_err());
+        }
+        Ok(())
+    }
+}
+
+/// Version 2's mount point, where that version alone is in use.
+#[must_use]
+pub fn unified_root() -> Option<PathBuf> {
+    let all = hierarchies().ok()?;
+    if all.iter().any(Hierarchy::controls) {
+        return None;
+    }
+    all.into_iter().find(|hierarchy| hierarchy.controllers.is_empty()).map(|hierarchy| hierarchy.mountpoint)
+}
+
+/// The mount point of a version 1 hierarchy.
+#[must_use]
+pub fn legacy_root(controller: &str) -> Option<PathBuf> {
+    let has = |hierarchy: &Hierarchy| hierarchy.controllers.iter().any(|name| name == controller);
+    hierarchies().ok()?.into_iter().find(has).map(|hierarchy| hierarchy.mountpoint)
 }
 
 /// One number in a file; `None` if it is absent or says `max`.

@@ -1,5 +1,7 @@
 //! Mounts: options as `mount(8)` writes them, and overlays with many layers.
 
+pub mod foreign;
+
 use nix::{
     fcntl::OFlag,
     mount::{MntFlags, MsFlags, mount as sys_mount, umount2},

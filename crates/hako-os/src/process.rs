@@ -49,6 +49,15 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     }
 }
 
+/// When a process began, in clock ticks since boot: its number alone may be
+/// another's by now.
+#[must_use]
+pub fn start_time(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; the state follows the last one.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
 /// Outlives SIGHUP, SIGINT and SIGTERM, by handlers that do nothing. Unlike
 /// ignored signals these are back at their defaults in every program that a
 /// child executes.

@@ -3,11 +3,15 @@
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result, errno_text};
 use crate::executor::Process;
+use crate::join;
+use crate::nodes;
 use crate::privileges::Own;
 use crate::process;
 use crate::rootfs::Rootfs;
 use crate::seccomp::{self, Filter};
+use hako_model::resources::Resources;
 use serde_json::{Map, Value, json};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Names the file of the bundle with the compiled filter.
@@ -25,8 +29,10 @@ pub struct Plan {
     pub cgroup: Cgroup,
     /// `linux.resources.devices`, which on cgroup2 is ours to enforce.
     pub devices: Vec<Value>,
-    /// No swap at all is allowed, which libcgroups does not write on cgroup2.
-    pub no_swap: bool,
+    /// The limits, which are ours to set.
+    pub resources: Resources,
+    /// Namespaces to join, open until the container is made.
+    pub joined: Vec<File>,
 }
 
 /// Reads and adapts `bundle/config.json`.
@@ -36,6 +42,8 @@ pub fn plan(bundle: &Path, id: &str, own: &Own) -> Result<Plan> {
     let annotation = |name: &str| spec.get("annotations").and_then(|a| a.get(name)).and_then(Value::as_str);
     let group_add = annotation(process::GROUP_ADD).unwrap_or("").to_owned();
     let compiled = annotation(SECCOMP_BPF).map(str::to_owned);
+    let join = annotation(join::JOIN).unwrap_or("").to_owned();
+    let all_devices = annotation(nodes::DEVICES) == Some("all");
 
     let root = Rootfs::open(&rootfs)?;
     let object = spec.get_mut("process").and_then(Value::as_object_mut);
@@ -46,6 +54,8 @@ pub fn plan(bundle: &Path, id: &str, own: &Own) -> Result<Plan> {
 
     let linux = spec.entry("linux").or_insert_with(|| json!({}));
     let linux = linux.as_object_mut().ok_or_else(|| Error::message("linux of config.json is no object"))?;
+    let joined = join::open(linux, &join)?;
+    nodes::adapt(linux, &root, all_devices, root_is_initramfs())?;
     let filter = match (compiled, linux.remove("seccomp")) {
         (Some(file), _) => Some(read_filter(bundle, &file)?),
         (None, Some(profile)) if !profile.is_null() => Some(seccomp::compile(&profile)?),
@@ -55,17 +65,26 @@ pub fn plan(bundle: &Path, id: &str, own: &Own) -> Result<Plan> {
     let path = path.map_or_else(|| format!("/hako/{id}"), str::to_owned);
     let cgroup = Cgroup::new(&path)?;
     linux.insert("cgroupsPath".into(), json!(path));
-    let mut no_swap = false;
-    let mut devices = Vec::new();
-    let resources = linux.entry("resources").or_insert_with(|| json!({}));
-    if let Some(resources) = resources.as_object_mut() {
-        no_swap = cgroup.adapt_memory(resources);
-        devices = refuse_devices_first(resources);
+    let (mut devices, mut resources) = (Vec::new(), Resources::default());
+    if let Some(oci) = linux.entry("resources").or_insert_with(|| json!({})).as_object_mut() {
+        resources = take_limits(oci)?;
+        devices = refuse_devices_first(oci);
     }
     if let Some(mounts) = spec.get_mut("mounts").and_then(Value::as_array_mut) {
         cgroup.show_read_only(mounts);
     }
-    Ok(Plan { spec: Value::Object(spec), process, filter, cgroup, devices, no_swap })
+    Ok(Plan { spec: Value::Object(spec), process, filter, cgroup, devices, resources, joined })
+}
+
+/// Takes the limits out of `linux.resources`: libcgroups sets some of them
+/// wrongly (weights), or not at all (a device's weight, no swap on cgroup2).
+fn take_limits(oci: &mut Map<String, Value>) -> Result<Resources> {
+    let names = ["memory", "cpu", "pids", "blockIO"];
+    let limits: Map<String, Value> = names
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), oci.remove(*name).filter(|value| !value.is_null())?)))
+        .collect();
+    serde_json::from_value(limits.into()).context(|| "parse linux.resources")
 }
 
 /// Puts a rule that refuses all devices before the others, which are returned:
@@ -130,4 +149,12 @@ fn prepare_directory(spec: &Map<String, Value>, root: &Rootfs, cwd: &Path) {
     if !targets.any(|target| target != "/" && cwd.starts_with(target)) {
         root.make_directory(cwd);
     }
+}
+
+/// Whether the root is the first of all, as it is in a guest. pivot_root does
+/// not work there.
+pub fn root_is_initramfs() -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let root = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some("/"));
+    root.and_then(|line| line.split_once(" - ")).is_some_and(|(_, tail)| tail.starts_with("rootfs "))
 }

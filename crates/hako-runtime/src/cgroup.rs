@@ -1,9 +1,11 @@
-//! The container's cgroup on both versions: where it lies, making it so that
-//! its parent may be removed meanwhile, its processes, and removing it.
+//! The container's cgroup on both versions: where it lies, its processes, and
+//! removing it.
 
 use crate::error::{Context, Error, Result};
+use hako_model::resources::Resources;
+use hako_os::cgroup::limits;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
@@ -94,71 +96,18 @@ impl Cgroup {
         mounts.splice(at..=at, shown);
     }
 
-    /// Makes it. Whoever deletes a sibling removes the empty parent, perhaps
-    /// between our two steps: then both are made again.
-    pub fn make(&self) -> Result<()> {
-        for (mount, directory) in self.directories() {
-            let mut attempts = 0;
-            while let Err(err) = self.make_one(&mount, &directory) {
-                attempts += 1;
-                if err.kind() != ErrorKind::NotFound || attempts > 100 {
-                    return Err(err).context(|| format!("make cgroup {}", directory.display()));
-                }
-            }
-        }
-        Ok(())
+    /// Makes it with its limits, before any process is in it.
+    pub fn make(&self, resources: &Resources) -> Result<()> {
+        let path = self.path.display().to_string();
+        let made = hako_os::cgroup::make(&path).context(|| "cgroup")?;
+        limits::apply(&made, resources).context(|| format!("limits of cgroup {path}"))
     }
 
-    fn make_one(&self, mount: &Path, directory: &Path) -> std::io::Result<()> {
-        if !self.unified() {
-            let freezer = directory.join("freezer.state");
-            if freezer.exists() {
-                // Left by a container that was frozen when its runtime died:
-                // whoever joins it would stop.
-                fs::write(freezer, "THAWED")?;
-            }
-            return fs::create_dir_all(directory);
-        }
-        let mut current = mount.to_owned();
-        for part in &self.path {
-            // A controller that the parent lacks, or that threads forbid, is
-            // missed where a limit needs it.
-            let controllers = fs::read_to_string(current.join("cgroup.controllers"))?;
-            for controller in controllers.split_whitespace() {
-                _ = fs::write(current.join("cgroup.subtree_control"), format!("+{controller}"));
-            }
-            current.push(part);
-            match fs::create_dir(&current) {
-                Err(err) if err.kind() != ErrorKind::AlreadyExists => return Err(err),
-                Err(_) => _ = fs::write(current.join("cgroup.freeze"), "0"),
-                Ok(()) => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes out of `linux.resources.memory` what this host cannot do, and says
-    /// whether swap is forbidden, which libcgroups leaves open on cgroup2.
-    pub fn adapt_memory(&self, resources: &mut Map<String, Value>) -> bool {
-        let Some(memory) = resources.get_mut("memory").and_then(Value::as_object_mut) else { return false };
-        let swap = memory.get("swap").and_then(Value::as_i64);
-        let limit = memory.get("limit").and_then(Value::as_i64);
-        let accounted = match &self.mounts {
-            Mounts::Unified => swap_exists(),
-            Mounts::Legacy(all) => all.iter().any(|h| h.mount.join("memory.memsw.limit_in_bytes").exists()),
-        };
-        if swap.is_some() && !accounted {
-            tracing::warn!("this kernel does not limit swap; memory.swap is left out");
-            memory.remove("swap");
-            return false;
-        }
-        self.unified() && swap.is_some() && swap == limit && limit > Some(0)
-    }
-
-    /// Forbids swap.
-    pub fn forbid_swap(&self) -> Result<()> {
-        let file = Path::new(ROOT).join(&self.path).join("memory.swap.max");
-        fs::write(&file, "0").context(|| format!("write {}", file.display()))
+    /// Changes the limits of one in use.
+    pub fn update(&self, resources: &Resources) -> Result<()> {
+        let path = format!("/{}", self.path.display());
+        let group = hako_os::cgroup::Cgroup::at(&path).context(|| format!("cgroup {path}"))?;
+        limits::apply(&group, resources).context(|| "update")
     }
 
     /// All processes in it and below.
@@ -243,14 +192,6 @@ fn walk(dir: &Path, visit: &mut dyn FnMut(&Path)) {
 fn pids_of(dir: &Path) -> Vec<i32> {
     let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
-}
-
-/// Whether the root's children have swap files: they do if the kernel counts swap.
-fn swap_exists() -> bool {
-    let children = fs::read_dir(ROOT).into_iter().flatten().flatten();
-    let dirs: Vec<PathBuf> = children.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect();
-    // Where no child has the memory controller yet nothing is known: assume it.
-    !dirs.iter().any(|dir| dir.join("memory.max").exists() && !dir.join("memory.swap.max").exists())
 }
 
 /// Hierarchies of version 1 with a controller, from mountinfo.

@@ -11,6 +11,7 @@
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::seccomp::Filter;
+use hako_os::process::start_time;
 use libcontainer::container::{Container, ContainerStatus};
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
@@ -156,19 +157,10 @@ impl Existing {
     }
 }
 
-/// When a process began.
-pub fn start_time(pid: i32) -> Option<u64> {
-    stat_field(pid, 19)?.parse().ok()
-}
-
 /// Whether a process exists and is no zombie.
 pub fn alive(pid: i32) -> bool {
-    stat_field(pid, 0).is_some_and(|state| !matches!(state.as_str(), "Z" | "X"))
-}
-
-/// A field of `/proc/<pid>/stat`, counted from the state.
-fn stat_field(pid: i32, index: usize) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The name in parentheses may hold anything; the state follows the last one.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(index).map(str::to_owned)
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+    state.is_some_and(|state| !matches!(state, "Z" | "X"))
 }

@@ -5,10 +5,11 @@
 use crate::error::{Context, Error, Result};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use pathrs::Root;
 use pathrs::flags::OpenFlags;
+use pathrs::{InodeType, Root};
 use std::fs::Permissions;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -50,5 +51,32 @@ impl Rootfs {
         if self.0.resolve(path).is_err() {
             _ = self.0.mkdir_all(path, &Permissions::from_mode(0o755));
         }
+    }
+
+    /// Makes a device node with its parents. One that is there is taken as it
+    /// is: what it may be used for is the device cgroup's to say.
+    pub fn make_device(&self, path: &Path, block: bool, device: u64, mode: u32, owner: (u32, u32)) -> Result<()> {
+        let failed = |err: pathrs::error::Error| Error::because(format!("make device {}", path.display()), err);
+        if self.0.resolve_nofollow(path).is_ok() {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent() {
+            self.make_directory(parent);
+        }
+        let permissions = Permissions::from_mode(mode & 0o7777);
+        let inode = if block {
+            InodeType::BlockDevice(permissions, device)
+        } else {
+            InodeType::CharacterDevice(permissions, device)
+        };
+        let old = nix::sys::stat::umask(Mode::empty());
+        let made = self.0.create(path, &inode);
+        nix::sys::stat::umask(old);
+        made.map_err(failed)?;
+        let node = self.0.resolve_nofollow(path).map_err(failed)?;
+        let (uid, gid) = (nix::unistd::Uid::from_raw(owner.0), nix::unistd::Gid::from_raw(owner.1));
+        let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
+        nix::unistd::fchownat(node.as_fd(), "", Some(uid), Some(gid), flags)
+            .context(|| format!("chown {}", path.display()))
     }
 }

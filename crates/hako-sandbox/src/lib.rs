@@ -53,7 +53,7 @@ pub struct StdioRequest {
 /// A filesystem to mount for the container, as containerd's `Mount`.
 #[derive(Debug, Clone)]
 pub struct Mount {
-    /// `overlay`, `erofs`, `ext4`, `bind`.
+    /// `overlay`, `erofs`, `ext4`, `bind`; `shared` is a mount of another container.
     pub kind: String,
     /// The device or source; `serial:<name>` names a disk by its serial.
     pub source: String,

@@ -1,9 +1,10 @@
 //! What the engine knows of its host, read once.
 
+use crate::sysinfo::SysInfo;
 use std::fs;
 
 /// The facts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct HostInfo {
     /// `uname -r`.
     pub kernel: String,
@@ -23,6 +24,8 @@ pub struct HostInfo {
     pub memory: i64,
     /// The bounding set: all that a container can be given, as `CAP_…`.
     pub bounding: Vec<String>,
+    /// What its cgroups can limit.
+    pub sys: SysInfo,
 }
 
 impl HostInfo {
@@ -46,6 +49,7 @@ impl HostInfo {
             cpus: std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1)),
             memory: memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
             bounding: bounding(&fs::read_to_string("/proc/self/status").unwrap_or_default()),
+            sys: SysInfo::read(),
         }
     }
 }

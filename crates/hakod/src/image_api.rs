@@ -51,7 +51,7 @@ fn filters(req: &Request) -> Result<HashMap<String, Vec<String>>> {
 
 async fn pull(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     if req.query.has("fromSrc") && !req.query.get("fromSrc").is_empty() {
-        return Err(Error::unsupported("image import"));
+        return Err(hako_api::unsupported::IMPORT.error());
     }
     let auth = req.headers.get("x-registry-auth").and_then(|value| value.to_str().ok());
     let lines = engine

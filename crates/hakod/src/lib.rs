@@ -21,6 +21,7 @@ pub mod images;
 mod programs;
 mod shim;
 mod spec;
+mod sysinfo;
 mod system;
 
 pub use daemon::run;

@@ -1,5 +1,6 @@
-//! `HostConfig`, complete, and the tables of what is refused in it.
+//! `HostConfig`, complete. What of it is refused, and where, is in [`crate::unsupported`].
 
+use super::{DeviceMapping, DeviceRequest, ThrottleDevice, WeightDevice};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -58,22 +59,22 @@ pub struct HostConfig {
     pub nano_cpus: i64,
     pub cgroup_parent: String,
     pub blkio_weight: u16,
-    pub blkio_weight_device: Option<Vec<Value>>,
-    pub blkio_device_read_bps: Option<Vec<Value>>,
-    pub blkio_device_write_bps: Option<Vec<Value>>,
+    pub blkio_weight_device: Option<Vec<WeightDevice>>,
+    pub blkio_device_read_bps: Option<Vec<ThrottleDevice>>,
+    pub blkio_device_write_bps: Option<Vec<ThrottleDevice>>,
     #[serde(rename = "BlkioDeviceReadIOps")]
-    pub blkio_device_read_iops: Option<Vec<Value>>,
+    pub blkio_device_read_iops: Option<Vec<ThrottleDevice>>,
     #[serde(rename = "BlkioDeviceWriteIOps")]
-    pub blkio_device_write_iops: Option<Vec<Value>>,
+    pub blkio_device_write_iops: Option<Vec<ThrottleDevice>>,
     pub cpu_period: i64,
     pub cpu_quota: i64,
     pub cpu_realtime_period: i64,
     pub cpu_realtime_runtime: i64,
     pub cpuset_cpus: String,
     pub cpuset_mems: String,
-    pub devices: Option<Vec<Value>>,
+    pub devices: Option<Vec<DeviceMapping>>,
     pub device_cgroup_rules: Option<Vec<String>>,
-    pub device_requests: Option<Vec<Value>>,
+    pub device_requests: Option<Vec<DeviceRequest>>,
     pub memory_reservation: i64,
     pub memory_swap: i64,
     pub memory_swappiness: Option<i64>,
@@ -173,46 +174,3 @@ pub struct TmpfsOptions {
     #[serde(rename = "Mode")]
     pub mode: u32,
 }
-
-/// Fields that are refused whenever they are set, each with what it asks for.
-pub const UNSUPPORTED_FIELDS: &[(&str, &str)] = &[
-    ("PortBindings", "published ports: networks are not built yet"),
-    ("PublishAllPorts", "published ports: networks are not built yet"),
-    ("VolumeDriver", "volumes"),
-    ("VolumesFrom", "volumes of another container"),
-    ("Cgroup", "a cgroup of another container"),
-    ("Links", "links"),
-    ("StorageOpt", "storage options"),
-    ("BlkioWeight", "block I/O weights"),
-    ("BlkioWeightDevice", "block I/O weights"),
-    ("BlkioDeviceReadBps", "block I/O limits"),
-    ("BlkioDeviceWriteBps", "block I/O limits"),
-    ("BlkioDeviceReadIOps", "block I/O limits"),
-    ("BlkioDeviceWriteIOps", "block I/O limits"),
-    ("CpuRealtimePeriod", "real-time scheduling"),
-    ("CpuRealtimeRuntime", "real-time scheduling"),
-    ("Devices", "host devices"),
-    ("DeviceCgroupRules", "device cgroup rules"),
-    ("DeviceRequests", "device requests (GPUs)"),
-    ("CpuCount", "a Windows-only limit"),
-    ("CpuPercent", "a Windows-only limit"),
-    ("IOMaximumIOps", "a Windows-only limit"),
-    ("IOMaximumBandwidth", "a Windows-only limit"),
-];
-
-/// Values that are refused in fields which otherwise work.
-pub const UNSUPPORTED_VALUES: &[(&str, &str)] = &[
-    ("Runtime", "anything but `hako-runtime` and `runc`, which name the one there is"),
-    ("RestartPolicy", "restart policies other than `no`"),
-    ("NetworkMode", "`host`, `container:…` and networks by name; `default`, `bridge` and `none` give loopback only"),
-    ("PidMode", "anything but a pid namespace of its own"),
-    ("IpcMode", "anything but `private`, `none` and `shareable`"),
-    ("UTSMode", "`host`"),
-    ("UsernsMode", "anything but `host` (there is no user namespace)"),
-    ("Binds", "named and anonymous volumes; host folders behind the hyperv wall"),
-    ("Mounts", "`volume`, `image`, `npipe` and `cluster`; `bind` behind the hyperv wall"),
-    ("LogConfig", "log drivers other than `json-file` and `none`"),
-    ("CpusetCpus", "behind the hyperv wall: a VM's CPUs are not the host's"),
-    ("CpusetMems", "behind the hyperv wall: a VM's CPUs are not the host's"),
-    ("OomScoreAdj", "behind the hyperv wall: the process is not in the host's process list"),
-];

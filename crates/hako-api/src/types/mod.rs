@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod container;
+pub mod device;
 pub mod event;
 pub mod exec;
 pub mod host_config;
@@ -11,6 +12,7 @@ pub mod system;
 
 pub use config::{ContainerConfig, CreateBody, HealthConfig};
 pub use container::{ContainerInspect, ContainerState, ContainerSummary, CreateAnswer, WaitAnswer};
+pub use device::{DeviceMapping, DeviceRequest, ThrottleDevice, WeightDevice};
 pub use event::{Actor, Event};
 pub use exec::{ExecConfig, ExecInspect, ExecStartOptions, IdAnswer};
 pub use host_config::{HostConfig, LogConfig, Mount, RestartPolicy, Ulimit};

@@ -8,9 +8,10 @@ use crate::error::{Context, Error, Result};
 use crate::executor::{Kind, ProcessExecutor};
 use crate::loopback;
 use crate::privileges::Own;
-use crate::record::{Folder, Record, start_time};
+use crate::record::{Folder, Record};
 use crate::report::{self, Reports};
 use crate::sys;
+use hako_os::process::start_time;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
@@ -61,17 +62,17 @@ fn make(folder: &Folder, plan: Plan, mut record: Record, flags: &Create, reports
     let bytes = serde_json::to_vec(&plan.spec).context(|| "encode config.json")?;
     std::fs::write(&config, bytes).context(|| format!("write {}", config.display()))?;
     tracing::debug!("making the cgroup");
-    plan.cgroup.make()?;
+    plan.cgroup.make(&plan.resources)?;
     tracing::debug!("handing over to libcontainer");
     let cgroup = plan.cgroup;
     let own_network = loopback::wanted(&plan.spec);
     let executor = ProcessExecutor::new(plan.process, plan.filter, Kind::First);
+    // The namespaces to join stay open until libcontainer has entered them.
+    let joined = plan.joined;
     let made = build(folder, executor, flags, reports).and_then(|container| {
+        drop(joined);
         if cgroup.unified() {
             devices::confine(&cgroup.directory("").unwrap_or_default(), &plan.devices)?;
-            if plan.no_swap {
-                cgroup.forbid_swap()?;
-            }
         }
         record.pid = container.pid().map(|pid| pid.as_raw());
         record.start_time = record.pid.and_then(start_time);
@@ -99,14 +100,7 @@ fn build(folder: &Folder, executor: ProcessExecutor, flags: &Create, mut reports
         .as_init(folder.bundle())
         .with_systemd(false)
         .with_detach(true)
-        .with_no_pivot(flags.no_pivot || root_is_initramfs())
+        .with_no_pivot(flags.no_pivot || bundle::root_is_initramfs())
         .build()
         .map_err(|err| reports.explain(err))
-}
-
-/// pivot_root does not work on the first root of all.
-fn root_is_initramfs() -> bool {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let root = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some("/"));
-    root.and_then(|line| line.split_once(" - ")).is_some_and(|(_, tail)| tail.starts_with("rootfs "))
 }

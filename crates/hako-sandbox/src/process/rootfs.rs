@@ -30,6 +30,12 @@ impl Mounts {
     fn add(&mut self, bundle: &Path, mount: &Mount) -> Result<()> {
         let named = |err: io::Error| Error::internal(format!("mount {} on {}: {err}", mount.kind, mount.target()));
         let target = bundle.join(mount.target());
+        if mount.kind == SHARED {
+            make_dir(&target).map_err(named)?;
+            share(&mount.source, &target).map_err(named)?;
+            self.0.push(target);
+            return Ok(());
+        }
         let source = match mount.source.strip_prefix("serial:") {
             Some(serial) => hako_os::mount::disk_by_serial(serial).map_err(named)?.to_string_lossy().into_owned(),
             None => mount.source.clone(),
@@ -66,6 +72,19 @@ impl Mount {
     pub(super) fn target(&self) -> &str {
         if self.target.is_empty() { "rootfs" } else { &self.target }
     }
+}
+
+/// The kind of a mount that is another container's: the source is
+/// `<pid>=<start>:<path>`, of that container's first process and when it began.
+const SHARED: &str = "shared";
+
+fn share(source: &str, target: &Path) -> io::Result<()> {
+    let bad = || io::Error::new(io::ErrorKind::InvalidInput, format!("malformed source {source:?}"));
+    let (process, path) = source.split_once(':').ok_or_else(bad)?;
+    let (pid, start) = process.split_once('=').ok_or_else(bad)?;
+    let (pid, start) = (pid.parse().map_err(|_| bad())?, start.parse().map_err(|_| bad())?);
+    let mount = hako_os::mount::foreign::clone_of(pid, start, Path::new(path))?;
+    hako_os::mount::foreign::attach(&mount, target)
 }
 
 /// A folder with the mode that a root directory has, whatever the umask.

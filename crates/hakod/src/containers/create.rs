@@ -1,8 +1,9 @@
 //! `POST /containers/create`.
 
 use super::{
-    Container, actor, defaults, merge, names,
+    Container, actor, merge, names,
     record::{Record, State},
+    settings,
 };
 use crate::{
     Engine,
@@ -39,12 +40,12 @@ async fn create(engine: &Arc<Engine>, name: &str, platform: &str, body: &[u8]) -
     let isolation = Isolation::from_request(&host.isolation)
         .map_err(|err| Error::invalid(err.to_string()))?
         .unwrap_or(engine.config.isolation);
-    let mut warnings = defaults::validate(&config, &host, isolation, &engine.host)?;
+    let mut warnings = settings::validate(engine, &config, &mut host, isolation)?;
     let image = engine.images.resolve(&config.image).await?;
     check_platform(&image, platform, &config.image)?;
     merge::merge(&mut config, &image.config)?;
     warnings.extend(image_warnings(&config, &image));
-    defaults::fill(&mut host, isolation, &engine.host);
+    settings::fill(&mut host, isolation, &engine.host);
     let id = ContainerId::random();
     if config.hostname.is_empty() {
         id.short().clone_into(&mut config.hostname);
@@ -88,7 +89,7 @@ fn parse(body: &[u8]) -> Result<(ContainerConfig, HostConfig)> {
         None => HostConfig::default(),
     };
     if let Some(networking) = whole.get("NetworkingConfig") {
-        defaults::check_networking(networking, &host.network_mode)?;
+        settings::check_networking(networking, &host.network_mode)?;
     }
     if whole.is_empty() {
         return Err(Error::invalid("config cannot be empty in order to create a container"));

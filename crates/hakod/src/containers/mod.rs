@@ -5,7 +5,6 @@ pub mod archive;
 pub mod attach;
 pub mod commit;
 pub mod create;
-mod defaults;
 pub mod diff;
 pub mod export;
 pub mod files;
@@ -23,12 +22,13 @@ pub mod remove;
 pub mod rename;
 pub mod resize;
 pub mod restart;
+pub mod settings;
 pub mod start;
 pub mod stop;
 pub mod wait;
 
 pub use actor::{Container, View, emit};
-pub use defaults::capabilities;
+pub use settings::capabilities;
 pub use start::classify;
 
 use hako_model::{Error, Result};

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Removes a container.
 pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     if req.query.flag("link") {
-        return Err(Error::unsupported("links"));
+        return Err(hako_api::unsupported::REMOVE_LINK.error());
     }
     let container = engine.containers.find(&req.param)?;
     let force = req.query.flag("force");

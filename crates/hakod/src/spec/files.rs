@@ -19,7 +19,7 @@ pub fn write(bundle: &Path, record: &Record, programs: &Programs) -> Result<()> 
     put("hostname", format!("{}\n", record.config.hostname))?;
     put("hosts", hosts(record))?;
     put("resolv.conf", resolv_conf(record, &fs::read_to_string("/etc/resolv.conf").unwrap_or_default()))?;
-    if record.host.init == Some(true) {
+    if super::process::has_init(&record.host) {
         let (from, to) = (present(&programs.init)?, bundle.join("init"));
         fs::copy(from, &to).map_err(|err| Error::internal(format!("{}: {err}", to.display())))?;
         fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;

@@ -1,11 +1,14 @@
 //! From a container's record to what its shim needs: the OCI bundle, the root
 //! filesystem and `sandbox.json`. The same `config.json` for both walls.
 
+mod apparmor;
+mod devices;
 mod files;
 pub mod mounts;
+mod namespaces;
 mod oci;
 mod process;
-mod resources;
+pub mod resources;
 mod rootfs;
 mod seccomp;
 mod vm;
@@ -36,13 +39,15 @@ pub async fn prepare(engine: &Engine, record: &Record, dir: &ShimDir) -> Result<
     let bundle = dir.bundle();
     files::write(&bundle, record, &engine.programs)?;
     let workload_limit = vm.as_ref().map(|(_, sizing)| sizing.workload_limit);
-    let spec = oci::spec(engine, record, &bundle, workload_limit).await?;
+    let namespaces = namespaces::of(engine, record)?;
+    let spec = oci::spec(engine, record, &bundle, &namespaces, workload_limit).await?;
     let text = serde_json::to_vec(&spec).map_err(|err| hako_model::Error::internal(err.to_string()))?;
     std::fs::write(bundle.join("config.json"), text)?;
-    let rootfs = match record.isolation {
+    let mut rootfs = match record.isolation {
         Isolation::Process => rootfs::overlay(engine, record, &image, dir)?,
         Isolation::Hyperv => rootfs::disks(),
     };
+    rootfs.extend(namespaces.mount);
     dir.write_config(&sandbox(engine, record, vm.map(|(config, _)| config)))?;
     Ok(rootfs)
 }
@@ -94,6 +99,11 @@ fn files_mount(mount: RootMount) -> hako_task::extra::RootMount {
 fn files_bind(point: &MountPoint) -> BindMount {
     let (source, destination) = (point.source.clone(), point.destination.clone());
     BindMount { source, destination, read_only: !point.rw }
+}
+
+/// The words of an error number, as Go has them.
+fn errno(errno: rustix::io::Errno) -> String {
+    devices::words(errno)
 }
 
 fn sandbox(engine: &Engine, record: &Record, vm: Option<VmConfig>) -> SandboxConfig {

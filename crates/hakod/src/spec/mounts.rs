@@ -1,5 +1,6 @@
 //! Mounts: what `-v`, `--mount` and `--tmpfs` ask for.
 
+use super::process::has_init;
 use hako_api::types::{HostConfig, MountPoint};
 use hako_model::{Error, Result, policy};
 use serde_json::{Value, json};
@@ -25,7 +26,8 @@ pub fn points(host: &HostConfig) -> Result<Vec<MountPoint>> {
             "tmpfs" if !mount.source.is_empty() => return Err(invalid("field Source must not be specified".into())),
             "tmpfs" => continue,
             "bind" => points.push(bind_point(mount).map_err(invalid)?),
-            other => return Err(Error::unsupported(format!("HostConfig.Mounts of type {other}"))),
+            // Docker's other types are refused before.
+            _ => return Err(invalid("mount type unknown".to_owned())),
         }
     }
     for target in host.tmpfs.keys() {
@@ -65,7 +67,8 @@ fn parse_bind(bind: &str) -> Result<MountPoint> {
     }
     absolute(target).map_err(invalid)?;
     if !source.starts_with('/') {
-        return Err(Error::unsupported(format!("HostConfig.Binds: volume {source}")));
+        // Names of volumes are refused before.
+        return Err(invalid(format!("invalid mount path: '{source}' mount path must be absolute")));
     }
     let (mut rw, mut propagation) = (true, "rprivate");
     for option in options.split(',').filter(|option| !option.is_empty()) {
@@ -121,18 +124,26 @@ fn bind_point(mount: &hako_api::types::Mount) -> std::result::Result<MountPoint,
 }
 
 /// `mounts` of the OCI spec: the defaults, the engine's files, then what was
-/// asked for, outer folders first.
-pub fn oci(host: &HostConfig, points: &[MountPoint], init: bool) -> Vec<Value> {
+/// asked for, outer folders first. `shm` is what `/dev/shm` is a bind mount of,
+/// where it is not the container's own.
+pub fn oci(host: &HostConfig, points: &[MountPoint], shm: Option<&str>, writable_cgroups: bool) -> Vec<Value> {
     let mut mounts: Vec<Value> = Vec::new();
+    let asked = |target: &str| points.iter().any(|p| p.destination == target) || host.tmpfs.contains_key(target);
     for mut mount in policy::default_mounts() {
         if mount.destination == "/dev/shm" {
-            if host.ipc_mode == "none" {
+            if host.ipc_mode == "none" || asked("/dev/shm") {
+                continue;
+            }
+            if let Some(source) = shm {
+                let options = ["rbind", "rprivate", "rw"];
+                mounts.push(json!({"destination": "/dev/shm", "type": "bind", "source": source, "options": options}));
                 continue;
             }
             mount.options.retain(|option| !option.starts_with("size="));
             mount.options.push(format!("size={}", host.shm_size));
         }
-        if host.privileged && matches!(mount.destination.as_str(), "/sys" | "/sys/fs/cgroup") {
+        let cgroups = mount.destination == "/sys/fs/cgroup";
+        if (host.privileged && (cgroups || mount.destination == "/sys")) || (writable_cgroups && cgroups) {
             mount.options.retain(|option| option != "ro");
             mount.options.push("rw".to_owned());
         }
@@ -151,7 +162,7 @@ pub fn oci(host: &HostConfig, points: &[MountPoint], init: bool) -> Vec<Value> {
             mounts.push(file(source, target, false));
         }
     }
-    if init {
+    if has_init(host) {
         mounts.push(file("init", INIT, true));
     }
     let mut asked: Vec<(String, Value)> = Vec::new();
@@ -206,7 +217,7 @@ mod tests {
     fn binds() {
         let point = parse_bind("/etc:/x:ro,rslave").unwrap();
         assert_eq!((point.rw, point.propagation.as_str(), point.mode.as_str()), (false, "rslave", "ro,rslave"));
-        assert!(parse_bind("name:/x").unwrap_err().message.contains("volume name"));
+        assert!(parse_bind("name:/x").unwrap_err().message.contains("must be absolute"));
         assert!(parse_bind("/etc:x").unwrap_err().message.contains("must be absolute"));
         assert!(parse_bind("/etc:/x:bogus").unwrap_err().message.contains("invalid mode: bogus"));
     }
@@ -229,7 +240,7 @@ mod tests {
         let mut host = HostConfig { shm_size: 7, ..HostConfig::default() };
         host.tmpfs.insert("/a/b".into(), "exec,size=1m".into());
         host.tmpfs.insert("/a".into(), String::new());
-        let mounts = oci(&host, &[], false);
+        let mounts = oci(&host, &[], None, false);
         let last = &mounts[mounts.len() - 1];
         assert_eq!(last["destination"], "/a/b");
         assert_eq!(last["options"], json!(["nosuid", "nodev", "exec", "size=1m"]));

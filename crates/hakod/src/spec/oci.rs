@@ -1,11 +1,15 @@
 //! `config.json`.
 
-use super::{mounts, process, resources};
+use super::{apparmor, devices, mounts, namespaces::Namespaces, process, resources};
 use crate::{
     Engine,
-    containers::{capabilities, record::Record},
+    containers::{
+        capabilities,
+        record::Record,
+        settings::security::{self, Security},
+    },
 };
-use hako_model::{Error, Result};
+use hako_model::{Error, Result, policy::DeviceRule};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -16,23 +20,17 @@ const FILTER: &str = "seccomp.bpf";
 ///
 /// # Errors
 /// See its parts.
-pub async fn spec(engine: &Engine, record: &Record, bundle: &Path, workload_limit: Option<u64>) -> Result<Value> {
+pub async fn spec(
+    engine: &Engine,
+    record: &Record,
+    bundle: &Path,
+    namespaces: &Namespaces,
+    workload_limit: Option<u64>,
+) -> Result<Value> {
     let host = &record.host;
-    security_options(record)?;
-    let mut annotations: BTreeMap<String, String> = host.annotations.clone();
-    let caps = capabilities(host, &engine.host, record.isolation)?;
-    let filter = engine.seccomp.filter(host, &caps, record.isolation, engine.host.kernel_version).await?;
-    if let Some(filter) = filter {
-        fs::copy(&filter, bundle.join(FILTER))
-            .map_err(|err| Error::internal(format!("{}: {err}", filter.display())))?;
-        annotations.insert("hako.seccomp.bpf".to_owned(), FILTER.to_owned());
-    }
-    let mut namespaces = vec!["mount", "uts", "ipc", "pid", "network"];
-    if host.cgroupns_mode == "private" {
-        namespaces.push("cgroup");
-    }
-    let parent = if host.cgroup_parent.is_empty() { &engine.config.cgroup_parent } else { &host.cgroup_parent };
-    let cgroup = format!("/{}/{}", parent.trim_matches('/'), record.id);
+    let security = security::parse(host)?;
+    let annotations = annotations(engine, record, bundle, namespaces, &security).await?;
+    let (nodes, rules) = devices::oci(host)?;
     let mut sysctl = host.sysctls.clone();
     if !record.config.domainname.is_empty() {
         sysctl.entry("kernel.domainname".to_owned()).or_insert_with(|| record.config.domainname.clone());
@@ -41,36 +39,70 @@ pub async fn spec(engine: &Engine, record: &Record, bundle: &Path, workload_limi
         "ociVersion": "1.2.0",
         "process": process::first(engine, record)?,
         "root": {"path": "rootfs", "readonly": host.readonly_rootfs},
-        "hostname": record.config.hostname,
-        "mounts": mounts::oci(host, &record.mounts, host.init == Some(true)),
+        "mounts": mounts::oci(host, &record.mounts, namespaces.shm, security.writable_cgroups),
         "annotations": annotations,
         "linux": {
-            "cgroupsPath": cgroup,
-            "namespaces": namespaces.iter().map(|kind| json!({"type": kind})).collect::<Vec<_>>(),
-            "resources": resources::oci(record, &engine.host, workload_limit),
+            "cgroupsPath": cgroup_path(engine, record),
+            "namespaces": namespaces.oci,
+            "resources": limits(record, rules, workload_limit)?,
             "maskedPaths": host.masked_paths.as_deref().unwrap_or_default(),
             "readonlyPaths": host.readonly_paths.as_deref().unwrap_or_default(),
         },
     });
+    if host.uts_mode != "host" {
+        spec["hostname"] = json!(record.config.hostname);
+    }
+    if !nodes.is_empty() {
+        spec["linux"]["devices"] = json!(nodes);
+    }
+    if let Some(profile) = apparmor::profile(engine, record, &security).await? {
+        spec["process"]["apparmorProfile"] = json!(profile);
+    }
     if !sysctl.is_empty() {
         spec["linux"]["sysctl"] = json!(sysctl);
     }
     Ok(spec)
 }
 
-/// Options that mean nothing here are accepted, unknown ones are not.
-fn security_options(record: &Record) -> Result<()> {
-    for opt in record.host.security_opt.iter().flatten() {
-        let (key, value) = opt.split_once('=').or_else(|| opt.split_once(':')).unwrap_or((opt, ""));
-        match (key, value) {
-            ("no-new-privileges", _) | ("seccomp", _) => {}
-            // There is no SELinux labelling and no AppArmor profile to be switched off.
-            ("label", "disable") | ("apparmor", "unconfined" | "") | ("systempaths", "unconfined") => {}
-            ("label" | "apparmor" | "systempaths", _) => {
-                return Err(Error::unsupported(format!("HostConfig.SecurityOpt {opt}")));
-            }
-            (_, _) => return Err(Error::invalid(format!("invalid --security-opt 2: {opt:?}"))),
-        }
+/// Where a container's cgroup lies, behind both walls.
+pub fn cgroup_path(engine: &Engine, record: &Record) -> String {
+    let asked = &record.host.cgroup_parent;
+    let parent = if asked.is_empty() { &engine.config.cgroup_parent } else { asked };
+    format!("/{}/{}", parent.trim_matches('/'), record.id)
+}
+
+fn limits(record: &Record, rules: Vec<DeviceRule>, workload_limit: Option<u64>) -> Result<Value> {
+    let limits = resources::of(record, workload_limit)?;
+    let mut limits = serde_json::to_value(limits).map_err(|err| Error::internal(err.to_string()))?;
+    limits["devices"] = json!(rules);
+    Ok(limits)
+}
+
+/// What the user asked for, and what the runtime is told beyond OCI.
+async fn annotations(
+    engine: &Engine,
+    record: &Record,
+    bundle: &Path,
+    namespaces: &Namespaces,
+    security: &Security<'_>,
+) -> Result<BTreeMap<String, String>> {
+    let host = &record.host;
+    let mut annotations: BTreeMap<String, String> = host.annotations.clone();
+    let caps = capabilities(host, &engine.host, record.isolation)?;
+    let (wall, kernel) = (record.isolation, engine.host.kernel_version);
+    let filter = engine.seccomp.filter(security.seccomp, host.privileged, &caps, wall, kernel).await?;
+    if let Some(filter) = filter {
+        fs::copy(&filter, bundle.join(FILTER))
+            .map_err(|err| Error::internal(format!("{}: {err}", filter.display())))?;
+        annotations.insert("hako.seccomp.bpf".to_owned(), FILTER.to_owned());
     }
-    Ok(())
+    let names: Vec<&str> = process::group_names(host).collect();
+    let own = [
+        ("hako.group-add", names.join(",")),
+        ("hako.join", namespaces.join.clone()),
+        ("hako.devices", if host.privileged { "all".to_owned() } else { String::new() }),
+    ];
+    let own = own.into_iter().filter(|(_, value)| !value.is_empty());
+    annotations.extend(own.map(|(key, value)| (key.to_owned(), value)));
+    Ok(annotations)
 }

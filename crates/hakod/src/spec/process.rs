@@ -3,7 +3,7 @@
 use super::mounts::INIT;
 use crate::{
     Engine,
-    containers::{capabilities, record::Record},
+    containers::{capabilities, record::Record, settings::security},
 };
 use hako_api::types::{ExecConfig, HostConfig};
 use hako_model::{Isolation, Result, policy};
@@ -17,7 +17,7 @@ pub fn first(engine: &Engine, record: &Record) -> Result<Value> {
     let config = &record.config;
     let mut args = vec![record.path.clone()];
     args.extend(record.args.iter().cloned());
-    if record.host.init == Some(true) {
+    if has_init(&record.host) {
         args.splice(0..0, [INIT.to_owned(), "--".to_owned()]);
     }
     let mut process = json!({
@@ -33,7 +33,7 @@ pub fn first(engine: &Engine, record: &Record) -> Result<Value> {
         let [height, width] = record.host.console_size;
         process["consoleSize"] = json!({"height": height, "width": width});
     }
-    if record.isolation == Isolation::Process && record.host.oom_score_adj != 0 {
+    if record.host.oom_score_adj != 0 {
         process["oomScoreAdj"] = json!(record.host.oom_score_adj);
     }
     Ok(process)
@@ -58,12 +58,16 @@ pub fn exec_process(engine: &Engine, record: &Record, exec: &ExecConfig) -> Resu
     let host = if exec.privileged { &privileged } else { &record.host };
     let caps = capabilities(host, &engine.host, record.isolation)?;
     common(&mut process, record, &caps);
+    if let Some(profile) = super::apparmor::of_exec(engine, record, &security::parse(&record.host)?) {
+        process["apparmorProfile"] = json!(profile);
+    }
     Ok(process)
 }
 
 fn common(process: &mut Value, record: &Record, caps: &[String]) {
     process["capabilities"] = json!({"bounding": caps, "effective": caps, "permitted": caps});
-    if no_new_privileges(&record.host) {
+    // Options that make no sense are refused at create.
+    if security::parse(&record.host).is_ok_and(|security| security.no_new_privileges) {
         process["noNewPrivileges"] = json!(true);
     }
     let limits = rlimits(record);
@@ -83,6 +87,16 @@ fn user(who: &str, host: &HostConfig) -> Value {
         user["username"] = json!(who);
     }
     user
+}
+
+/// The groups of `--group-add` that are names, which the runtime looks up.
+pub fn group_names(host: &HostConfig) -> impl Iterator<Item = &str> {
+    host.group_add.iter().flatten().map(String::as_str).filter(|group| group.parse::<u32>().is_err())
+}
+
+/// Whether `--init` means anything: with another's processes there is an init.
+pub fn has_init(host: &HostConfig) -> bool {
+    host.init == Some(true) && host.pid_mode.is_empty()
 }
 
 /// Docker's order: what the engine says, then the image's and the user's, of
@@ -110,14 +124,6 @@ fn environment(record: &Record, tty: bool, more: &[String]) -> Vec<String> {
         }
     }
     env
-}
-
-/// Whether `--security-opt no-new-privileges` is set.
-fn no_new_privileges(host: &HostConfig) -> bool {
-    let set = |opt: &String| {
-        matches!(opt.as_str(), "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true")
-    };
-    host.security_opt.iter().flatten().any(set)
 }
 
 /// A limit above the host's hard one cannot be set without `CAP_SYS_RESOURCE`,

@@ -1,7 +1,6 @@
 //! Compiled seccomp filters: one per profile and set of capabilities, kept in
 //! the data root.
 
-use hako_api::types::HostConfig;
 use hako_model::{Error, Isolation, Result, policy};
 use sha2::{Digest, Sha256};
 use std::{
@@ -36,18 +35,19 @@ impl SeccompCache {
         Self { dir, runtime, known: Mutex::default() }
     }
 
-    /// The filter for a container; `None` where it is unconfined.
+    /// The filter for a container that says `seccomp=<said>`; `None` where it is unconfined.
     ///
     /// # Errors
     /// A profile that makes no sense, or a runtime that does not compile it.
     pub async fn filter(
         &self,
-        host: &HostConfig,
+        said: Option<&str>,
+        privileged: bool,
         caps: &[String],
         isolation: Isolation,
         kernel: (u32, u32),
     ) -> Result<Option<PathBuf>> {
-        let profile = match choose(host) {
+        let profile = match choose(said, privileged) {
             Profile::Unconfined => return Ok(None),
             Profile::Default => None,
             Profile::Custom(text) => Some(text),
@@ -99,15 +99,13 @@ impl SeccompCache {
     }
 }
 
-/// The last `seccomp=` wins; a privileged container has none unless it says so.
-fn choose(host: &HostConfig) -> Profile<'_> {
-    let opts = host.security_opt.iter().flatten();
-    let said = opts.filter_map(|opt| opt.strip_prefix("seccomp=").or_else(|| opt.strip_prefix("seccomp:"))).next_back();
+/// A privileged container has none unless it says so.
+fn choose(said: Option<&str>, privileged: bool) -> Profile<'_> {
     match said {
         Some("unconfined") => Profile::Unconfined,
         Some("builtin" | "default") => Profile::Default,
-        Some(profile) => Profile::Custom(profile),
-        None if host.privileged => Profile::Unconfined,
-        None => Profile::Default,
+        Some(profile) if !profile.is_empty() => Profile::Custom(profile),
+        Some(_) | None if privileged => Profile::Unconfined,
+        Some(_) | None => Profile::Default,
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     Engine,
     accelerator::{self, QEMU},
-    containers::record::Record,
+    containers::{record::Record, settings::storage_size},
     images::ResolvedImage,
     programs::present,
 };
@@ -12,6 +12,7 @@ use hako_sandbox::microvm::sizing::{Host, Sizing, sizing};
 
 /// The container's writable disk: sparse, so this is a bound and not a cost.
 const SCRATCH: u64 = 20 << 30;
+const MIB: u64 = 1 << 20;
 /// A boot takes half a second; on a busy, emulated host many times that.
 const DEADLINE_MS: u64 = 60_000;
 const ATTEMPTS: u32 = 2;
@@ -34,7 +35,12 @@ pub async fn config(engine: &Engine, record: &Record, image: &ResolvedImage) -> 
     let rootfs = engine.images.rootfs_erofs(image).await?;
     let scratch = engine.container_dir(record.id.as_str()).join("scratch.img");
     if !scratch.is_file() {
-        engine.images.scratch_disk(SCRATCH, scratch.clone()).await.map_err(|err| err.context("scratch disk"))?;
+        let size = storage_size(&record.host, record.isolation)?.unwrap_or(SCRATCH);
+        engine
+            .images
+            .scratch_disk(size.next_multiple_of(MIB), scratch.clone())
+            .await
+            .map_err(|err| err.context("scratch disk"))?;
     }
     let vm = VmConfig {
         boot: BootConfig {

@@ -1,0 +1,394 @@
+//! The one table of what is refused: the endpoint or the field of a create, the
+//! wall that it concerns, and the answer. hakod takes its refusals from it and
+//! `docs/unsupported.md` is made from it, so the two cannot differ; a black-box
+//! test sends every example to an engine and reads the page for the answer.
+//! (Whole endpoints are rows of [`crate::ENDPOINTS`], which the page shows as well.)
+
+mod page;
+
+pub use page::page;
+
+use crate::types::{ContainerConfig, HostConfig};
+use hako_model::{Error, ErrorKind, Isolation};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Whom a row concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behind {
+    /// Both walls.
+    Both,
+    /// One of them.
+    Only(Isolation),
+    /// The process wall, where the host's kernel has no AppArmor.
+    ProcessWithoutAppArmor,
+    /// The process wall, where the host's kernel has SELinux.
+    ProcessWithSelinux,
+    /// The process wall, where the container named `other` is behind the hyperv wall.
+    ProcessJoiningHyperv,
+}
+
+/// What the table must know of a host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    /// Its kernel confines by AppArmor.
+    pub apparmor: bool,
+    /// Its kernel confines by SELinux.
+    pub selinux: bool,
+}
+
+/// How a row answers to a `T`.
+enum Answer<T> {
+    /// 501, with this reason.
+    No(&'static str),
+    /// In moby's words and with its status.
+    Docker(ErrorKind, fn(&T) -> String),
+}
+
+/// One row, of a table for a `T` of the create request.
+struct Refusal<T: 'static> {
+    field: &'static str,
+    /// Members of a `T` that asks for it, as JSON.
+    example: &'static str,
+    behind: Behind,
+    asks: fn(&T) -> bool,
+    answer: Answer<T>,
+}
+
+use Answer::{Docker, No};
+use Behind::Both;
+use ErrorKind::InvalidParameter as Invalid;
+
+const PROCESS: Behind = Behind::Only(Isolation::Process);
+const HYPERV: Behind = Behind::Only(Isolation::Hyperv);
+
+const fn row<T>(
+    field: &'static str,
+    example: &'static str,
+    behind: Behind,
+    asks: fn(&T) -> bool,
+    answer: Answer<T>,
+) -> Refusal<T> {
+    Refusal { field, example, behind, asks, answer }
+}
+
+fn any<T>(list: &Option<Vec<T>>) -> bool {
+    list.as_ref().is_some_and(|list| !list.is_empty())
+}
+
+fn joins(mode: &str) -> bool {
+    mode.starts_with("container:")
+}
+
+/// The values of `--security-opt key=…` (or the older `key:…`).
+fn security<'a>(host: &'a HostConfig, key: &'a str) -> impl Iterator<Item = &'a str> {
+    let value = move |opt: &'a String| {
+        let (found, value) = opt.split_once('=').or_else(|| opt.split_once(':'))?;
+        (found == key).then_some(value)
+    };
+    host.security_opt.iter().flatten().filter_map(value)
+}
+
+fn confines(host: &HostConfig) -> bool {
+    security(host, "apparmor").any(|profile| !matches!(profile, "" | "unconfined"))
+}
+
+fn is_volume(bind: &str) -> bool {
+    bind.split_once(':').is_some_and(|(source, _)| !source.is_empty() && !source.starts_with('/'))
+}
+
+fn mounts(host: &HostConfig, kinds: &[&str]) -> bool {
+    host.mounts.iter().flatten().any(|mount| kinds.contains(&mount.r#type.as_str()))
+}
+
+const OTHER_WALL: &str = "that container is behind the hyperv wall, on a kernel of its own";
+const OTHER_KERNEL: &str = "the host's kernel is not the guest's";
+
+/// What is refused in `HostConfig`, in the order in which it is looked for.
+#[rustfmt::skip] // One row, one or two lines: it is read as a table.
+const HOST_CONFIG: &[Refusal<HostConfig>] = &[
+    row("PortBindings", r#"{"PortBindings": {"80/tcp": [{"HostPort": "80"}]}}"#, Both,
+        |host| !host.port_bindings.is_empty(), No("published ports: networks are not built yet")),
+    row("PublishAllPorts", r#"{"PublishAllPorts": true}"#, Both,
+        |host| host.publish_all_ports, No("published ports: networks are not built yet")),
+    row("NetworkMode", r#"{"NetworkMode": "host"}"#, Both,
+        |host| !matches!(host.network_mode.as_str(), "" | "default" | "bridge" | "none"),
+        No("host, container:… and networks by name: networks are not built yet")),
+    row("Links", r#"{"Links": ["other:alias"]}"#, Both, |host| any(&host.links), No("links")),
+    row("VolumeDriver", r#"{"VolumeDriver": "local"}"#, Both,
+        |host| !host.volume_driver.is_empty(), No("volumes are not built yet")),
+    row("VolumesFrom", r#"{"VolumesFrom": ["other"]}"#, Both,
+        |host| any(&host.volumes_from), No("volumes are not built yet")),
+    row("Binds", r#"{"Binds": ["named:/data"]}"#, Both,
+        |host| host.binds.iter().flatten().any(|bind| is_volume(bind)), No("a named volume: volumes are not built yet")),
+    row("Binds", r#"{"Binds": ["/tmp:/mnt"]}"#, HYPERV, |host| any(&host.binds), No("host folders are not built yet")),
+    row("Mounts", r#"{"Mounts": [{"Type": "volume", "Target": "/data"}]}"#, Both,
+        |host| mounts(host, &["volume", "image", "npipe", "cluster"]), No("only the types bind and tmpfs are built yet")),
+    row("Mounts", r#"{"Mounts": [{"Type": "bind", "Source": "/tmp", "Target": "/mnt"}]}"#, HYPERV,
+        |host| mounts(host, &["bind"]), No("host folders are not built yet")),
+    row("RestartPolicy", r#"{"RestartPolicy": {"Name": "always"}}"#, Both,
+        |host| !matches!(host.restart_policy.name.as_str(), "" | "no"), No("restart policies other than no")),
+    row("LogConfig", r#"{"LogConfig": {"Type": "syslog"}}"#, Both,
+        |host| !matches!(host.log_config.r#type.as_str(), "" | "json-file" | "none"),
+        Docker(Invalid, |host| format!("logger: no log driver named '{}' is registered", host.log_config.r#type))),
+    row("Cgroup", r#"{"Cgroup": "container:other"}"#, Both,
+        |host| !host.cgroup.is_empty(), No("a cgroup of another container")),
+    row("StorageOpt", r#"{"StorageOpt": {"size": "1g"}}"#, PROCESS, |host| !host.storage_opt.is_empty(),
+        Docker(Invalid, |_| "--storage-opt is supported only for overlay over xfs with 'pquota' mount option".to_owned())),
+    row("StorageOpt", r#"{"StorageOpt": {"inodes": "7"}}"#, HYPERV,
+        |host| host.storage_opt.keys().any(|key| !key.eq_ignore_ascii_case("size")),
+        Docker(Invalid, |host| format!("Unknown option {}", unknown_storage_option(host)))),
+    row("CpuRealtimePeriod", r#"{"CpuRealtimePeriod": 1000000}"#, Both,
+        |host| host.cpu_realtime_period != 0, No("the engine has no share of real-time scheduling to give away")),
+    row("CpuRealtimeRuntime", r#"{"CpuRealtimeRuntime": 950000}"#, Both,
+        |host| host.cpu_realtime_runtime != 0, No("the engine has no share of real-time scheduling to give away")),
+    row("CpuCount", r#"{"CpuCount": 2}"#, Both, |host| host.cpu_count != 0, No("a limit of Windows containers")),
+    row("IOMaximumBandwidth", r#"{"IOMaximumBandwidth": 1000000}"#, Both, |host| host.io_maximum_bandwidth != 0,
+        Docker(Invalid, |_| "Invalid QoS settings: linux does not support configuration of maximum bandwidth".to_owned())),
+    row("IOMaximumIOps", r#"{"IOMaximumIOps": 100}"#, Both, |host| host.io_maximum_iops != 0,
+        Docker(Invalid, |_| "Invalid QoS settings: linux does not support configuration of maximum IOPs".to_owned())),
+    row("Runtime", r#"{"Runtime": "crun"}"#, Both,
+        |host| !matches!(host.runtime.as_str(), "" | "hako-runtime" | "runc" | "io.containerd.runc.v2"),
+        Docker(Invalid, |host| format!("unknown or invalid runtime name: {}", host.runtime))),
+    row("DeviceRequests", r#"{"DeviceRequests": [{"Count": -1, "Capabilities": [["gpu"]]}]}"#, Both,
+        |host| any(&host.device_requests), Docker(Invalid, no_device_driver)),
+    row("DeviceRequests", r#"{"DeviceRequests": [{"Driver": "cdi", "DeviceIDs": ["vendor.com/class=name"]}]}"#, Both,
+        |host| any(&host.device_requests), Docker(Invalid, no_device_driver)),
+    row("Devices", r#"{"Devices": [{"PathOnHost": "/dev/null", "PathInContainer": "/dev/x", "CgroupPermissions": "rwm"}]}"#,
+        HYPERV, |host| any(&host.devices), No("a device of the host: the guest's kernel has no driver's way to it")),
+    row("DeviceCgroupRules", r#"{"DeviceCgroupRules": ["c 10:200 rwm"]}"#, HYPERV,
+        |host| any(&host.device_cgroup_rules), No("numbers of the host's devices mean others in the guest")),
+    row("PidMode", r#"{"PidMode": "host"}"#, HYPERV, |host| host.pid_mode == "host", No(OTHER_KERNEL)),
+    row("PidMode", r#"{"PidMode": "container:other"}"#, HYPERV, |host| joins(&host.pid_mode),
+        No("another container is in another virtual machine, or on the host's kernel")),
+    row("PidMode", r#"{"PidMode": "container:other"}"#, Behind::ProcessJoiningHyperv,
+        |host| joins(&host.pid_mode), No(OTHER_WALL)),
+    row("IpcMode", r#"{"IpcMode": "container:other"}"#, Behind::ProcessJoiningHyperv,
+        |host| joins(&host.ipc_mode), No(OTHER_WALL)),
+    row("IpcMode", r#"{"IpcMode": "host"}"#, HYPERV, |host| host.ipc_mode == "host", No(OTHER_KERNEL)),
+    row("IpcMode", r#"{"IpcMode": "container:other"}"#, HYPERV, |host| joins(&host.ipc_mode),
+        No("another container is in another virtual machine, or on the host's kernel")),
+    row("UTSMode", r#"{"UTSMode": "host"}"#, HYPERV, |host| host.uts_mode == "host", No(OTHER_KERNEL)),
+    row("CgroupnsMode", r#"{"CgroupnsMode": "host"}"#, HYPERV, |host| host.cgroupns_mode == "host", No(OTHER_KERNEL)),
+    row("SecurityOpt", r#"{"SecurityOpt": ["apparmor=profile"]}"#, HYPERV,
+        confines, No("the guest's kernel has no AppArmor")),
+    row("SecurityOpt", r#"{"SecurityOpt": ["apparmor=profile"]}"#, Behind::ProcessWithoutAppArmor,
+        confines, No("this host's kernel has no AppArmor")),
+    row("SecurityOpt", r#"{"SecurityOpt": ["label=level:s0:c100,c200"]}"#, Behind::ProcessWithSelinux,
+        |host| security(host, "label").any(|label| label != "disable"), No("SELinux labels are not set")),
+];
+
+/// What is refused in the body of create beside `HostConfig`.
+const CONFIG: &[Refusal<ContainerConfig>] = &[
+    row(
+        "Volumes",
+        r#"{"Volumes": {"/data": {}}}"#,
+        Both,
+        |config| has(&config.volumes),
+        No("volumes are not built yet"),
+    ),
+    row(
+        "MacAddress",
+        r#"{"MacAddress": "02:42:ac:11:00:02"}"#,
+        Both,
+        |config| !config.mac_address.is_empty(),
+        No(NO_NETWORKS),
+    ),
+];
+
+/// What is refused of an endpoint in `NetworkingConfig`.
+const ENDPOINT: &[Refusal<Value>] = &[
+    row(
+        "IPAMConfig",
+        r#"{"IPAMConfig": {"IPv4Address": "172.17.0.9"}}"#,
+        Both,
+        |end| asked(end, "IPAMConfig"),
+        No(NO_NETWORKS),
+    ),
+    row("Links", r#"{"Links": ["other:alias"]}"#, Both, |end| asked(end, "Links"), No(NO_NETWORKS)),
+    row("Aliases", r#"{"Aliases": ["alias"]}"#, Both, |end| asked(end, "Aliases"), No(NO_NETWORKS)),
+    row("MacAddress", r#"{"MacAddress": "02:42:ac:11:00:02"}"#, Both, |end| asked(end, "MacAddress"), No(NO_NETWORKS)),
+];
+
+const NO_NETWORKS: &str = "networks are not built yet";
+
+/// What is refused of an endpoint that otherwise works: a request, and what it asks for.
+pub struct Request {
+    method: &'static str,
+    target: &'static str,
+    what: &'static str,
+}
+
+/// `docker rm --link`.
+pub const REMOVE_LINK: Request = Request { method: "DELETE", target: "/containers/{name}?link=1", what: "links" };
+/// `docker import`.
+pub const IMPORT: Request = Request { method: "POST", target: "/images/create?fromSrc=-", what: "image import" };
+
+impl Request {
+    /// The answer.
+    #[must_use]
+    pub fn error(&self) -> Error {
+        Error::unsupported(self.what)
+    }
+}
+
+fn has(volumes: &Option<std::collections::BTreeMap<String, Value>>) -> bool {
+    volumes.as_ref().is_some_and(|volumes| !volumes.is_empty())
+}
+
+fn asked(endpoint: &Value, field: &str) -> bool {
+    endpoint.get(field).is_some_and(is_set)
+}
+
+fn unknown_storage_option(host: &HostConfig) -> &str {
+    host.storage_opt.keys().find(|key| !key.eq_ignore_ascii_case("size")).map_or("", String::as_str)
+}
+
+/// moby's words, with lists as Go prints them.
+fn no_device_driver(host: &HostConfig) -> String {
+    let request = host.device_requests.iter().flatten().next().cloned().unwrap_or_default();
+    let sets = request.capabilities.unwrap_or_default();
+    let sets: Vec<String> = sets.iter().map(|set| format!("[{}]", set.join(" "))).collect();
+    format!("could not select device driver {:?} with capabilities: [{}]", request.driver, sets.join(" "))
+}
+
+impl Behind {
+    /// Whether a container behind `wall` on such a host is concerned.
+    #[must_use]
+    pub fn concerns(self, wall: Isolation, host: HostFacts) -> bool {
+        match self {
+            Self::Both => true,
+            Self::Only(only) => only == wall,
+            Self::ProcessWithoutAppArmor => wall == Isolation::Process && !host.apparmor,
+            Self::ProcessWithSelinux => wall == Isolation::Process && host.selinux,
+            // Only who knows the other container can tell: see `other_wall`.
+            Self::ProcessJoiningHyperv => false,
+        }
+    }
+}
+
+/// What a part of the create request is called before its fields.
+trait Part: DeserializeOwned + Default {
+    const NAME: &'static str;
+}
+
+impl Part for HostConfig {
+    const NAME: &'static str = "HostConfig.";
+}
+
+impl Part for ContainerConfig {
+    const NAME: &'static str = "";
+}
+
+impl Part for Value {
+    const NAME: &'static str = "NetworkingConfig.EndpointsConfig.*.";
+}
+
+impl<T: Part> Refusal<T> {
+    /// The answer to `asked`, which asks for it.
+    fn error(&self, asked: &T) -> Error {
+        match self.answer {
+            Answer::Docker(kind, text) => Error::new(kind, text(asked)),
+            Answer::No(why) => {
+                let wall = match self.behind {
+                    Behind::Only(wall) => format!(" behind the {wall} wall"),
+                    Behind::Both
+                    | Behind::ProcessWithoutAppArmor
+                    | Behind::ProcessWithSelinux
+                    | Behind::ProcessJoiningHyperv => String::new(),
+                };
+                let part = T::NAME.replace("EndpointsConfig.*.", "");
+                Error::unsupported(format!("{part}{}{wall}: {why}", self.field))
+            }
+        }
+    }
+}
+
+fn check<T: Part>(rows: &[Refusal<T>], asked: &T, wall: Isolation, facts: HostFacts) -> Result<(), Error> {
+    match rows.iter().find(|row| row.behind.concerns(wall, facts) && (row.asks)(asked)) {
+        Some(row) => Err(row.error(asked)),
+        None => Ok(()),
+    }
+}
+
+/// The first refusal of what a create asks for behind `wall`.
+///
+/// # Errors
+/// As the table says.
+pub fn check_create(
+    config: &ContainerConfig,
+    host: &HostConfig,
+    wall: Isolation,
+    facts: HostFacts,
+) -> Result<(), Error> {
+    check(CONFIG, config, wall, facts)?;
+    check(HOST_CONFIG, host, wall, facts)
+}
+
+/// The refusal to join a container that is behind the hyperv wall, if `host` asks for it.
+///
+/// # Errors
+/// As the table says.
+pub fn join_hyperv(host: &HostConfig) -> Result<(), Error> {
+    match HOST_CONFIG.iter().find(|row| row.behind == Behind::ProcessJoiningHyperv && (row.asks)(host)) {
+        Some(row) => Err(row.error(host)),
+        None => Ok(()),
+    }
+}
+
+/// The first refusal of an endpoint's settings in `NetworkingConfig`.
+///
+/// # Errors
+/// As the table says.
+pub fn check_endpoint(endpoint: &Value) -> Result<(), Error> {
+    check(ENDPOINT, endpoint, Isolation::Process, HostFacts::default())
+}
+
+/// Whether a JSON value differs from Go's zero value.
+#[must_use]
+pub fn is_set(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(b) => *b,
+        Value::Number(n) => n.as_f64() != Some(0.0),
+        Value::String(s) => !s.is_empty(),
+        Value::Array(a) => !a.is_empty(),
+        Value::Object(o) => !o.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn examples<T: Part>(rows: &[Refusal<T>]) {
+        for row in rows {
+            let asked: T = serde_json::from_str(row.example).unwrap();
+            assert!((row.asks)(&asked), "{}", row.example);
+            assert!(!(row.asks)(&T::default()), "{} is asked for by nothing", row.field);
+            assert!(row.example.contains(row.field), "{}", row.example);
+        }
+    }
+
+    #[test]
+    fn every_example_asks_for_its_row() {
+        examples(HOST_CONFIG);
+        examples(CONFIG);
+        examples(ENDPOINT);
+    }
+
+    #[test]
+    fn the_wall_decides() {
+        let host: HostConfig = serde_json::from_str(r#"{"PidMode": "host"}"#).unwrap();
+        let none = HostFacts::default();
+        assert!(check(HOST_CONFIG, &host, Isolation::Process, none).is_ok());
+        let err = check(HOST_CONFIG, &host, Isolation::Hyperv, none).unwrap_err();
+        assert_eq!(
+            err.message,
+            "not supported: HostConfig.PidMode behind the hyperv wall: the host's kernel is not the guest's"
+        );
+        let gpu: HostConfig = serde_json::from_str(r#"{"DeviceRequests": [{"Capabilities": [["gpu"]]}]}"#).unwrap();
+        let err = check(HOST_CONFIG, &gpu, Isolation::Process, none).unwrap_err();
+        assert_eq!(err.message, "could not select device driver \"\" with capabilities: [[gpu]]");
+    }
+}

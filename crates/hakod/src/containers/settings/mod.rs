@@ -1,0 +1,55 @@
+//! What a request may ask for, in Docker's words, and what it gets where it
+//! says nothing. What is not supported at all is in `hako_api::unsupported`.
+
+mod capabilities;
+mod config;
+pub mod devices;
+mod fill;
+pub mod namespaces;
+mod networking;
+mod numbers;
+pub mod resources;
+pub mod security;
+
+pub use capabilities::capabilities;
+pub use fill::fill;
+pub use networking::check as check_networking;
+pub use numbers::storage_size;
+
+use crate::Engine;
+use hako_api::{
+    types::{ContainerConfig, HostConfig},
+    unsupported,
+};
+use hako_model::{Isolation, Result};
+
+/// Says what is wrong or not supported; answers warnings. Names of other
+/// containers become their ids, and limits that this host cannot keep go.
+///
+/// # Errors
+/// `InvalidParameter` in Docker's words, or the table's answer.
+pub fn validate(
+    engine: &Engine,
+    config: &ContainerConfig,
+    host: &mut HostConfig,
+    isolation: Isolation,
+) -> Result<Vec<String>> {
+    let sys = engine.host.sys.of(isolation);
+    config::check(config)?;
+    namespaces::check(config, host)?;
+    unsupported::check_create(config, host, isolation, sys.facts())?;
+    numbers::check(host, isolation)?;
+    devices::check(host)?;
+    security::parse(host)?;
+    capabilities(host, &engine.host, isolation)?;
+    let mut warnings = resources::verify(host, &sys, engine.host.cpus, false)?;
+    namespaces::resolve(engine, host, isolation)?;
+    if host.cgroupns_mode == "private" && !sys.cgroup_namespaces {
+        warnings
+            .push("Your kernel does not support cgroup namespaces.  Cgroup namespace setting discarded.".to_owned());
+    }
+    if host.network_mode != "none" && !config.network_disabled {
+        warnings.push("Networks are not built yet: the container has a loopback interface only.".to_owned());
+    }
+    Ok(warnings)
+}
