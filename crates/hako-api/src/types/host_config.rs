@@ -203,7 +203,6 @@ pub const UNSUPPORTED_FIELDS: &[(&str, &str)] = &[
 /// Values that are refused in fields which otherwise work.
 pub const UNSUPPORTED_VALUES: &[(&str, &str)] = &[
     ("Runtime", "anything but `hako-runtime` and `runc`, which name the one there is"),
-    ("RestartPolicy", "restart policies other than `no`"),
     ("NetworkMode", "`host`, `container:…` and networks by name; `default`, `bridge` and `none` give loopback only"),
     ("PidMode", "anything but a pid namespace of its own"),
     ("IpcMode", "anything but `private`, `none` and `shareable`"),

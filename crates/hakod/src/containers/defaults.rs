@@ -1,6 +1,7 @@
 //! What a request may ask for, in Docker's words, and what it gets where it
 //! says nothing.
 
+use super::policy as restart_policy;
 use crate::host::{CAPABILITIES, HostInfo};
 use hako_api::{
     signal,
@@ -24,6 +25,8 @@ pub fn validate(
     info: &HostInfo,
 ) -> Result<Vec<String>> {
     check_config(config)?;
+    check_health(config)?;
+    restart_policy::validate(&host.restart_policy, host.auto_remove)?;
     check_memory(host)?;
     check_cpu(host, info)?;
     check_numbers(host)?;
@@ -59,6 +62,23 @@ fn check_config(config: &ContainerConfig) -> Result<()> {
         return Err(Error::unsupported("anonymous volumes (Volumes)"));
     }
     Ok(())
+}
+
+/// The shortest time that a health check may name.
+const LEAST_NANOS: i64 = 1_000_000;
+
+fn check_health(config: &ContainerConfig) -> Result<()> {
+    let Some(health) = &config.healthcheck else { return Ok(()) };
+    let too_short = |(name, nanos): (&str, i64)| {
+        (nanos != 0 && nanos < LEAST_NANOS)
+            .then(|| Error::invalid(format!("{name} in Healthcheck cannot be less than 1ms")))
+    };
+    let first = [("Interval", health.interval), ("Timeout", health.timeout)];
+    let last = [("StartPeriod", health.start_period), ("StartInterval", health.start_interval)];
+    let negative =
+        (health.retries < 0).then(|| Error::invalid("Retries in Healthcheck cannot be negative"));
+    let wrong = first.into_iter().find_map(too_short).or(negative).or_else(|| last.into_iter().find_map(too_short));
+    wrong.map_or(Ok(()), Err)
 }
 
 fn check_memory(host: &HostConfig) -> Result<()> {
@@ -219,9 +239,6 @@ fn unsupported(config: &ContainerConfig, host: &HostConfig, isolation: Isolation
         }
     }
     let refuse = |field: &str, what: &str| Err(Error::unsupported(format!("HostConfig.{field}: {what}")));
-    if !matches!(host.restart_policy.name.as_str(), "" | "no") {
-        return refuse("RestartPolicy", &format!("restart policy {}", host.restart_policy.name));
-    }
     if !matches!(host.network_mode.as_str(), "" | "default" | "bridge" | "none") {
         return refuse("NetworkMode", &format!("network {}", host.network_mode));
     }

@@ -120,7 +120,7 @@ impl Selection {
             // Nothing is published, nothing is a task, no health check runs.
             && filters.any("publish", |_| false)
             && filters.any("is-task", |want| want == "false" || want == "0")
-            && filters.any("health", |health| health == "none")
+            && filters.any("health", |want| record.health.as_ref().map_or("none".to_owned(), |h| h.status.to_string()) == want)
     }
 }
 
@@ -175,7 +175,7 @@ async fn summary(engine: &Engine, view: &View, names: &mut ImageNames, size: boo
         size_root_fs,
         labels: record.config.labels.clone(),
         state: record.state.word().to_owned(),
-        status: record.state.status_text(),
+        status: record.state.status_text(record.health.as_ref()),
         host_config: SummaryHostConfig {
             network_mode: record.host.network_mode.clone(),
             isolation: record.isolation.to_string(),

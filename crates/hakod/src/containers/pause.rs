@@ -2,11 +2,13 @@
 
 use super::{
     actor::{Actor, Request as Ask},
-    record::State,
+    health,
+    life::Event,
 };
 use crate::{
     Engine,
     http::{Request, Response, no_content},
+    shim::Live,
 };
 use hako_model::{Error, Result};
 use std::sync::Arc;
@@ -23,38 +25,25 @@ pub async fn unpause(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     Ok(no_content())
 }
 
-fn not_running(actor: &Actor) -> Error {
-    Error::conflict(format!("Container {} is not running", actor.record.id))
+fn live(actor: &Actor) -> Result<Live> {
+    let not_running = || Error::conflict(format!("Container {} is not running", actor.record.id));
+    actor.live.clone().ok_or_else(not_running)
 }
 
 /// In the owner.
 pub(super) async fn run_pause(actor: &mut Actor) -> Result<()> {
-    let run = match &actor.record.state {
-        State::Running(run) => run.clone(),
-        State::Paused(_) => return Err(Error::conflict(format!("Container {} is already paused", actor.record.id))),
-        State::Created { .. } | State::Starting { .. } | State::Exited(_) | State::Removing => {
-            return Err(not_running(actor));
-        }
-    };
-    let live = actor.live.clone().ok_or_else(|| not_running(actor))?;
-    live.pause().await?;
-    actor.set_state(State::Paused(run)).await?;
+    live(actor)?.pause().await?;
+    actor.happen(Event::Frozen).await?;
+    health::attend(actor);
     actor.emit("pause", &[]);
     Ok(())
 }
 
 /// In the owner.
 pub(super) async fn run_unpause(actor: &mut Actor) -> Result<()> {
-    let run = match &actor.record.state {
-        State::Paused(run) => run.clone(),
-        State::Running(_) => return Err(Error::conflict(format!("Container {} is not paused", actor.record.id))),
-        State::Created { .. } | State::Starting { .. } | State::Exited(_) | State::Removing => {
-            return Err(not_running(actor));
-        }
-    };
-    let live = actor.live.clone().ok_or_else(|| not_running(actor))?;
-    live.resume().await?;
-    actor.set_state(State::Running(run)).await?;
+    live(actor)?.resume().await?;
+    actor.happen(Event::Thawed).await?;
+    health::attend(actor);
     actor.emit("unpause", &[]);
     Ok(())
 }
