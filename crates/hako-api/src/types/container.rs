@@ -15,15 +15,15 @@ pub struct CreateAnswer {
     pub warnings: Vec<String>,
 }
 
-/// `POST /containers/{id}/wait`.
+/// `POST /containers/{id}/wait`. Before version 1.42 an absent error is null.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct WaitAnswer {
-    /// The exit code.
-    pub status_code: i64,
     /// Why waiting failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<WaitError>,
+    /// The exit code.
+    pub status_code: i64,
 }
 
 /// The error of a wait.
@@ -114,6 +114,16 @@ pub struct ContainerInspect {
     pub mounts: Vec<MountPoint>,
     pub config: ContainerConfig,
     pub network_settings: NetworkSettings,
+}
+
+/// `POST /containers/prune`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct PruneAnswer {
+    /// The containers that are gone; null if none is.
+    pub containers_deleted: Option<Vec<String>>,
+    /// Bytes.
+    pub space_reclaimed: u64,
 }
 
 /// Where the root filesystem comes from.

@@ -34,8 +34,8 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 
-pub use super::view::View;
 pub(super) use super::request::Request;
+pub use super::view::View;
 
 /// Where an answer goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T>>;

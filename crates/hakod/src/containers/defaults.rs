@@ -75,8 +75,7 @@ fn check_health(config: &ContainerConfig) -> Result<()> {
     };
     let first = [("Interval", health.interval), ("Timeout", health.timeout)];
     let last = [("StartPeriod", health.start_period), ("StartInterval", health.start_interval)];
-    let negative =
-        (health.retries < 0).then(|| Error::invalid("Retries in Healthcheck cannot be negative"));
+    let negative = (health.retries < 0).then(|| Error::invalid("Retries in Healthcheck cannot be negative"));
     let wrong = first.into_iter().find_map(too_short).or(negative).or_else(|| last.into_iter().find_map(too_short));
     wrong.map_or(Ok(()), Err)
 }

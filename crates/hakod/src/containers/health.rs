@@ -310,15 +310,8 @@ mod tests {
             seen.push((health.status, health.failing_streak));
         }
         use Status::{Healthy, Starting, Unhealthy};
-        let expected = [
-            (Starting, 1),
-            (Starting, 2),
-            (Unhealthy, 3),
-            (Healthy, 0),
-            (Healthy, 1),
-            (Healthy, 2),
-            (Healthy, 0),
-        ];
+        let expected =
+            [(Starting, 1), (Starting, 2), (Unhealthy, 3), (Healthy, 0), (Healthy, 1), (Healthy, 2), (Healthy, 0)];
         assert_eq!(seen, expected);
         let codes: Vec<i64> = health.log.iter().map(|probe| probe.exit_code).collect();
         assert_eq!(codes, [3, 0, 1, 1, 0], "the last five");

@@ -30,10 +30,7 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
         created: record.created.clone(),
         path: record.path.clone(),
         args: record.args.clone(),
-        state: ContainerState {
-            health: record.health.as_ref().map(Health::shown),
-            ..record.state.shown()
-        },
+        state: ContainerState { health: record.health.as_ref().map(Health::shown), ..record.state.shown() },
         image: record.image_id.clone(),
         resolv_conf_path: file("resolv.conf"),
         hostname_path: file("hostname"),

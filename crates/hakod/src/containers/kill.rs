@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn which_signals_end_for_good() {
-        let config = |stop_signal: &str| ContainerConfig { stop_signal: stop_signal.into(), ..ContainerConfig::default() };
+        let config =
+            |stop_signal: &str| ContainerConfig { stop_signal: stop_signal.into(), ..ContainerConfig::default() };
         assert!(ends(&config(""), libc::SIGHUP) && ends(&config(""), libc::SIGKILL));
         assert!(!ends(&config("SIGUSR1"), libc::SIGTERM));
         assert!(ends(&config("SIGUSR1"), libc::SIGUSR1) && ends(&config("SIGUSR1"), libc::SIGKILL));

@@ -193,10 +193,9 @@ fn remove(state: &State, force: bool, who: Who<'_>) -> Result<Todo> {
         State::Starting { .. } => Ok(Todo::AfterStart),
         State::Running(_) | State::Paused(_) if force => Ok(Todo::KillFirst),
         State::Restarting(_) if force => Ok(Todo::CancelRestart),
-        State::Running(_) | State::Restarting(_) => refuse(&format!(
-            "container is {}: stop the container before removing or force remove",
-            state.word()
-        )),
+        State::Running(_) | State::Restarting(_) => {
+            refuse(&format!("container is {}: stop the container before removing or force remove", state.word()))
+        }
         State::Paused(_) => refuse("container is paused and must be unpaused first"),
         State::Removing { .. } => {
             Err(Error::conflict(format!("removal of container {} is already in progress", who.name)))
@@ -209,14 +208,12 @@ fn attach(state: &State, who: Who<'_>) -> Result<Todo> {
         State::Created { .. } | State::Exited(_) => Ok(Todo::AtStart),
         State::Starting { .. } => Ok(Todo::AfterStart),
         State::Running(_) => Ok(Todo::Now),
-        State::Paused(_) => Err(Error::conflict(format!(
-            "container {} is paused, unpause the container before attach",
-            who.id
-        ))),
-        State::Restarting(_) => Err(Error::conflict(format!(
-            "container {} is restarting, wait until the container is running",
-            who.id
-        ))),
+        State::Paused(_) => {
+            Err(Error::conflict(format!("container {} is paused, unpause the container before attach", who.id)))
+        }
+        State::Restarting(_) => {
+            Err(Error::conflict(format!("container {} is restarting, wait until the container is running", who.id)))
+        }
         State::Removing { .. } | State::Dead { .. } => Err(marked("attached to")),
     }
 }

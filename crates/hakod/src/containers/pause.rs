@@ -10,7 +10,7 @@ use crate::{
     http::{Request, Response, no_content},
     shim::Live,
 };
-use hako_model::{Error, Result};
+use hako_model::{Error, ErrorKind, Result};
 use std::sync::Arc;
 
 /// Freezes a container.
@@ -25,14 +25,27 @@ pub async fn unpause(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     Ok(no_content())
 }
 
+fn not_running(actor: &Actor) -> Error {
+    Error::conflict(format!("Container {} is not running", actor.record.id))
+}
+
 fn live(actor: &Actor) -> Result<Live> {
-    let not_running = || Error::conflict(format!("Container {} is not running", actor.record.id));
-    actor.live.clone().ok_or_else(not_running)
+    actor.live.clone().ok_or_else(|| not_running(actor))
+}
+
+/// A run that has ended a moment ago is not to be frozen nor thawed; the owner
+/// hears of its end next.
+fn unless_ended(actor: &Actor, done: Result<()>) -> Result<()> {
+    done.map_err(|err| match err.kind {
+        ErrorKind::NotFound | ErrorKind::Conflict => not_running(actor),
+        _ => err.context(format!("cannot pause or unpause container {}", actor.record.id)),
+    })
 }
 
 /// In the owner.
 pub(super) async fn run_pause(actor: &mut Actor) -> Result<()> {
-    live(actor)?.pause().await?;
+    let done = live(actor)?.pause().await;
+    unless_ended(actor, done)?;
     actor.happen(Event::Frozen).await?;
     health::attend(actor);
     actor.emit("pause", &[]);
@@ -41,7 +54,8 @@ pub(super) async fn run_pause(actor: &mut Actor) -> Result<()> {
 
 /// In the owner.
 pub(super) async fn run_unpause(actor: &mut Actor) -> Result<()> {
-    live(actor)?.resume().await?;
+    let done = live(actor)?.resume().await;
+    unless_ended(actor, done)?;
     actor.happen(Event::Thawed).await?;
     health::attend(actor);
     actor.emit("unpause", &[]);

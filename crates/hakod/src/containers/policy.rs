@@ -125,10 +125,7 @@ mod tests {
         let only = "invalid restart policy: maximum retry count can only be used with 'on-failure'";
         assert_eq!(refused("always", 3, false), only);
         assert_eq!(refused("no", -1, false), format!("{only} and cannot be negative"));
-        assert_eq!(
-            refused("on-failure", -2, false),
-            "invalid restart policy: maximum retry count cannot be negative"
-        );
+        assert_eq!(refused("on-failure", -2, false), "invalid restart policy: maximum retry count cannot be negative");
         assert_eq!(
             refused("something", 0, false),
             "invalid restart policy: unknown policy 'something'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"

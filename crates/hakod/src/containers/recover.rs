@@ -127,7 +127,8 @@ async fn go_on(actor: &mut Actor) {
                 start::begin(actor, None).await;
             }
         }
-        State::Starting { .. } | State::Running(_) | State::Paused(_) | State::Removing { .. } | State::Dead { .. } => {}
+        State::Starting { .. } | State::Running(_) | State::Paused(_) | State::Removing { .. } | State::Dead { .. } => {
+        }
     }
 }
 

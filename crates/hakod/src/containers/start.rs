@@ -25,7 +25,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// How long a deadly request lets a start go on.
-const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(2);
 /// When a restart is tried again that could not even be written down.
 const LATER: Duration = Duration::from_secs(1);
 

@@ -6,9 +6,12 @@ use crate::{
     http::{Request, Response, streaming},
 };
 use bytes::Bytes;
-use hako_api::ApiVersion;
+use hako_api::{
+    ApiVersion,
+    types::{WaitAnswer, container::WaitError},
+};
 use hako_model::{Error, Result};
-use serde_json::{Map, json};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// From this version on an absent error is left out.
@@ -75,13 +78,13 @@ pub fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
 }
 
 fn body(end: &End, version: ApiVersion) -> Bytes {
-    let mut answer = Map::new();
-    match &end.error {
-        Some(message) => drop(answer.insert("Error".to_owned(), json!({ "Message": message }))),
-        None if version < WITHOUT_NULL => drop(answer.insert("Error".to_owned(), json!(null))),
-        None => {}
+    let error = end.error.clone().map(|message| WaitError { message });
+    let null = error.is_none() && version < WITHOUT_NULL;
+    let answer = WaitAnswer { error, status_code: i64::from(end.code) };
+    let mut answer = serde_json::to_value(&answer).unwrap_or_default();
+    if null {
+        answer["Error"] = Value::Null;
     }
-    answer.insert("StatusCode".to_owned(), json!(end.code));
     let mut text = serde_json::to_vec(&answer).unwrap_or_default();
     text.push(b'\n');
     text.into()
@@ -97,7 +100,7 @@ mod tests {
             let end = End { code: 3, error: error.map(str::to_owned) };
             String::from_utf8(body(&end, ApiVersion::new(1, minor)).to_vec()).unwrap()
         };
-        assert_eq!(text(None, 41), "{\"Error\":null,\"StatusCode\":3}\n");
+        assert_eq!(text(None, 41), "{\"StatusCode\":3,\"Error\":null}\n");
         assert_eq!(text(None, 42), "{\"StatusCode\":3}\n");
         assert_eq!(text(Some("x"), 44), "{\"Error\":{\"Message\":\"x\"},\"StatusCode\":3}\n");
     }

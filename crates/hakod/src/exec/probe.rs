@@ -44,12 +44,8 @@ impl Probe<'_> {
     /// # Errors
     /// It cannot be started, or does not end when it is killed.
     pub async fn run(&self, words: &[String], limit: Duration, stop: &CancellationToken) -> Result<(i64, String)> {
-        let config = ExecConfig {
-            attach_stdout: true,
-            attach_stderr: true,
-            cmd: Some(words.to_vec()),
-            ..ExecConfig::default()
-        };
+        let config =
+            ExecConfig { attach_stdout: true, attach_stderr: true, cmd: Some(words.to_vec()), ..ExecConfig::default() };
         let exec = self.engine.execs.add(self.record.id.as_str(), config);
         let action = format!("exec_create: {}", words.join(" "));
         emit(self.engine, self.record, &action, &[("execID", exec.id.clone())]);
@@ -59,7 +55,10 @@ impl Probe<'_> {
             Ok(Ok(stream)) => stream,
             Ok(Err(err)) => return Err(job.failed(err)),
             Err(_) => {
-                return Err(Error::internal(format!("timed out starting health check for container {}", self.record.id)));
+                return Err(Error::internal(format!(
+                    "timed out starting health check for container {}",
+                    self.record.id
+                )));
             }
         };
         job.emit_start(self.record);

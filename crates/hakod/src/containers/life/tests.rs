@@ -433,10 +433,7 @@ fn refusals_in_dockers_words() {
     let stop = "stop the container before removing or force remove";
     assert_eq!(text(&running, rm), format!("cannot remove container \"/box\": container is running: {stop}"));
     assert_eq!(text(&restarting, rm), format!("cannot remove container \"/box\": container is restarting: {stop}"));
-    assert_eq!(
-        text(&paused, rm),
-        "cannot remove container \"/box\": container is paused and must be unpaused first"
-    );
+    assert_eq!(text(&paused, rm), "cannot remove container \"/box\": container is paused and must be unpaused first");
     assert_eq!(text(&removing, rm), "removal of container box is already in progress");
     assert_eq!(admit(&dead, rm, WHO).unwrap(), Todo::Now);
     assert_eq!(admit(&restarting, ends, WHO).unwrap(), Todo::CancelRestart);
