@@ -10,7 +10,6 @@ use nix::{
     unistd::Pid,
 };
 use std::{
-    cell::{Cell, RefCell},
     env,
     ffi::OsStr,
     fs,
@@ -18,6 +17,10 @@ use std::{
     os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -50,10 +53,15 @@ pub struct Engine {
     root: TempDir,
     name: String,
     host: String,
-    client: RefCell<PathBuf>,
+    client: Mutex<PathBuf>,
     options: Options,
-    child: RefCell<Option<Child>>,
-    finished: Cell<bool>,
+    child: Mutex<Option<Child>>,
+    finished: AtomicBool,
+}
+
+/// A test that has panicked still cleans up.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Engine {
@@ -88,12 +96,12 @@ impl Engine {
         let own = format!("unix://{}", root.path().join("run/hako.sock").display());
         let engine = Self {
             host: env::var("HAKO_TEST_DOCKER_HOST").unwrap_or(own),
-            client: RefCell::new(tool(Tool::Docker)),
+            client: Mutex::new(tool(Tool::Docker)),
             root,
             name,
             options,
-            child: RefCell::new(None),
-            finished: Cell::new(false),
+            child: Mutex::new(None),
+            finished: AtomicBool::new(false),
         };
         for folder in ["tmp", "home", "run", "data", "data/cache"] {
             fs::create_dir(engine.path(folder)).expect("a fresh folder");
@@ -114,7 +122,7 @@ impl Engine {
             assert!(begin.elapsed() < ENGINE_DEADLINE, "hakod does not answer\n{}", self.log());
             thread::sleep(Duration::from_millis(5));
         }
-        *self.child.borrow_mut() = Some(child);
+        *lock(&self.child) = Some(child);
     }
 
     /// Whether hakod answers a request. A connection alone says nothing: the
@@ -187,12 +195,12 @@ impl Engine {
 
     /// Takes another docker client from here on.
     pub fn use_client(&self, client: Tool) {
-        *self.client.borrow_mut() = tool(client);
+        *lock(&self.client) = tool(client);
     }
 
     /// The docker client, with a home of its own.
     pub fn docker<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Client {
-        Client::new(&self.client.borrow())
+        Client::new(&lock(&self.client))
             .args(["-H", &self.host])
             .args(args)
             .env("HOME", self.path("home"))
@@ -229,13 +237,13 @@ impl Engine {
     /// hakod's process id.
     #[must_use]
     pub fn pid(&self) -> i32 {
-        let child = self.child.borrow();
+        let child = lock(&self.child);
         i32::try_from(child.as_ref().expect("hakod runs").id()).expect("a pid")
     }
 
     /// Ends hakod by `signal` and waits for its end.
     pub fn end_by(&self, signal: Signal) {
-        let Some(mut child) = self.child.borrow_mut().take() else { return };
+        let Some(mut child) = lock(&self.child).take() else { return };
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
         let _ = kill(pid, signal);
         let begin = Instant::now();
@@ -247,6 +255,29 @@ impl Engine {
             }
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// As if the host were booted: hakod and every process of its containers
+    /// are gone at once, and so are cgroups and the exec root. Then hakod starts.
+    pub fn boot_the_host(&self) {
+        self.end_by(Signal::SIGKILL);
+        let begin = Instant::now();
+        loop {
+            let pids = self.traces().pids();
+            if pids.is_empty() {
+                break;
+            }
+            assert!(begin.elapsed() < ENGINE_DEADLINE, "processes do not end: {}", self.traces());
+            for pid in pids {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        for folder in ["shims", "runtime"] {
+            let _ = fs::remove_dir_all(self.exec_root().join(folder));
+        }
+        traces::remove_cgroups(&self.name);
+        self.launch();
     }
 
     /// The end of hakod's log.
@@ -267,7 +298,7 @@ impl Engine {
     /// Removes every container, ends the engine and panics if it leaves a
     /// trace. A test that passed calls this; one that panicked only cleans up.
     pub fn finish(&self) {
-        if self.finished.replace(true) {
+        if self.finished.swap(true, Ordering::Relaxed) {
             return;
         }
         self.remove_containers();
@@ -291,7 +322,7 @@ impl Engine {
     }
 
     fn remove_containers(&self) {
-        if self.child.borrow().is_none() && !Self::is_reference() {
+        if lock(&self.child).is_none() && !Self::is_reference() {
             return;
         }
         let ids = self.docker(["ps", "--all", "--quiet", "--no-trunc"]).text();
@@ -303,8 +334,8 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if thread::panicking() || !self.finished.get() {
-            self.finished.set(true);
+        if thread::panicking() || !self.finished.load(Ordering::Relaxed) {
+            self.finished.store(true, Ordering::Relaxed);
             if thread::panicking() && !Self::is_reference() {
                 eprintln!("-- hakod's log\n{}", self.log());
             }
@@ -312,7 +343,7 @@ impl Drop for Engine {
                 let ids = self.docker(["ps", "--all", "--quiet"]).run().out();
                 let _ = self.docker(["rm", "--force"]).args(ids.lines()).run();
             }
-            if let Some(mut child) = self.child.borrow_mut().take() {
+            if let Some(mut child) = lock(&self.child).take() {
                 let _ = child.kill();
                 let _ = child.wait();
             }

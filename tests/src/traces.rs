@@ -44,6 +44,12 @@ impl Traces {
         }
     }
 
+    /// The ids of the processes.
+    #[must_use]
+    pub fn pids(&self) -> Vec<i32> {
+        self.processes.iter().filter_map(|line| line.split(' ').next()?.parse().ok()).collect()
+    }
+
     /// What is here and not in `before`.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
@@ -192,6 +198,11 @@ pub(crate) fn clean(root: &Path, name: &str) {
     for mount in mounts(Path::new("/proc/self/mountinfo"), root).iter().rev() {
         let _ = umount2(mount.as_str(), MntFlags::MNT_DETACH);
     }
+    remove_cgroups(name);
+}
+
+/// Removes the engine's cgroups, in which no process is left.
+pub(crate) fn remove_cgroups(name: &str) {
     for cgroup in cgroups(name).into_iter().chain(hierarchies().into_iter().map(|h| h.join(name))) {
         remove_cgroup(&cgroup);
     }

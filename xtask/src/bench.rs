@@ -24,6 +24,7 @@ mod podman;
 mod raw;
 mod report;
 mod scratch;
+pub mod soak;
 mod work;
 
 use anyhow::Result;

@@ -38,6 +38,8 @@ enum Task {
     Guest(guest::Args),
     /// Hako side by side with what is installed: times, memory, budgets
     Bench(bench::Options),
+    /// Minutes of mixed load: hakod's memory, open files and tasks must stay flat
+    Soak(bench::soak::Options),
     /// Install the packages that building, running and testing need
     Setup,
 }
@@ -50,6 +52,7 @@ fn main() -> Result<()> {
         Task::Tidy => tidy::run(),
         Task::Guest(args) => guest::run(args),
         Task::Bench(options) => bench::run(&options),
+        Task::Soak(options) => bench::soak::run(&options),
         Task::Setup => setup::packages(setup::Purpose::Test),
     }
 }

@@ -64,9 +64,14 @@ impl Filters {
 
     /// `label` filters: `key` or `key=value`, all of which must hold.
     pub fn labels<'a>(&self, labels: impl Fn(&str) -> Option<&'a str>) -> bool {
-        self.all("label", |want| match want.split_once('=') {
-            Some((key, value)) => labels(key) == Some(value),
-            None => labels(want).is_some(),
+        self.pairs("label", labels)
+    }
+
+    /// Filters of `key` that are `name` or `name=value`, all of which must hold.
+    pub fn pairs<'a>(&self, key: &str, pairs: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.all(key, |want| match want.split_once('=') {
+            Some((name, value)) => pairs(name) == Some(value),
+            None => pairs(want).is_some(),
         })
     }
 }

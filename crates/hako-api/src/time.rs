@@ -84,6 +84,32 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     Some(Duration::nanoseconds(nanos as i64))
 }
 
+/// A duration as Go prints it: `1h2m3s`, `1.5s`, `250ms`, `0s`.
+#[must_use]
+pub fn go_duration(duration: std::time::Duration) -> String {
+    let decimals = |whole: u128, part: u128, digits: usize| {
+        let part = format!("{part:0digits$}");
+        let part = part.trim_end_matches('0');
+        if part.is_empty() { whole.to_string() } else { format!("{whole}.{part}") }
+    };
+    let nanos = duration.as_nanos();
+    match nanos {
+        0 => return "0s".to_owned(),
+        1..1_000 => return format!("{nanos}ns"),
+        1_000..1_000_000 => return format!("{}µs", decimals(nanos / 1_000, nanos % 1_000, 3)),
+        1_000_000..1_000_000_000 => return format!("{}ms", decimals(nanos / 1_000_000, nanos % 1_000_000, 6)),
+        _ => {}
+    }
+    let (seconds, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    let seconds = format!("{}s", decimals(seconds % 60, rest, 9));
+    match (hours, minutes) {
+        (0, 0) => seconds,
+        (0, minutes) => format!("{minutes}m{seconds}"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
+    }
+}
+
 /// go-units' `HumanDuration`, the words of the `STATUS` column.
 #[must_use]
 pub fn human(duration: Duration) -> String {
@@ -119,6 +145,18 @@ mod tests {
         assert_eq!(words(100), "About a minute");
         assert_eq!(words(3600), "About an hour");
         assert_eq!(words(3 * 86400), "3 days");
+    }
+
+    #[test]
+    fn durations_as_go_prints_them() {
+        let text = |nanos| go_duration(std::time::Duration::from_nanos(nanos));
+        assert_eq!(text(0), "0s");
+        assert_eq!(text(1_500), "1.5µs");
+        assert_eq!(text(250_000_000), "250ms");
+        assert_eq!(text(1_500_000_000), "1.5s");
+        assert_eq!(text(30_000_000_000), "30s");
+        assert_eq!(text(90_000_000_000), "1m30s");
+        assert_eq!(text(3_600_000_000_000), "1h0m0s");
     }
 
     #[test]

@@ -126,8 +126,6 @@ const HOST_CONFIG: &[Refusal<HostConfig>] = &[
         |host| mounts(host, &["volume", "image", "npipe", "cluster"]), No("only the types bind and tmpfs are built yet")),
     row("Mounts", r#"{"Mounts": [{"Type": "bind", "Source": "/tmp", "Target": "/mnt"}]}"#, HYPERV,
         |host| mounts(host, &["bind"]), No("host folders are not built yet")),
-    row("RestartPolicy", r#"{"RestartPolicy": {"Name": "always"}}"#, Both,
-        |host| !matches!(host.restart_policy.name.as_str(), "" | "no"), No("restart policies other than no")),
     row("LogConfig", r#"{"LogConfig": {"Type": "syslog"}}"#, Both,
         |host| !matches!(host.log_config.r#type.as_str(), "" | "json-file" | "none"),
         Docker(Invalid, |host| format!("logger: no log driver named '{}' is registered", host.log_config.r#type))),

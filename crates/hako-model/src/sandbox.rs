@@ -123,7 +123,7 @@ pub enum ShimPhase {
 }
 
 /// How a process ended.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExitDetails {
     /// 0 to 255; death by signal n is 128+n.
     pub exit_code: i32,

@@ -12,8 +12,16 @@ use crate::{
     spec::SeccompCache,
 };
 use anyhow::Context;
+use hako_model::{Error, Result};
 use hako_store::Store;
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// Shared as `Arc<Engine>`; lives as long as the program.
 pub struct Engine {
@@ -39,6 +47,17 @@ pub struct Engine {
     pub accelerator: Arc<AcceleratorCell>,
     /// Compiled seccomp filters.
     pub seccomp: SeccompCache,
+    /// A prune runs.
+    pruning: AtomicBool,
+}
+
+/// Held by the one prune, of whatever kind, that runs.
+pub struct Prune<'a>(&'a AtomicBool);
+
+impl Drop for Prune<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 impl Engine {
@@ -70,6 +89,7 @@ impl Engine {
             containers: Containers::default(),
             execs: Execs::default(),
             events: Arc::default(),
+            pruning: AtomicBool::new(false),
             images,
             store,
             programs,
@@ -94,6 +114,17 @@ impl Engine {
         self.images.set_notify(Arc::new(move |event| {
             events.emit("image", event.action, &event.id, event.attributes.into_iter().collect());
         }));
+    }
+
+    /// Takes the one prune that may run at a time.
+    ///
+    /// # Errors
+    /// Docker's words where one runs.
+    pub fn begin_prune(&self) -> Result<Prune<'_>> {
+        match self.pruning.compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Ok(Prune(&self.pruning)),
+            Err(_) => Err(Error::conflict("a prune operation is already running")),
+        }
     }
 
     /// How many images there are; -1 where the store does not say.

@@ -66,7 +66,8 @@ pub fn start_all(scratch: &Scratch, rows: &mut Vec<Row>) -> Result<Vec<Engine>> 
 }
 
 impl Engine {
-    fn start(kind: Kind, scratch: &Scratch) -> Result<Self> {
+    /// Starts one of `kind` and waits until it answers.
+    pub fn start(kind: Kind, scratch: &Scratch) -> Result<Self> {
         let dir = scratch.path(&kind.name()[..1]);
         fs::create_dir_all(dir.join("home"))?;
         let docker = match programs::find("docker") {

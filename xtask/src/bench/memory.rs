@@ -113,7 +113,7 @@ fn descendants(of: i32, parents: &BTreeMap<i32, i32>) -> Vec<i32> {
 }
 
 /// A figure of `smaps_rollup` in MiB.
-fn field(pid: i32, name: &str) -> Result<f64> {
+pub fn field(pid: i32, name: &str) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).with_context(|| format!("memory of {pid}"))?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let kib = value.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());

@@ -47,7 +47,7 @@ pub struct ContainerConfig {
     pub shell: Option<Vec<String>>,
 }
 
-/// A health check; carried, not run.
+/// A health check; times in nanoseconds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 #[allow(missing_docs)]

@@ -15,15 +15,15 @@ pub struct CreateAnswer {
     pub warnings: Vec<String>,
 }
 
-/// `POST /containers/{id}/wait`.
+/// `POST /containers/{id}/wait`. Before version 1.42 an absent error is null.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct WaitAnswer {
-    /// The exit code.
-    pub status_code: i64,
     /// Why waiting failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<WaitError>,
+    /// The exit code.
+    pub status_code: i64,
 }
 
 /// The error of a wait.
@@ -51,6 +51,34 @@ pub struct ContainerState {
     pub error: String,
     pub started_at: String,
     pub finished_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+/// The `Health` of a state, where there is a health check.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Health {
+    /// `starting`, `healthy`, `unhealthy`.
+    pub status: String,
+    /// Failed probes in a row.
+    pub failing_streak: i64,
+    /// The latest probes.
+    pub log: Vec<HealthcheckResult>,
+}
+
+/// One probe.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct HealthcheckResult {
+    /// When it began.
+    pub start: String,
+    /// When it ended.
+    pub end: String,
+    /// 0 is healthy; -1 where it ran out of time or could not run.
+    pub exit_code: i64,
+    /// What it wrote, up to 4096 bytes.
+    pub output: String,
 }
 
 /// `GET /containers/{id}/json`, in Docker's order.
@@ -86,6 +114,16 @@ pub struct ContainerInspect {
     pub mounts: Vec<MountPoint>,
     pub config: ContainerConfig,
     pub network_settings: NetworkSettings,
+}
+
+/// `POST /containers/prune`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct PruneAnswer {
+    /// The containers that are gone; null if none is.
+    pub containers_deleted: Option<Vec<String>>,
+    /// Bytes.
+    pub space_reclaimed: u64,
 }
 
 /// Where the root filesystem comes from.

@@ -2,31 +2,43 @@
 //! latest [`View`]; nobody else changes the record.
 //!
 //! Every change is durable before it is published, and published before it is
-//! answered. A request runs to its end even if the client has gone.
+//! answered. A request runs to its end even if the client has gone. What may be
+//! done in which state is said by [`life`], not here. A start runs beside the
+//! owner, so that what comes meanwhile is known: it waits in `later` for the
+//! start's end, and what is deadly cuts a start off that takes too long.
 
-use super::{attach, files, kill, pause, record::Record, record::State, recover, remove, rename, start};
+use super::{
+    attach, end, files,
+    health::{Health, Monitor},
+    kill,
+    life::{self, Event, Todo, Who},
+    pause,
+    record::{Record, State},
+    remove, rename,
+    request::Happened,
+    start,
+    view::Ends,
+};
 use crate::{Engine, shim::Live};
-use hako_model::{ContainerId, Error, ErrorKind, ExitDetails, Result};
-use hako_task::stdio::AttachRequest;
-use std::{collections::BTreeMap, sync::Arc};
+use hako_model::{ContainerId, Error, ErrorKind, Result};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     net::UnixStream,
     sync::{mpsc, oneshot, watch},
 };
 
-type Reply<T> = oneshot::Sender<Result<T>>;
+pub(super) use super::request::Request;
+pub use super::view::View;
 
-/// What a container shows.
-pub struct View {
-    /// Its record.
-    pub record: Record,
-    /// The connection to its shim, while it runs.
-    pub live: Option<Live>,
-    /// How many runs have ended since the engine knows it.
-    pub exits: u64,
-    /// The record is gone from the store.
-    pub removed: bool,
-}
+/// Where an answer goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
 
 /// A container, as the rest of the engine holds it.
 pub struct Container {
@@ -34,62 +46,22 @@ pub struct Container {
     pub id: ContainerId,
     requests: mpsc::Sender<Request>,
     view: watch::Receiver<Arc<View>>,
+    /// Somebody removes it.
+    removal: AtomicBool,
 }
+
+/// Held by whoever removes a container.
+pub(super) struct Removal<'a>(&'a AtomicBool);
 
 /// A stdio connection that comes now, or when the container starts.
 pub type AttachTicket = oneshot::Receiver<Result<UnixStream>>;
-
-/// What the owner is asked.
-pub(super) enum Request {
-    Start(Reply<()>),
-    Kill {
-        signal: i32,
-        reply: Reply<()>,
-    },
-    Pause(Reply<()>),
-    Unpause(Reply<()>),
-    Rename {
-        name: String,
-        reply: Reply<()>,
-    },
-    Remove {
-        force: bool,
-        reply: Reply<()>,
-    },
-    Attach {
-        request: AttachRequest,
-        reply: Reply<AttachTicket>,
-    },
-    /// Whether the end of a run keeps a container that is otherwise removed then.
-    Keep {
-        keep: bool,
-        reply: Reply<()>,
-    },
-    /// For the container's files, whatever its state.
-    Files(Reply<files::Lease>),
-    /// From the watcher of a session: nobody has used it for a while.
-    FilesIdle {
-        session: u64,
-    },
-    /// Ends a session at once: the engine ends.
-    FilesEnd(Reply<()>),
-    /// Freezes a running container for a commit; whether it did.
-    Hold(Reply<bool>),
-    /// Thaws what [`Request::Hold`] froze.
-    LetGo(Reply<()>),
-    /// From the watcher of the run: how it ended, or that the shim has died.
-    Ended {
-        run: u64,
-        exit: Result<ExitDetails>,
-    },
-}
 
 /// The owner.
 pub(super) struct Actor {
     pub(super) engine: Arc<Engine>,
     pub(super) record: Record,
     pub(super) live: Option<Live>,
-    pub(super) exits: u64,
+    pub(super) ends: Ends,
     /// Clients that wait for the start.
     pub(super) pending: Vec<attach::Pending>,
     /// The end of this run does not remove the container: it is being restarted.
@@ -98,12 +70,29 @@ pub(super) struct Actor {
     pub(super) files: Option<files::Session>,
     /// Frozen for a commit: the record in the store says that it runs.
     pub(super) held: bool,
-    /// Counts starts, so that a late watcher is not taken for the present one.
-    run: u64,
+    /// Somebody has ended this run: the restart policy does not act on it.
+    pub(super) cancelled: bool,
+    /// The start that is under way.
+    pub(super) start: Option<start::UnderWay>,
+    /// What waits for the end of the start.
+    pub(super) later: Vec<Request>,
+    /// What has waited and is to be served before anything new.
+    pub(super) ready: VecDeque<Request>,
+    /// Runs the health check; dropped, it stops.
+    pub(super) monitor: Option<Monitor>,
+    /// Counts starts, runs and waits, so that what is said of an earlier one is
+    /// not taken for the present one's.
+    pub(super) run: u64,
     removed: bool,
     me: mpsc::Sender<Request>,
     requests: mpsc::Receiver<Request>,
     view: watch::Sender<Arc<View>>,
+}
+
+impl Drop for Removal<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 impl Container {
@@ -111,18 +100,24 @@ impl Container {
     /// owner does nothing until [`Actor::run`] is spawned.
     pub(super) fn prepare(engine: Arc<Engine>, record: Record) -> (Arc<Self>, Actor) {
         let (me, requests) = mpsc::channel(16);
-        let first = View { record: record.clone(), live: None, exits: 0, removed: false };
+        let first = View { record: record.clone(), live: None, ends: Ends::default(), removed: false };
         let (sender, view) = watch::channel(Arc::new(first));
-        let container = Self { id: record.id.clone(), requests: me.clone(), view };
+        let removal = AtomicBool::new(false);
+        let container = Self { id: record.id.clone(), requests: me.clone(), view, removal };
         let actor = Actor {
             engine,
             record,
             live: None,
-            exits: 0,
+            ends: Ends::default(),
             pending: Vec::new(),
             keep: false,
             files: None,
             held: false,
+            cancelled: false,
+            start: None,
+            later: Vec::new(),
+            ready: VecDeque::new(),
+            monitor: None,
             run: 0,
             removed: false,
             me,
@@ -158,20 +153,31 @@ impl Container {
         answer.await.map_err(|_| gone())?
     }
 
-    /// Waits until the container does not run, for at most `patience`; whether it does not.
-    pub(super) async fn stopped_within(&self, patience: Option<std::time::Duration>) -> bool {
+    /// Waits until a run has ended after `ends` of them, or the container does
+    /// not run, for at most `patience`; whether it is so.
+    pub(super) async fn ended_within(&self, ends: u64, patience: Option<Duration>) -> bool {
         let mut watch = self.watch();
-        let stopped = async {
+        let over = |view: &Arc<View>| {
+            let state = &view.record.state;
+            view.removed || view.ends.count() > ends || !(state.is_running() || state.is_starting())
+        };
+        let ended = async {
             // An error means that the container is removed, which is not running either.
-            let _ = watch.wait_for(|view| view.removed || !view.record.state.is_running()).await;
+            let _ = watch.wait_for(over).await;
         };
         match patience {
-            Some(patience) => tokio::time::timeout(patience, stopped).await.is_ok(),
+            Some(patience) => tokio::time::timeout(patience, ended).await.is_ok(),
             None => {
-                stopped.await;
+                ended.await;
                 true
             }
         }
+    }
+
+    /// Takes the one removal that a container has at a time.
+    pub(super) fn begin_removal(&self) -> Option<Removal<'_>> {
+        let taken = self.removal.compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire);
+        taken.is_ok().then(|| Removal(&self.removal))
     }
 }
 
@@ -179,42 +185,36 @@ impl Actor {
     /// Serves requests until the container is removed.
     pub(super) async fn run(mut self) {
         while !self.removed {
-            let Some(request) = self.requests.recv().await else { return };
+            let request = match self.ready.pop_front() {
+                Some(request) => request,
+                None => match self.requests.recv().await {
+                    Some(request) => request,
+                    None => return,
+                },
+            };
             self.serve(request).await;
         }
     }
 
-    /// Answers one request. A client that has gone does not hear the answer.
+    /// Asks [`life`] what a request comes to, and does that.
     async fn serve(&mut self, request: Request) {
+        let Some(verb) = request.verb(&self.record.config) else {
+            return self.note(request).await;
+        };
+        let who = Who { id: self.record.id.as_str(), name: &self.record.name };
+        match life::admit(&self.record.state, verb, who) {
+            Ok(Todo::AfterStart) => start::defer(self, request),
+            Ok(todo) => self.answer(request, todo).await,
+            Err(refusal) => request.refuse(refusal),
+        }
+    }
+
+    /// Requests on which the state does not decide.
+    async fn note(&mut self, request: Request) {
         match request {
-            Request::Start(reply) => {
-                let _ = reply.send(start::run(self).await);
-            }
-            Request::Kill { signal, reply } => {
-                let _ = reply.send(kill::run(self, signal).await);
-            }
-            Request::Pause(reply) => {
-                let _ = reply.send(pause::run_pause(self).await);
-            }
-            Request::Unpause(reply) => {
-                let _ = reply.send(pause::run_unpause(self).await);
-            }
-            Request::Rename { name, reply } => {
-                let _ = reply.send(rename::run(self, name).await);
-            }
-            Request::Remove { force, reply } => {
-                let _ = reply.send(remove::run(self, force).await);
-            }
-            Request::Attach { request, reply } => {
-                let _ = reply.send(attach::run(self, request).await);
-            }
             Request::Keep { keep, reply } => {
                 self.keep = keep;
                 let _ = reply.send(Ok(()));
-            }
-            Request::Files(reply) => {
-                // Who is not there any more leaves its lease by being dropped.
-                let _ = reply.send(files::run(self).await);
             }
             Request::FilesIdle { session } => files::idle(self, session).await,
             Request::FilesEnd(reply) => {
@@ -227,17 +227,77 @@ impl Actor {
             Request::LetGo(reply) => {
                 let _ = reply.send(pause::run_let_go(self).await);
             }
-            Request::Ended { run, exit } => {
-                if run == self.run && self.live.is_some() {
-                    recover::ended(self, exit).await;
-                }
-            }
+            Request::Happened(happened) => self.hear(happened).await,
+            Request::Start(_)
+            | Request::Kill { .. }
+            | Request::Pause(_)
+            | Request::Unpause(_)
+            | Request::Rename { .. }
+            | Request::Remove { .. }
+            | Request::Attach { .. }
+            | Request::Files(_)
+            | Request::SetPolicy { .. } => request.refuse(Error::internal("a verb without a name")),
         }
     }
 
-    /// Takes `state`, durably, and shows it.
-    pub(super) async fn set_state(&mut self, state: State) -> Result<()> {
-        let old = std::mem::replace(&mut self.record.state, state);
+    /// Answers one request. A client that has gone does not hear the answer.
+    async fn answer(&mut self, request: Request, todo: Todo) {
+        match request {
+            Request::Start(reply) => start::begin(self, Some(reply)).await,
+            Request::Kill { signal, reply } => {
+                let _ = reply.send(kill::run(self, signal, todo).await);
+            }
+            Request::Pause(reply) => {
+                let _ = reply.send(pause::run_pause(self).await);
+            }
+            Request::Unpause(reply) => {
+                let _ = reply.send(pause::run_unpause(self).await);
+            }
+            Request::Rename { name, reply } => {
+                let _ = reply.send(rename::run(self, name).await);
+            }
+            Request::Remove { reply, .. } => {
+                let _ = reply.send(remove::run(self, todo).await);
+            }
+            Request::Attach { request, reply } => {
+                let _ = reply.send(attach::run(self, request, todo).await);
+            }
+            Request::SetPolicy { policy, reply } => {
+                let old = std::mem::replace(&mut self.record.host.restart_policy, policy);
+                let saved = self.save().await;
+                if saved.is_err() {
+                    self.record.host.restart_policy = old;
+                }
+                let _ = reply.send(saved);
+            }
+            Request::Files(reply) => {
+                // Who is not there any more leaves its lease by being dropped.
+                let _ = reply.send(files::run(self).await);
+            }
+            Request::Keep { .. }
+            | Request::FilesIdle { .. }
+            | Request::FilesEnd(_)
+            | Request::Hold(_)
+            | Request::LetGo(_)
+            | Request::Happened(_) => self.note(request).await,
+        }
+    }
+
+    async fn hear(&mut self, happened: Happened) {
+        match happened {
+            Happened::StartOver { run, outcome } if run == self.run => start::over(self, outcome).await,
+            Happened::Ended { run, exit } if run == self.run && self.live.is_some() => end::ended(self, exit).await,
+            Happened::BackoffOver { run } if run == self.run => start::again(self).await,
+            Happened::Probed { monitor, health } => self.probed(monitor, health),
+            // Of an earlier run.
+            Happened::StartOver { .. } | Happened::Ended { .. } | Happened::BackoffOver { .. } => {}
+        }
+    }
+
+    /// Takes the state after `event`, durably, and shows it.
+    pub(super) async fn happen(&mut self, event: Event) -> Result<()> {
+        let old = self.record.state.clone();
+        self.record.state = life::next(old.clone(), event);
         match self.save().await {
             Ok(()) => Ok(()),
             Err(err) => {
@@ -259,8 +319,10 @@ impl Actor {
             | State::Starting { .. }
             | State::Running(_)
             | State::Paused(_)
+            | State::Restarting(_)
             | State::Exited(_)
-            | State::Removing => {
+            | State::Removing { .. }
+            | State::Dead { .. } => {
                 self.held = false;
                 save(&self.engine, &self.record).await?;
             }
@@ -274,7 +336,7 @@ impl Actor {
         self.view.send_replace(Arc::new(View {
             record: self.record.clone(),
             live: self.live.clone(),
-            exits: self.exits,
+            ends: self.ends.clone(),
             removed: self.removed,
         }));
     }
@@ -282,12 +344,23 @@ impl Actor {
     /// The container is gone; the loop ends after this request.
     pub(super) fn gone(&mut self) {
         self.removed = true;
+        self.monitor = None;
         self.publish();
     }
 
-    /// For sending requests to this owner.
-    pub(super) fn mailbox(&self) -> mpsc::Sender<Request> {
+    /// Whether [`Actor::gone`] was called.
+    pub(super) fn is_gone(&self) -> bool {
+        self.removed
+    }
+
+    /// The way by which the owner hears from its helpers.
+    pub(super) fn ear(&self) -> mpsc::Sender<Request> {
         self.me.clone()
+    }
+
+    /// What the container shows, for a helper that lives as long as a run.
+    pub(super) fn watch(&self) -> watch::Receiver<Arc<View>> {
+        self.view.subscribe()
     }
 
     /// Waits for the end of the run of `live`, and tells the owner.
@@ -297,8 +370,34 @@ impl Actor {
         tokio::spawn(async move {
             let exit = live.wait("").await;
             // The owner may be gone: removed by force.
-            let _ = me.send(Request::Ended { run, exit }).await;
+            let _ = me.send(Request::Happened(Happened::Ended { run, exit })).await;
         });
+    }
+
+    /// Waits out the back-off, and tells the owner.
+    pub(super) fn await_restart(&mut self, delay: Duration) {
+        self.run += 1;
+        let (run, me) = (self.run, self.me.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            // The owner may be gone: removed by force.
+            let _ = me.send(Request::Happened(Happened::BackoffOver { run })).await;
+        });
+    }
+
+    /// Takes what a probe has found.
+    fn probed(&mut self, monitor: u64, health: Health) {
+        if self.monitor.as_ref().is_none_or(|present| present.number != monitor) {
+            return;
+        }
+        let before = self.record.health.replace(health);
+        self.publish();
+        let status = self.record.health.as_ref().map(|health| health.status);
+        if let Some(status) = status
+            && before.is_none_or(|before| before.status != status)
+        {
+            self.emit(&format!("health_status: {status}"), &[]);
+        }
     }
 
     /// Whether the container goes when its run has ended (`--rm`).

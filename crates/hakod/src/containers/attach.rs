@@ -4,8 +4,8 @@
 
 use super::{
     actor::{Actor, AttachTicket, Request as Ask},
+    life::{self, Todo, Verb, Who},
     logs,
-    record::State,
 };
 use crate::{
     Engine,
@@ -36,9 +36,8 @@ pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
     let view = container.view();
     let query = &req.query;
     let keys = detach_keys(query.get("detachKeys"))?;
-    if matches!(view.record.state, State::Paused(_)) {
-        return Err(Error::conflict(format!("container {} is paused, unpause the container before attach", req.param)));
-    }
+    // A client that only wants the log so far is refused in the same states.
+    life::admit(&view.record.state, Verb::Attach, Who { id: &req.param, name: &view.record.name })?;
     let request = AttachRequest {
         exec_id: String::new(),
         stdin: query.flag("stdin") && view.record.config.open_stdin,
@@ -73,20 +72,18 @@ pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
 }
 
 /// In the owner.
-pub(super) async fn run(actor: &mut Actor, request: AttachRequest) -> Result<AttachTicket> {
+pub(super) async fn run(actor: &mut Actor, request: AttachRequest, todo: Todo) -> Result<AttachTicket> {
     let (reply, ticket) = oneshot::channel();
     let pending = Pending { request, reply };
-    match (&actor.record.state, &actor.live) {
-        (State::Running(_) | State::Paused(_), Some(live)) => connect(&live.clone(), pending).await?,
-        (
-            State::Created { .. } | State::Exited(_) | State::Starting { .. } | State::Running(_) | State::Paused(_),
-            _,
-        ) => {
+    match (todo, &actor.live) {
+        (Todo::Now, Some(live)) => connect(&live.clone(), pending).await?,
+        (Todo::Now, None) => return Err(Error::conflict(format!("container {} is not running", actor.record.id))),
+        (Todo::AtStart, _) => {
             actor.pending.retain(|waiting| !waiting.reply.is_closed());
             actor.pending.push(pending);
         }
-        (State::Removing, _) => {
-            return Err(Error::conflict("container is marked for removal and cannot be attached to"));
+        (Todo::AfterStart | Todo::AndThaw | Todo::CancelRestart | Todo::KillFirst | Todo::Nothing, _) => {
+            return Err(Error::internal(format!("a client cannot be attached so: {todo:?}")));
         }
     }
     Ok(ticket)

@@ -106,7 +106,7 @@ fn merge_config(config: &mut ContainerConfig, container: &ContainerConfig) -> Re
 }
 
 async fn commit(engine: &Arc<Engine>, container: &Container, asked: Asked) -> Result<String> {
-    if matches!(container.view().record.state, State::Removing) {
+    if matches!(container.view().record.state, State::Removing { .. } | State::Dead { .. }) {
         return Err(Error::conflict(format!("You cannot commit container {} which is being removed", container.id)));
     }
     let held = asked.pause && container.ask(Ask::Hold).await?;

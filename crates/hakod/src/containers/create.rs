@@ -2,6 +2,7 @@
 
 use super::{
     Container, actor, merge, names,
+    policy::Restarts,
     record::{Record, State},
     settings,
 };
@@ -44,7 +45,7 @@ async fn create(engine: &Arc<Engine>, name: &str, platform: &str, body: &[u8]) -
     let image = engine.images.resolve(&config.image).await?;
     check_platform(&image, platform, &config.image)?;
     merge::merge(&mut config, &image.config)?;
-    warnings.extend(image_warnings(&config, &image));
+    warnings.extend(image_warnings(&image));
     settings::fill(&mut host, isolation, &engine.host);
     let id = ContainerId::random();
     if config.hostname.is_empty() {
@@ -64,6 +65,8 @@ async fn create(engine: &Arc<Engine>, name: &str, platform: &str, body: &[u8]) -
         isolation,
         mounts: points,
         state: State::Created { failure: None },
+        restarts: Restarts::default(),
+        health: None,
         id,
     };
     if let Err(err) = commit(engine, record, image).await {
@@ -124,16 +127,9 @@ fn check_platform(image: &ResolvedImage, wanted: &str, name: &str) -> Result<()>
     Ok(())
 }
 
-fn image_warnings(config: &ContainerConfig, image: &ResolvedImage) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if !image.config.volumes.is_empty() {
-        warnings.push("Volumes are not built yet: the image's volumes are folders of the container.".to_owned());
-    }
-    let test = config.healthcheck.as_ref().and_then(|h| h.test.as_ref());
-    if test.is_some_and(|test| !test.is_empty() && test[0] != "NONE") {
-        warnings.push("Health checks are not built yet: none is run.".to_owned());
-    }
-    warnings
+fn image_warnings(image: &ResolvedImage) -> Option<String> {
+    let volumes = !image.config.volumes.is_empty();
+    volumes.then(|| "Volumes are not built yet: the image's volumes are folders of the container.".to_owned())
 }
 
 fn reserve(engine: &Engine, name: &str, id: &ContainerId) -> Result<String> {

@@ -14,8 +14,8 @@
 
 use super::{
     actor::{Actor, Request as Ask},
+    end as run_end,
     record::State,
-    recover,
     start::{explain, reap},
 };
 use crate::{
@@ -85,11 +85,11 @@ impl Drop for Lease {
 pub(super) async fn run(actor: &mut Actor) -> Result<Lease> {
     match (&actor.record.state, &actor.live) {
         (State::Running(_) | State::Paused(_), Some(live)) => return Ok(Lease::new(live.clone(), None)),
-        (State::Created { .. } | State::Exited(_), _) => {}
+        (State::Created { .. } | State::Exited(_) | State::Restarting(_), _) => {}
         (State::Starting { .. } | State::Running(_) | State::Paused(_), _) => {
             return Err(Error::conflict(format!("container {} is being started or ends", actor.record.id)));
         }
-        (State::Removing, _) => {
+        (State::Removing { .. } | State::Dead { .. }, _) => {
             return Err(Error::conflict(format!("container {} is marked for removal", actor.record.id)));
         }
     }
@@ -135,7 +135,7 @@ async fn begin(actor: &Actor) -> Result<Session> {
         }
         Err(err) => {
             let words = dir.last_words();
-            recover::end_sandbox(&engine, &actor.record, Live::connect(&id, dir).ok(), pid).await;
+            run_end::end_sandbox(&engine, &actor.record, Live::connect(&id, dir).ok(), pid).await;
             Err(explain(err, &words).context(format!("reach the files of container {id}")))
         }
     }
@@ -143,7 +143,7 @@ async fn begin(actor: &Actor) -> Result<Session> {
 
 /// Tells the owner when nobody has used the session for a while.
 fn watch_users(actor: &Actor, mut users: watch::Receiver<usize>, session: u64) {
-    let owner = actor.mailbox();
+    let owner = actor.ear();
     tokio::spawn(async move {
         // The sender goes with the session and its last user.
         while users.wait_for(|users| *users == 0).await.is_ok() {
@@ -181,7 +181,7 @@ pub(super) async fn give_way(actor: &mut Actor) {
 /// In the owner: ends the session, if there is one, with whoever uses it.
 pub(super) async fn end(actor: &mut Actor) {
     if let Some(session) = actor.files.take() {
-        recover::end_sandbox(&actor.engine, &actor.record, Some(session.live), session.pid).await;
+        run_end::end_sandbox(&actor.engine, &actor.record, Some(session.live), session.pid).await;
     }
 }
 

@@ -1,12 +1,12 @@
 //! `GET /containers/{id}/json`.
 
-use super::{logs::log_path, record::Record};
+use super::{health::Health, logs::log_path, record::Record};
 use crate::{
     Engine,
     http::{Request, Response, json},
     system,
 };
-use hako_api::types::{ContainerInspect, EndpointSettings, NetworkSettings, container::GraphDriver};
+use hako_api::types::{ContainerInspect, ContainerState, EndpointSettings, NetworkSettings, container::GraphDriver};
 use hako_model::{Isolation, Result};
 use std::{
     collections::BTreeMap,
@@ -30,14 +30,14 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
         created: record.created.clone(),
         path: record.path.clone(),
         args: record.args.clone(),
-        state: record.state.shown(),
+        state: ContainerState { health: record.health.as_ref().map(Health::shown), ..record.state.shown() },
         image: record.image_id.clone(),
         resolv_conf_path: file("resolv.conf"),
         hostname_path: file("hostname"),
         hosts_path: file("hosts"),
         log_path: if logged { log_path(engine, record).display().to_string() } else { String::new() },
         name: format!("/{}", record.name),
-        restart_count: 0,
+        restart_count: record.restarts.count,
         driver: driver(record.isolation).to_owned(),
         platform: "linux".to_owned(),
         exec_ids: (!execs.is_empty()).then_some(execs),

@@ -1,6 +1,10 @@
 //! `GET /containers/json`.
 
-use super::{Container, actor::View, inspect, record::State};
+use super::{
+    actor::View,
+    inspect,
+    selection::{KNOWN, Selection},
+};
 use crate::{
     Engine,
     http::{Request, Response, json},
@@ -13,41 +17,16 @@ use hako_api::{
     },
 };
 use hako_model::{Error, Result};
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
-
-const KNOWN: &[&str] = &[
-    "ancestor",
-    "before",
-    "exited",
-    "expose",
-    "health",
-    "id",
-    "is-task",
-    "isolation",
-    "label",
-    "name",
-    "network",
-    "publish",
-    "since",
-    "status",
-    "volume",
-];
-const STATES: &[&str] = &["created", "dead", "exited", "paused", "removing", "restarting", "running"];
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Lists containers, the newest first.
 pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     let filters = Filters::parse(req.query.get("filters"))?;
     filters.only(KNOWN)?;
-    if let Some(bad) = filters.get("status").iter().find(|s| !STATES.contains(&s.as_str())) {
-        return Err(Error::invalid(format!("invalid filter 'status={bad}'")));
-    }
-    let limit: usize = req.query.get("limit").parse().unwrap_or(0);
-    let all =
-        req.query.flag("all") || limit > 0 || !filters.get("status").is_empty() || !filters.get("exited").is_empty();
+    let limit = limit(req.query.get("limit"))?;
     let selection = Selection::new(engine, &filters).await?;
+    // A filter by state looks at all of them, and so does a limit.
+    let all = req.query.flag("all") || limit > 0 || !filters.get("status").is_empty();
     let mut views: Vec<Arc<View>> = engine.containers.all().iter().map(|c| c.view()).collect();
     views.retain(|view| !view.removed && (all || view.record.state.is_running()) && selection.fits(&filters, view));
     views.sort_by(|a, b| b.record.created.cmp(&a.record.created));
@@ -63,81 +42,14 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     Ok(json(&list))
 }
 
-/// Filters that need a look at other things first.
-struct Selection {
-    images: Option<HashSet<String>>,
-    before: Option<String>,
-    since: Option<String>,
-    names: Vec<regex_lite::Regex>,
-}
-
-impl Selection {
-    async fn new(engine: &Arc<Engine>, filters: &Filters) -> Result<Self> {
-        let created = |key: &str| -> Result<Option<String>> {
-            let found: Option<Arc<Container>> =
-                filters.get(key).last().map(|c| engine.containers.find(c)).transpose()?;
-            Ok(found.map(|c| c.view().record.created.clone()))
-        };
-        let mut images = None;
-        for name in filters.get("ancestor") {
-            let set: &mut HashSet<String> = images.get_or_insert_default();
-            set.insert(name.clone());
-            if let Ok(image) = engine.images.resolve(name).await {
-                set.insert(image.id.to_string());
-            }
-        }
-        let regex = |text: &String| {
-            regex_lite::Regex::new(text).map_err(|_| Error::invalid(format!("invalid filter 'name={text}'")))
-        };
-        Ok(Self {
-            images,
-            before: created("before")?,
-            since: created("since")?,
-            names: filters.get("name").iter().map(regex).collect::<Result<_>>()?,
-        })
+/// How many are wanted; 0 is all of them, and so is what is below.
+fn limit(text: &str) -> Result<usize> {
+    if text.is_empty() {
+        return Ok(0);
     }
-
-    fn fits(&self, filters: &Filters, view: &View) -> bool {
-        let record = &view.record;
-        let config = &record.config;
-        let slashed = format!("/{}", record.name);
-        let exited = |code: &str| matches!(&record.state, State::Exited(e) if e.exit.exit_code.to_string() == code);
-        let image = |set: &HashSet<String>| set.contains(&record.image_id) || set.contains(&config.image);
-        let mounted =
-            |want: &str| record.mounts.iter().any(|m| m.name == want || m.destination == want || m.source == want);
-        filters.any("id", |id| record.id.as_str().starts_with(id))
-            && (self.names.is_empty() || self.names.iter().any(|r| r.is_match(&record.name) || r.is_match(&slashed)))
-            && filters.labels(|key| config.labels.get(key).map(String::as_str))
-            && filters.any("status", |status| record.state.word() == status)
-            && filters.any("exited", exited)
-            && self.images.as_ref().is_none_or(image)
-            && self.before.as_ref().is_none_or(|before| record.created < *before)
-            && self.since.as_ref().is_none_or(|since| record.created > *since)
-            && filters.any("isolation", |want| isolation_is(record.isolation.as_str(), want))
-            && filters.any("volume", mounted)
-            && filters.any("network", |network| inspect::network_name(&record.host.network_mode) == network)
-            && filters.any("expose", |port| config.exposed_ports.as_ref().is_some_and(|ports| exposes(ports.keys(), port)))
-            // Nothing is published, nothing is a task, no health check runs.
-            && filters.any("publish", |_| false)
-            && filters.any("is-task", |want| want == "false" || want == "0")
-            && filters.any("health", |health| health == "none")
-    }
-}
-
-fn isolation_is(isolation: &str, want: &str) -> bool {
-    let want = want.to_ascii_lowercase();
-    want == isolation || (want == "vm" && isolation == "hyperv")
-}
-
-/// `80`, `80/tcp` or `80-90/tcp` against exposed ports such as `80/tcp`.
-fn exposes<'a>(mut ports: impl Iterator<Item = &'a String>, want: &str) -> bool {
-    let (range, proto) = want.split_once('/').unwrap_or((want, "tcp"));
-    let (from, to) = range.split_once('-').unwrap_or((range, range));
-    let (Ok(from), Ok(to)) = (from.parse::<u16>(), to.parse::<u16>()) else { return false };
-    ports.any(|port| {
-        let (number, p) = port.split_once('/').unwrap_or((port, "tcp"));
-        p == proto && number.parse().is_ok_and(|n: u16| (from..=to).contains(&n))
-    })
+    let number: i64 =
+        text.parse().map_err(|_| Error::invalid(format!("strconv.Atoi: parsing {text:?}: invalid syntax")))?;
+    Ok(usize::try_from(number).unwrap_or(0))
 }
 
 /// What image names lead to now, each looked up once for a list.
@@ -175,7 +87,7 @@ async fn summary(engine: &Engine, view: &View, names: &mut ImageNames, size: boo
         size_root_fs,
         labels: record.config.labels.clone(),
         state: record.state.word().to_owned(),
-        status: record.state.status_text(),
+        status: record.state.status_text(record.health.as_ref()),
         host_config: SummaryHostConfig {
             network_mode: record.host.network_mode.clone(),
             isolation: record.isolation.to_string(),

@@ -33,21 +33,32 @@ pub fn merge(config: &mut ContainerConfig, image: &ImageConfig) -> Result<()> {
     if config.shell.is_none() {
         config.shell.clone_from(&image.shell);
     }
-    if config.healthcheck.is_none() {
-        config.healthcheck = image.healthcheck.as_ref().map(|h| HealthConfig {
-            test: Some(h.test.clone()),
-            interval: h.interval,
-            timeout: h.timeout,
-            start_period: h.start_period,
-            start_interval: h.start_interval,
-            retries: h.retries,
-        });
-    }
+    merge_healthcheck(config, image);
     let words = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
     if words(&config.entrypoint) && words(&config.cmd) {
         return Err(Error::invalid("no command specified"));
     }
     Ok(())
+}
+
+/// What the request leaves out of a health check is the image's.
+fn merge_healthcheck(config: &mut ContainerConfig, image: &ImageConfig) {
+    let Some(theirs) = &image.healthcheck else { return };
+    let ours = config.healthcheck.get_or_insert_with(HealthConfig::default);
+    if ours.test.as_ref().is_none_or(Vec::is_empty) {
+        ours.test = Some(theirs.test.clone());
+    }
+    for (ours, theirs) in [
+        (&mut ours.interval, theirs.interval),
+        (&mut ours.timeout, theirs.timeout),
+        (&mut ours.start_period, theirs.start_period),
+        (&mut ours.start_interval, theirs.start_interval),
+        (&mut ours.retries, theirs.retries),
+    ] {
+        if *ours == 0 {
+            *ours = theirs;
+        }
+    }
 }
 
 fn merge_env(config: &mut ContainerConfig, image: &ImageConfig) {
@@ -103,6 +114,27 @@ mod tests {
         assert_eq!(run(list(&["/f"]), None).unwrap(), words("/f", &[]));
         assert_eq!(run(list(&[""]), list(&["x"])).unwrap(), words("x", &[]));
         assert_eq!(run(list(&[""]), None).unwrap_err().message, "no command specified");
+    }
+
+    #[test]
+    fn health_checks_are_merged_field_by_field() {
+        let theirs = crate::images::Healthcheck {
+            test: vec!["CMD".into(), "a".into()],
+            interval: 5,
+            retries: 7,
+            ..Default::default()
+        };
+        let image = ImageConfig { healthcheck: Some(theirs), cmd: list(&["c"]), ..ImageConfig::default() };
+        let merged = |ours: Option<HealthConfig>| {
+            let mut config = ContainerConfig { healthcheck: ours, ..ContainerConfig::default() };
+            merge(&mut config, &image).unwrap();
+            config.healthcheck.unwrap()
+        };
+        assert_eq!((merged(None).test, merged(None).interval), (list(&["CMD", "a"]), 5));
+        let some = merged(Some(HealthConfig { interval: 9, ..HealthConfig::default() }));
+        assert_eq!((some.test, some.interval, some.retries), (list(&["CMD", "a"]), 9, 7));
+        let none = merged(Some(HealthConfig { test: list(&["NONE"]), ..HealthConfig::default() }));
+        assert_eq!(none.test, list(&["NONE"]));
     }
 
     #[test]

@@ -2,13 +2,16 @@
 
 use super::{
     actor::{Actor, Request as Ask},
+    health,
+    life::Event,
     record::State,
 };
 use crate::{
     Engine,
     http::{Request, Response, no_content},
+    shim::Live,
 };
-use hako_model::{Error, Result};
+use hako_model::{Error, ErrorKind, Result};
 use std::sync::Arc;
 
 /// Freezes a container.
@@ -27,34 +30,35 @@ fn not_running(actor: &Actor) -> Error {
     Error::conflict(format!("Container {} is not running", actor.record.id))
 }
 
+fn live(actor: &Actor) -> Result<Live> {
+    actor.live.clone().ok_or_else(|| not_running(actor))
+}
+
+/// A run that has ended a moment ago is not to be frozen nor thawed; the owner
+/// hears of its end next.
+fn unless_ended(actor: &Actor, done: Result<()>) -> Result<()> {
+    done.map_err(|err| match err.kind {
+        ErrorKind::NotFound | ErrorKind::Conflict => not_running(actor),
+        _ => err.context(format!("cannot pause or unpause container {}", actor.record.id)),
+    })
+}
+
 /// In the owner.
 pub(super) async fn run_pause(actor: &mut Actor) -> Result<()> {
-    let run = match &actor.record.state {
-        State::Running(run) => run.clone(),
-        State::Paused(_) => return Err(Error::conflict(format!("Container {} is already paused", actor.record.id))),
-        State::Created { .. } | State::Starting { .. } | State::Exited(_) | State::Removing => {
-            return Err(not_running(actor));
-        }
-    };
-    let live = actor.live.clone().ok_or_else(|| not_running(actor))?;
-    live.pause().await?;
-    actor.set_state(State::Paused(run)).await?;
+    let done = live(actor)?.pause().await;
+    unless_ended(actor, done)?;
+    actor.happen(Event::Frozen).await?;
+    health::attend(actor);
     actor.emit("pause", &[]);
     Ok(())
 }
 
 /// In the owner.
 pub(super) async fn run_unpause(actor: &mut Actor) -> Result<()> {
-    let run = match &actor.record.state {
-        State::Paused(run) => run.clone(),
-        State::Running(_) => return Err(Error::conflict(format!("Container {} is not paused", actor.record.id))),
-        State::Created { .. } | State::Starting { .. } | State::Exited(_) | State::Removing => {
-            return Err(not_running(actor));
-        }
-    };
-    let live = actor.live.clone().ok_or_else(|| not_running(actor))?;
-    live.resume().await?;
-    actor.set_state(State::Running(run)).await?;
+    let done = live(actor)?.resume().await;
+    unless_ended(actor, done)?;
+    actor.happen(Event::Thawed).await?;
+    health::attend(actor);
     actor.emit("unpause", &[]);
     Ok(())
 }
@@ -62,16 +66,21 @@ pub(super) async fn run_unpause(actor: &mut Actor) -> Result<()> {
 /// In the owner: freezes a running container for a commit. Others see it
 /// paused; the store does not, so that an engine that dies thaws it at its return.
 pub(super) async fn run_hold(actor: &mut Actor) -> Result<bool> {
-    let run = match &actor.record.state {
-        State::Running(run) => run.clone(),
-        State::Created { .. } | State::Starting { .. } | State::Paused(_) | State::Exited(_) | State::Removing => {
-            return Ok(false);
-        }
-    };
-    let live = actor.live.clone().ok_or_else(|| not_running(actor))?;
-    live.pause().await?;
+    match &actor.record.state {
+        State::Running(_) => {}
+        State::Created { .. }
+        | State::Starting { .. }
+        | State::Paused(_)
+        | State::Restarting(_)
+        | State::Exited(_)
+        | State::Removing { .. }
+        | State::Dead { .. } => return Ok(false),
+    }
+    let done = live(actor)?.pause().await;
+    unless_ended(actor, done)?;
     actor.held = true;
-    actor.set_state(State::Paused(run)).await?;
+    actor.happen(Event::Frozen).await?;
+    health::attend(actor);
     actor.emit("pause", &[]);
     Ok(true)
 }

@@ -1,53 +1,63 @@
 //! `DELETE /containers/{id}`.
 
 use super::{
+    Container,
     actor::{Actor, Request as Ask},
-    files,
+    end, files, kill,
+    life::{self, Event, Todo},
     record::State,
-    recover,
 };
 use crate::{
     Engine,
     http::{Request, Response, no_content},
 };
-use hako_model::{Error, Result};
-use std::{io, sync::Arc, time::Duration};
-
-/// How long a killed container may take to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+use hako_model::{Error, ErrorKind, Result};
+use std::{io, sync::Arc};
 
 /// Removes a container.
 pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
-    if req.query.flag("link") {
-        return Err(hako_api::unsupported::REMOVE_LINK.error());
-    }
     let container = engine.containers.find(&req.param)?;
-    let force = req.query.flag("force");
-    container.ask(|reply| Ask::Remove { force, reply }).await?;
+    if req.query.flag("link") {
+        return Err(link(&req.param));
+    }
+    remove(&container, &req.param, req.query.flag("force")).await?;
     Ok(no_content())
 }
 
+/// Docker's words for `--link` where there is none.
+fn link(name: &str) -> Error {
+    match name.trim_start_matches('/').rsplit_once('/') {
+        None => Error::internal("Conflict, cannot remove the default link name of the container"),
+        Some((parent, _)) => Error::internal(format!("Cannot get parent /{parent} for link name /{name}")),
+    }
+}
+
+/// Removes `container`, which the client calls `name`.
+///
+/// # Errors
+/// Docker's words where it may not be removed, or is being removed already.
+pub(super) async fn remove(container: &Container, name: &str, force: bool) -> Result<()> {
+    let in_progress = || Error::conflict(format!("removal of container {name} is already in progress"));
+    let view = container.view();
+    if matches!(view.record.state, State::Removing { .. }) && !view.removed {
+        return Err(in_progress());
+    }
+    let _removal = container.begin_removal().ok_or_else(in_progress)?;
+    match container.ask(|reply| Ask::Remove { force, reply }).await {
+        // Somebody else has removed it, which is what was wanted.
+        Err(err) if err.kind == ErrorKind::NotFound && container.view().removed => Ok(()),
+        other => other,
+    }
+}
+
 /// In the owner.
-pub(super) async fn run(actor: &mut Actor, force: bool) -> Result<()> {
-    let name = format!("\"/{}\"", actor.record.name);
-    match &actor.record.state {
-        State::Created { .. } | State::Exited(_) => {}
-        State::Starting { .. } => {
-            return Err(Error::conflict(format!("cannot remove container {name}: container is starting")));
-        }
-        State::Running(_) if !force => {
-            return Err(Error::conflict(format!(
-                "cannot remove container {name}: container is running: stop the container before removing or force remove"
-            )));
-        }
-        State::Paused(_) if !force => {
-            return Err(Error::conflict(format!(
-                "cannot remove container {name}: container is paused and must be unpaused first"
-            )));
-        }
-        State::Running(_) | State::Paused(_) => end(actor).await?,
-        State::Removing => {
-            return Err(Error::conflict(format!("removal of container {} is already in progress", actor.record.name)));
+pub(super) async fn run(actor: &mut Actor, todo: Todo) -> Result<()> {
+    match todo {
+        Todo::Now => {}
+        Todo::KillFirst => kill_first(actor).await?,
+        Todo::CancelRestart => kill::cancel_restart(actor).await?,
+        Todo::AfterStart | Todo::AtStart | Todo::AndThaw | Todo::Nothing => {
+            return Err(Error::internal(format!("a container cannot be removed so: {todo:?}")));
         }
     }
     files::end(actor).await;
@@ -55,7 +65,7 @@ pub(super) async fn run(actor: &mut Actor, force: bool) -> Result<()> {
 }
 
 /// Kills a running container and waits for its end.
-async fn end(actor: &mut Actor) -> Result<()> {
+async fn kill_first(actor: &mut Actor) -> Result<()> {
     let Some(live) = actor.live.clone() else { return Ok(()) };
     actor.emit("kill", &[("signal", "9".to_owned())]);
     // It may have ended by itself meanwhile; the wait below says.
@@ -64,48 +74,37 @@ async fn end(actor: &mut Actor) -> Result<()> {
         // A frozen process dies once it is thawed.
         let _ = live.resume().await;
     }
-    match tokio::time::timeout(PATIENCE, live.wait("")).await {
+    match tokio::time::timeout(kill::PATIENCE, live.wait("")).await {
         Ok(exit) => {
             // Removal follows in any case; it must not happen twice.
-            actor.keep = true;
-            recover::ended(actor, exit).await;
+            (actor.keep, actor.cancelled) = (true, true);
+            end::ended(actor, exit).await;
             Ok(())
         }
         Err(_) => {
             let why = killed.err().map(|err| format!(": {err}")).unwrap_or_default();
-            Err(Error::internal(format!("could not kill container {}{why}", actor.record.id)))
+            let name = &actor.record.name;
+            Err(Error::internal(format!("cannot remove container \"/{name}\": could not kill: it does not end{why}")))
         }
     }
 }
 
 /// Removes a container that does not run: first durably marked, so that a
-/// removal that is cut off is finished at the next start.
+/// removal that is cut off is finished at the next start. What cannot be
+/// removed stays as a dead container, which can be removed later.
 pub(super) async fn finish(actor: &mut Actor) -> Result<()> {
-    let before = actor.record.state.clone();
-    if matches!(before, State::Exited(_)) && actor.record.host.auto_remove {
+    if matches!(actor.record.state, State::Exited(_)) && actor.record.host.auto_remove {
         // What the store says already means as much after a restart.
-        actor.record.state = State::Removing;
+        actor.record.state = life::next(actor.record.state.clone(), Event::RemovalBegun);
         actor.publish();
     } else {
-        actor.set_state(State::Removing).await?;
+        actor.happen(Event::RemovalBegun).await?;
     }
     let engine = actor.engine.clone();
     let id = actor.record.id.to_string();
-    let dir = engine.container_dir(&id);
-    let (store, row) = (engine.store.clone(), id.clone());
-    let removed = tokio::task::spawn_blocking(move || -> Result<()> {
-        match std::fs::remove_dir_all(&dir) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::internal(format!("remove {}: {err}", dir.display())));
-            }
-            Ok(()) | Err(_) => {}
-        }
-        store.delete_container(&row).map_err(|err| Error::internal(err.to_string()))?;
-        Ok(())
-    });
-    let removed = removed.await.unwrap_or_else(|err| Err(Error::internal(err.to_string())));
-    if let Err(err) = removed {
-        actor.set_state(before).await?;
+    if let Err(err) = remove_all(&engine, &id).await {
+        let err = err.context(format!("unable to remove filesystem for {id}"));
+        end::must(actor, Event::RemovalFailed(err.message.clone())).await;
         return Err(err);
     }
     engine.containers.forget(&id, &actor.record.name);
@@ -116,7 +115,22 @@ pub(super) async fn finish(actor: &mut Actor) -> Result<()> {
         tracing::warn!("image of container {id}: {err}");
     }
     actor.emit("destroy", &[]);
-    actor.record.state = before;
     actor.gone();
     Ok(())
+}
+
+/// The folder, and then the record.
+async fn remove_all(engine: &Engine, id: &str) -> Result<()> {
+    let (dir, store, row) = (engine.container_dir(id), engine.store.clone(), id.to_owned());
+    let removed = tokio::task::spawn_blocking(move || -> Result<()> {
+        match std::fs::remove_dir_all(&dir) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::internal(format!("remove {}: {err}", dir.display())));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        store.delete_container(&row).map_err(|err| Error::internal(err.to_string()))?;
+        Ok(())
+    });
+    removed.await.unwrap_or_else(|err| Err(Error::internal(err.to_string())))
 }

@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 /// Gives a container another name.
 pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
-    let container = engine.containers.find(&req.param)?;
-    let name = req.query.get("name").trim_start_matches('/').to_owned();
+    let name = req.query.get("name").to_owned();
     if name.is_empty() {
         return Err(Error::invalid("Neither old nor new names may be empty"));
     }
-    validate_name(&name).map_err(|err| Error::invalid(err.to_string()))?;
+    let name = name.strip_prefix('/').unwrap_or(&name).to_owned();
+    let container = engine.containers.find(&req.param)?;
     container.ask(|reply| Ask::Rename { name, reply }).await?;
     Ok(no_content())
 }
@@ -25,8 +25,9 @@ pub(super) async fn run(actor: &mut Actor, name: String) -> Result<()> {
     if actor.record.name == name {
         return Err(Error::invalid("Renaming a container with the same name as its current name"));
     }
-    let containers = &actor.engine.containers;
-    containers.reserve(&name, actor.record.id.as_str())?;
+    let allocating = |err: Error| err.context("Error when allocating new name");
+    validate_name(&name).map_err(|err| allocating(Error::invalid(err.to_string())))?;
+    actor.engine.containers.reserve(&name, actor.record.id.as_str()).map_err(allocating)?;
     let old = std::mem::replace(&mut actor.record.name, name.clone());
     if let Err(err) = actor.save().await {
         actor.engine.containers.release(&name);

@@ -16,7 +16,8 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     let work = tokio::spawn(async move {
         let view = container.view();
         let keep = |keep: bool| container.ask(move |reply| Ask::Keep { keep, reply });
-        if view.record.state.is_running() {
+        let state = &view.record.state;
+        if state.is_running() || state.is_starting() {
             keep(true).await?;
             let stopped = stop::stop(&engine, container.clone(), seconds, signal).await;
             if let Err(err) = stopped {
@@ -25,16 +26,16 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
             }
         }
         let started = container.ask(Ask::Start).await;
-        keep(false).await?;
+        // A container of `--rm` that could not be started is gone.
+        let _ = keep(false).await;
         match started {
-            Err(err) if err.kind != ErrorKind::NotModified => {
-                return Err(err.context(format!("Cannot restart container {}", view.record.name)));
-            }
+            Err(err) if err.kind != ErrorKind::NotModified => return Err(err),
             Ok(()) | Err(_) => {}
         }
         actor::emit(&engine, &view.record, "restart", &[]);
         Ok(())
     });
-    work.await.map_err(|err| Error::internal(err.to_string()))??;
+    let done = work.await.map_err(|err| Error::internal(err.to_string()))?;
+    done.map_err(|err| err.context(format!("Cannot restart container {}", req.param)))?;
     Ok(no_content())
 }

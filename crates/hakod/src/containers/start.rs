@@ -1,10 +1,17 @@
-//! `POST /containers/{id}/start`.
+//! `POST /containers/{id}/start`, and every other start.
+//!
+//! A start runs beside the owner, who hears of its end. What is asked meanwhile
+//! waits for that; behind the hyperv wall, where a start takes a boot, a deadly
+//! request cuts a start off that goes on for too long.
 
 use super::{
-    actor::{Actor, Request as Ask},
-    attach, files,
-    record::{Ended, Failure, Run, State},
-    recover, remove,
+    actor::{Actor, Reply, Request as Ask},
+    attach, end, files, health,
+    life::Event,
+    policy::Restarts,
+    record::{Failure, Record, Run, State},
+    remove,
+    request::Happened,
 };
 use crate::{
     Engine,
@@ -13,8 +20,28 @@ use crate::{
     spec,
 };
 use hako_api::time;
-use hako_model::{Error, ErrorKind, ExitDetails, Result};
-use std::sync::Arc;
+use hako_model::{Error, ErrorKind, Isolation, Result};
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// How long a deadly request lets a start go on.
+const GRACE: Duration = Duration::from_secs(2);
+/// When a restart is tried again that could not even be written down.
+const LATER: Duration = Duration::from_secs(1);
+
+/// A start that is under way.
+pub(super) struct UnderWay {
+    reply: Option<Reply<()>>,
+    cut: CancellationToken,
+    /// It will be cut off.
+    cutting: bool,
+}
+
+/// What a start has brought.
+pub(super) struct Started {
+    live: Live,
+    run: Run,
+}
 
 /// Starts a container; 304 if it runs.
 pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
@@ -23,82 +50,202 @@ pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
     Ok(no_content())
 }
 
-/// In the owner.
-pub(super) async fn run(actor: &mut Actor) -> Result<()> {
-    let before = match &actor.record.state {
-        State::Created { .. } => None,
-        State::Exited(ended) => Some(ended.clone()),
-        State::Running(_) => return Err(Error::new(ErrorKind::NotModified, "container is running")),
-        State::Paused(_) => return Err(Error::conflict("cannot start a paused container, try unpause instead")),
-        State::Starting { .. } => return Err(Error::conflict("container is being started")),
-        State::Removing => return Err(Error::conflict("container is marked for removal and cannot be started")),
-    };
+/// Puts a request off until the start has ended.
+pub(super) fn defer(actor: &mut Actor, request: Ask) {
+    // A start behind the process wall takes no time, and half a runtime's work
+    // cannot be undone from outside.
+    if request.is_deadly()
+        && actor.record.isolation == Isolation::Hyperv
+        && let Some(start) = actor.start.as_mut().filter(|start| !start.cutting)
+    {
+        start.cutting = true;
+        let cut = start.cut.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(GRACE).await;
+            cut.cancel();
+        });
+    }
+    actor.later.push(request);
+}
+
+/// In the owner: begins a start, whose end answers `reply`.
+pub(super) async fn begin(actor: &mut Actor, reply: Option<Reply<()>>) {
     files::give_way(actor).await;
-    actor.set_state(State::Starting { before: before.clone() }).await?;
-    match launch(actor).await {
-        Ok(()) => {
-            actor.emit("start", &[]);
-            Ok(())
-        }
-        Err(err) => {
-            // Whoever waited for the start hears that there is nothing to hear.
-            actor.pending.clear();
-            failed(actor, before, err).await
+    let restarts = actor.record.restarts;
+    if !matches!(actor.record.state, State::Restarting(_)) {
+        // Somebody starts it: what its policy did before counts no more.
+        actor.record.restarts = Restarts::default();
+    }
+    if let Err(err) = actor.happen(Event::StartBegun).await {
+        actor.record.restarts = restarts;
+        return answer(reply, Err(err));
+    }
+    actor.cancelled = false;
+    actor.run += 1;
+    let cut = CancellationToken::new();
+    actor.start = Some(UnderWay { reply, cut: cut.clone(), cutting: false });
+    let launch = Launch {
+        engine: actor.engine.clone(),
+        record: actor.record.clone(),
+        pending: std::mem::take(&mut actor.pending),
+        cut,
+    };
+    let (run, ear) = (actor.run, actor.ear());
+    tokio::spawn(async move {
+        let outcome = tokio::spawn(launch.run()).await;
+        let outcome = outcome.unwrap_or_else(|err| Err(Error::internal(format!("start: {err}"))));
+        // The owner waits for this.
+        let _ = ear.send(Ask::Happened(Happened::StartOver { run, outcome })).await;
+    });
+}
+
+/// In the owner: the back-off is over.
+pub(super) async fn again(actor: &mut Actor) {
+    if !matches!(actor.record.state, State::Restarting(_)) {
+        return;
+    }
+    begin(actor, None).await;
+    if actor.start.is_none() {
+        actor.await_restart(LATER);
+    }
+}
+
+/// In the owner: the start has ended.
+pub(super) async fn over(actor: &mut Actor, outcome: Result<Started>) {
+    let Some(start) = actor.start.take() else { return };
+    let result = match outcome {
+        Ok(started) => began(actor, started).await,
+        Err(err) => Err(failed(actor, err).await),
+    };
+    let cut_off = start.cut.is_cancelled() && result.is_err();
+    answer(start.reply, result);
+    for request in std::mem::take(&mut actor.later) {
+        match request {
+            Ask::Kill { signal: libc::SIGKILL, reply } if cut_off => {
+                // It has done what it was sent for.
+                actor.record.restarts.manually_stopped = true;
+                let _ = reply.send(Ok(()));
+            }
+            other => actor.ready.push_back(other),
         }
     }
 }
 
-/// From a record to a running process; on an error nothing is left.
-async fn launch(actor: &mut Actor) -> Result<()> {
-    let engine = actor.engine.clone();
-    let id = actor.record.id.as_str().to_owned();
-    let dir = ShimDir::new(engine.shim_dir(&id));
-    let rootfs = match spec::prepare(&engine, &actor.record, &dir).await {
-        Ok(rootfs) => rootfs,
-        Err(err) => {
-            dir.remove()?;
-            return Err(err);
+fn answer(reply: Option<Reply<()>>, result: Result<()>) {
+    match reply {
+        // The client may have gone.
+        Some(reply) => drop(reply.send(result)),
+        None => {
+            if let Err(err) = result {
+                tracing::warn!("restart: {err}");
+            }
         }
-    };
-    let child = match crate::programs::present(&engine.programs.shim).and_then(|path| crate::shim::spawn(path, &dir)) {
-        Ok(child) => child,
-        Err(err) => {
-            dir.remove()?;
-            return Err(err);
-        }
-    };
-    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
-    reap(child);
-    let started = match Live::connect(&id, dir.clone()) {
-        Ok(live) => begin(actor, &live, rootfs).await.map(|pid| (live, pid)),
-        Err(err) => Err(err),
-    };
-    match started {
-        Ok((live, pid)) => {
-            actor.live = Some(live.clone());
-            let run = Run { pid, started_at: time::now() };
-            if let Err(err) = actor.set_state(State::Running(run)).await {
-                actor.live = None;
-                recover::end_sandbox(&engine, &actor.record, Some(live), None).await;
+    }
+}
+
+async fn began(actor: &mut Actor, started: Started) -> Result<()> {
+    let Started { live, run } = started;
+    actor.live = Some(live.clone());
+    let health = actor.record.health.clone();
+    health::reset(&mut actor.record);
+    if let Err(err) = actor.happen(Event::Started(run)).await {
+        actor.live = None;
+        actor.record.health = health;
+        end::end_sandbox(&actor.engine, &actor.record, Some(live), None).await;
+        return Err(failed(actor, err).await);
+    }
+    actor.watch_run(live);
+    health::attend(actor);
+    actor.emit("start", &[]);
+    Ok(())
+}
+
+async fn failed(actor: &mut Actor, err: Error) -> Error {
+    let (exit_code, kind) = classify(&err.message);
+    let kind = if err.kind == ErrorKind::Internal { kind } else { err.kind };
+    end::must(actor, Event::StartFailed(Failure { exit_code, error: err.message.clone() })).await;
+    if actor.record.host.auto_remove
+        && let Err(err) = remove::finish(actor).await
+    {
+        tracing::error!("remove container {}: {err}", actor.record.id);
+    }
+    Error::new(kind, err.message)
+}
+
+/// From a record to a running process, beside the owner.
+struct Launch {
+    engine: Arc<Engine>,
+    record: Record,
+    /// Clients that are connected before the first byte. On an error they hear
+    /// that there is nothing to hear.
+    pending: Vec<attach::Pending>,
+    cut: CancellationToken,
+}
+
+impl Launch {
+    /// On an error nothing is left.
+    async fn run(mut self) -> Result<Started> {
+        let id = self.record.id.as_str().to_owned();
+        let dir = ShimDir::new(self.engine.shim_dir(&id));
+        let rootfs = match spec::prepare(&self.engine, &self.record, &dir).await {
+            Ok(_) if self.cut.is_cancelled() => {
+                dir.remove()?;
+                return Err(cut_off());
+            }
+            Ok(rootfs) => rootfs,
+            Err(err) => {
+                dir.remove()?;
                 return Err(err);
             }
-            actor.watch_run(live);
-            Ok(())
+        };
+        let program = crate::programs::present(&self.engine.programs.shim);
+        let child = match program.and_then(|path| crate::shim::spawn(path, &dir)) {
+            Ok(child) => child,
+            Err(err) => {
+                dir.remove()?;
+                return Err(err);
+            }
+        };
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+        reap(child);
+        let cut = self.cut.clone();
+        let (live, started) = match Live::connect(&id, dir.clone()) {
+            Ok(live) => {
+                let started = tokio::select! {
+                    started = self.begin(&live, rootfs) => started,
+                    () = cut.cancelled() => Err(cut_off()),
+                };
+                (Some(live), started)
+            }
+            Err(err) => (None, Err(err)),
+        };
+        match (live, started) {
+            (Some(live), Ok(run)) => Ok(Started { live, run }),
+            (_, Err(_)) if cut.is_cancelled() => {
+                end::kill_sandbox(&self.engine, &self.record, pid).await;
+                Err(cut_off())
+            }
+            (live, Err(err)) => {
+                let words = dir.last_words();
+                end::end_sandbox(&self.engine, &self.record, live, pid).await;
+                Err(explain(err, &words))
+            }
+            (None, Ok(_)) => Err(Error::internal("a start without a shim")),
         }
-        Err(err) => {
-            let words = dir.last_words();
-            recover::end_sandbox(&engine, &actor.record, Live::connect(&id, dir).ok(), pid).await;
-            Err(explain(err, &words))
+    }
+
+    async fn begin(&mut self, live: &Live, rootfs: Vec<spec::RootMount>) -> Result<Run> {
+        live.create(self.record.config.tty, rootfs).await.map_err(|err| runtime_words(&err))?;
+        for pending in std::mem::take(&mut self.pending) {
+            attach::connect(live, pending).await?;
         }
+        let pid = live.start("").await?;
+        Ok(Run { pid, started_at: time::now(), finished_before: None })
     }
 }
 
-async fn begin(actor: &mut Actor, live: &Live, rootfs: Vec<spec::RootMount>) -> Result<i64> {
-    live.create(actor.record.config.tty, rootfs).await.map_err(|err| runtime_words(&err))?;
-    for pending in std::mem::take(&mut actor.pending) {
-        attach::connect(live, pending).await?;
-    }
-    live.start("").await
+fn cut_off() -> Error {
+    Error::conflict("the container was killed while it was being started")
 }
 
 /// Collects the shim's exit status, whenever it comes.
@@ -144,22 +291,4 @@ pub fn classify(message: &str) -> (i32, ErrorKind) {
     } else {
         (128, ErrorKind::Internal)
     }
-}
-
-async fn failed(actor: &mut Actor, before: Option<Ended>, err: Error) -> Result<()> {
-    let (exit_code, kind) = classify(&err.message);
-    let kind = if err.kind == ErrorKind::Internal { kind } else { err.kind };
-    let state = match before {
-        None => State::Created { failure: Some(Failure { exit_code, error: err.message.clone() }) },
-        Some(ended) => {
-            let exit =
-                ExitDetails { exit_code, exited_at: time::now(), oom_killed: false, error: Some(err.message.clone()) };
-            State::Exited(Ended { started_at: ended.started_at, exit })
-        }
-    };
-    actor.set_state(state).await?;
-    if actor.record.host.auto_remove {
-        remove::finish(actor).await?;
-    }
-    Err(Error::new(kind, err.message))
 }

@@ -1,6 +1,10 @@
 //! `POST /containers/{id}/stop`.
 
-use super::{Container, actor::Request as Ask, kill::stop_signal};
+use super::{
+    Container,
+    actor::Request as Ask,
+    kill::{PATIENCE, stop_signal},
+};
 use crate::{
     Engine,
     http::{Request, Response, no_content},
@@ -10,17 +14,18 @@ use hako_model::{Error, ErrorKind, Result};
 use std::{sync::Arc, time::Duration};
 
 const DEFAULT_SECONDS: i64 = 10;
-/// How long the end may take after a SIGKILL.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Stops a container; 304 if it does not run.
 pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     let container = engine.containers.find(&req.param)?;
-    if !container.view().record.state.is_running() {
+    let (seconds, signal) = options(req)?;
+    let view = container.view();
+    let state = &view.record.state;
+    if !(state.is_running() || state.is_starting()) {
         return Err(Error::new(ErrorKind::NotModified, "container is not running"));
     }
-    let (seconds, signal) = options(req)?;
-    stop(engine, container, seconds, signal).await?;
+    let stopped = stop(engine, container, seconds, signal).await;
+    stopped.map_err(|err| err.context(format!("cannot stop container: {}", req.param)))?;
     Ok(no_content())
 }
 
@@ -54,23 +59,35 @@ pub(super) async fn stop(
     work.await.map_err(|err| Error::internal(err.to_string()))?
 }
 
-/// `seconds` of `None` is for ever.
+/// `seconds` of `None` is for ever. A start that is under way counts in.
 async fn escalate(container: &Container, signal: i32, seconds: Option<u64>) -> Result<()> {
-    let sent = container.ask(|reply| Ask::Kill { signal, reply }).await;
-    match sent {
-        Err(err) if matches!(err.kind, ErrorKind::Conflict | ErrorKind::NotFound) => return Ok(()),
-        Err(err) => tracing::warn!("signal {signal} to container {}: {err}", container.id),
-        Ok(()) => {}
-    }
-    if container.stopped_within(seconds.map(Duration::from_secs)).await {
-        return Ok(());
+    let ends = container.view().ends.count();
+    let politely = async {
+        let sent = container.ask(|reply| Ask::Kill { signal, reply }).await;
+        match sent {
+            Err(err) if matches!(err.kind, ErrorKind::Conflict | ErrorKind::NotFound) => return,
+            Err(err) => tracing::warn!("signal {signal} to container {}: {err}", container.id),
+            Ok(()) => {}
+        }
+        container.ended_within(ends, None).await;
+    };
+    match seconds {
+        None => {
+            politely.await;
+            return Ok(());
+        }
+        Some(seconds) => {
+            if tokio::time::timeout(Duration::from_secs(seconds), politely).await.is_ok() {
+                return Ok(());
+            }
+        }
     }
     match container.ask(|reply| Ask::Kill { signal: libc::SIGKILL, reply }).await {
         Err(err) if matches!(err.kind, ErrorKind::Conflict | ErrorKind::NotFound) => return Ok(()),
         other => other?,
     }
-    if container.stopped_within(Some(PATIENCE)).await {
+    if container.ended_within(ends, Some(PATIENCE)).await {
         return Ok(());
     }
-    Err(Error::internal(format!("cannot stop container: {}: it does not end after SIGKILL", container.id)))
+    Err(Error::internal("tried to kill container, but did not receive an exit event"))
 }

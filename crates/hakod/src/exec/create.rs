@@ -2,7 +2,10 @@
 
 use crate::{
     Engine,
-    containers::{attach::detach_keys, record::State},
+    containers::{
+        attach::detach_keys,
+        life::{self, Verb, Who},
+    },
     http::{Request, Response, json_status},
 };
 use hako_api::{
@@ -25,18 +28,8 @@ pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
         return Err(Error::invalid(format!("Cwd must be an absolute path, got {:?}", config.working_dir)));
     }
     let view = container.view();
-    match &view.record.state {
-        State::Running(_) => {}
-        State::Paused(_) => {
-            return Err(Error::conflict(format!(
-                "container {} is paused, unpause the container before exec",
-                container.id
-            )));
-        }
-        State::Created { .. } | State::Starting { .. } | State::Exited(_) | State::Removing => {
-            return Err(Error::conflict(format!("container {} is not running", container.id)));
-        }
-    }
+    let who = Who { id: container.id.as_str(), name: &view.record.name };
+    life::admit(&view.record.state, Verb::Exec, who)?;
     let action = format!("exec_create: {}", words.join(" "));
     let exec = engine.execs.add(container.id.as_str(), config);
     crate::containers::emit(engine, &view.record, &action, &[("execID", exec.id.clone())]);

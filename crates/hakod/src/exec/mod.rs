@@ -3,6 +3,7 @@
 
 pub mod create;
 pub mod inspect;
+pub mod probe;
 pub mod resize;
 pub mod start;
 
@@ -11,7 +12,11 @@ use hako_model::{Error, Result};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
+
+/// How long an exec that has ended can still be inspected.
+const KEPT: Duration = Duration::from_secs(5 * 60);
 
 /// One exec.
 pub struct Exec {
@@ -21,7 +26,19 @@ pub struct Exec {
     pub container: String,
     /// What was asked for.
     pub config: ExecConfig,
-    state: Mutex<State>,
+    state: Mutex<Standing>,
+}
+
+struct Standing {
+    state: State,
+    /// When it came to stand there.
+    since: Instant,
+}
+
+impl Standing {
+    fn new(state: State) -> Self {
+        Self { state, since: Instant::now() }
+    }
 }
 
 /// Where an exec stands.
@@ -50,21 +67,21 @@ pub struct Execs(Mutex<HashMap<String, Arc<Exec>>>);
 impl Exec {
     /// Where it stands.
     pub fn state(&self) -> State {
-        *self.lock()
+        self.lock().state
     }
     /// It stands elsewhere now.
     pub fn set(&self, state: State) {
-        *self.lock() = state;
+        *self.lock() = Standing::new(state);
     }
     /// Takes the one start that it has.
     ///
     /// # Errors
     /// It was started before.
     pub fn begin(&self) -> Result<()> {
-        let mut state = self.lock();
-        match *state {
+        let mut standing = self.lock();
+        match standing.state {
             State::Created => {
-                *state = State::Starting;
+                *standing = Standing::new(State::Starting);
                 Ok(())
             }
             State::Starting | State::Running { .. } => {
@@ -73,18 +90,29 @@ impl Exec {
             State::Ended { .. } => Err(Error::conflict(format!("exec {} has already run", self.id))),
         }
     }
-    fn lock(&self) -> MutexGuard<'_, State> {
+    /// Whether it has ended long ago.
+    fn is_stale(&self) -> bool {
+        let standing = self.lock();
+        match standing.state {
+            State::Ended { .. } => standing.since.elapsed() > KEPT,
+            State::Created | State::Starting | State::Running { .. } => false,
+        }
+    }
+    fn lock(&self) -> MutexGuard<'_, Standing> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Execs {
-    /// A new one.
+    /// A new one. Forgets those that have ended long ago: health checks alone
+    /// would add one every few seconds for as long as their container runs.
     pub fn add(&self, container: &str, config: ExecConfig) -> Arc<Exec> {
         let id = hako_model::ContainerId::random().to_string();
-        let exec = Exec { id: id.clone(), container: container.to_owned(), config, state: Mutex::new(State::Created) };
-        let exec = Arc::new(exec);
-        self.lock().insert(id, exec.clone());
+        let state = Mutex::new(Standing::new(State::Created));
+        let exec = Arc::new(Exec { id: id.clone(), container: container.to_owned(), config, state });
+        let mut all = self.lock();
+        all.retain(|_, exec| !exec.is_stale());
+        all.insert(id, exec.clone());
         exec
     }
     /// By its whole identifier, or a beginning that is no other's.

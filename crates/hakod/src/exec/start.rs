@@ -5,6 +5,7 @@ use crate::{
     Engine,
     containers::{
         attach::{detach_keys, pump},
+        life::{self, Verb, Who},
         record::Record,
     },
     http::{
@@ -30,9 +31,11 @@ pub async fn serve(engine: &Arc<Engine>, mut req: Request) -> Result<Response> {
         .containers
         .find(&exec.container)
         .map_err(|_| Error::not_found(format!("No such exec instance: {}", exec.id)))?;
+    let view = container.view();
+    let who = Who { id: container.id.as_str(), name: &view.record.name };
+    life::admit(&view.record.state, Verb::Exec, who)?;
     let live = container.live()?;
     exec.begin()?;
-    let view = container.view();
     let job = Job { engine: engine.clone(), exec: exec.clone(), live };
     if options.detach {
         return match job.launch(&view.record, None).await {
@@ -52,10 +55,11 @@ pub async fn serve(engine: &Arc<Engine>, mut req: Request) -> Result<Response> {
     }))
 }
 
-struct Job {
-    engine: Arc<Engine>,
-    exec: Arc<Exec>,
-    live: Live,
+/// One exec on its way.
+pub(super) struct Job {
+    pub(super) engine: Arc<Engine>,
+    pub(super) exec: Arc<Exec>,
+    pub(super) live: Live,
 }
 
 impl Job {
@@ -97,7 +101,7 @@ impl Job {
     }
 
     /// Registers, attaches and starts the process.
-    async fn launch(&self, record: &Record, attach: Option<AttachRequest>) -> Result<Option<UnixStream>> {
+    pub(super) async fn launch(&self, record: &Record, attach: Option<AttachRequest>) -> Result<Option<UnixStream>> {
         let config = &self.exec.config;
         let process = spec::exec_process(&self.engine, record, config)?;
         let process = serde_json::to_vec(&process).map_err(|err| Error::internal(err.to_string()))?;
@@ -118,8 +122,8 @@ impl Job {
         Ok(stream)
     }
 
-    /// Waits for the end and records it.
-    async fn end(&self, record: &Record) {
+    /// Waits for the end and records it; answers the exit code.
+    pub(super) async fn end(&self, record: &Record) -> i64 {
         let exit = self.live.wait(&self.exec.id).await;
         let code = exit.map_or(137, |exit| i64::from(exit.exit_code));
         self.exec.set(State::Ended { code });
@@ -129,10 +133,11 @@ impl Job {
             // With the container's end its shim goes.
             tracing::debug!("delete exec {}: {err}", self.exec.id);
         }
+        code
     }
 
     /// A process that could not start has the exit code that a shell would give.
-    fn failed(&self, err: Error) -> Error {
+    pub(super) fn failed(&self, err: Error) -> Error {
         let (code, kind) = crate::containers::classify(&err.message);
         // Docker has two codes for an exec that cannot start.
         let code = if code == 127 { 127 } else { 126 };
@@ -141,7 +146,7 @@ impl Job {
         Error::new(kind, format!("OCI runtime exec failed: exec failed: {}", err.message))
     }
 
-    fn emit_start(&self, record: &Record) {
+    pub(super) fn emit_start(&self, record: &Record) {
         let words = self.exec.config.cmd.as_deref().unwrap_or_default().join(" ");
         let about = [("execID", self.exec.id.clone())];
         crate::containers::emit(&self.engine, record, &format!("exec_start: {words}"), &about);

@@ -70,6 +70,7 @@ async fn dispatch(engine: &Arc<Engine>, op: Op, req: Request) -> Result<Response
         Op::VolumeList => Ok(system::networks::volumes()),
         Op::ContainerList => containers::list::serve(engine, &req).await,
         Op::ContainerCreate => containers::create::serve(engine, req).await,
+        Op::ContainerPrune => containers::prune::serve(engine, &req).await,
         Op::ContainerInspect => containers::inspect::serve(engine, &req).await,
         Op::ContainerLogs => containers::logs::serve(engine, &req).await,
         Op::ContainerStart => containers::start::serve(engine, req).await,

@@ -90,7 +90,12 @@ fn donor(engine: &Engine, id: &str) -> Result<Donor> {
     let not_running = || Error::conflict(format!("container {id} is not running"));
     let pid = || match &other.view().record.state {
         State::Running(run) | State::Paused(run) => i32::try_from(run.pid).map_err(|_| not_running()),
-        State::Created { .. } | State::Starting { .. } | State::Exited(_) | State::Removing => Err(not_running()),
+        State::Created { .. }
+        | State::Starting { .. }
+        | State::Restarting(_)
+        | State::Exited(_)
+        | State::Removing { .. }
+        | State::Dead { .. } => Err(not_running()),
     };
     let first = pid()?;
     let start = start_time(first).ok_or_else(not_running)?;

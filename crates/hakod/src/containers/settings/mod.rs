@@ -16,6 +16,7 @@ pub use fill::fill;
 pub use networking::check as check_networking;
 pub use numbers::storage_size;
 
+use super::policy;
 use crate::Engine;
 use hako_api::{
     types::{ContainerConfig, HostConfig},
@@ -36,6 +37,7 @@ pub fn validate(
 ) -> Result<Vec<String>> {
     let sys = engine.host.sys.of(isolation);
     config::check(config)?;
+    policy::validate(&host.restart_policy, host.auto_remove)?;
     namespaces::check(config, host)?;
     unsupported::check_create(config, host, isolation, sys.facts())?;
     numbers::check(host, isolation)?;
