@@ -28,6 +28,7 @@ mod namespaces;
 mod pull;
 mod restart;
 mod security;
+mod python;
 mod streams;
 mod terminal;
 mod unsupported;

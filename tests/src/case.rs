@@ -1,7 +1,10 @@
 //! One test: an engine, a wall, and short words for what most tests do.
 
-use crate::{Client, Engine, Output, busybox};
-use std::fmt;
+use crate::{
+    Client, Engine, Output, busybox,
+    verbs::{Record, Verbs},
+};
+use std::{ffi::OsStr, fmt};
 
 /// Which wall a test's containers run behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,7 @@ pub struct Case {
     pub engine: Engine,
     /// The wall.
     pub wall: Wall,
+    verbs: Verbs,
 }
 
 /// Runs `body` on a fresh engine behind `wall`.
@@ -35,16 +39,20 @@ pub fn with_wall(wall: Wall, body: fn(&Case)) {
         eprintln!("not run: the reference engine has no such wall");
         return;
     }
+    let verbs = Verbs::default();
+    let _record = Record { wall, verbs: verbs.clone() };
     let engine = Engine::start();
     engine.load(&busybox());
-    let case = Case { engine, wall };
+    let case = Case { engine, wall, verbs };
     body(&case);
     case.engine.finish();
 }
 
 impl Case {
     /// The docker client with these arguments.
-    pub fn docker<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Client {
+    pub fn docker<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Client {
+        let args: Vec<S> = args.into_iter().collect();
+        self.verbs.note(&args);
         self.engine.docker(args)
     }
 

@@ -25,6 +25,7 @@ mod places;
 mod pty;
 mod registry;
 mod traces;
+mod verbs;
 
 pub use case::{Case, Wall, with_wall};
 pub use client::{Client, Output, Running, wait_until};

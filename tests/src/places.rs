@@ -15,6 +15,8 @@ pub enum Tool {
     DebianDocker,
     /// `docker-registry`.
     Registry,
+    /// Python with the packages of `tests/python/requirements.txt`.
+    Python,
 }
 
 /// The folder of the programs under test: `HAKO_BIN_DIR`, or two above the test
@@ -40,6 +42,7 @@ pub fn tool(tool: Tool) -> PathBuf {
         Tool::Registry => {
             on_path("docker-registry").or_else(|| unpacked("docker-registry_", "usr/bin/docker-registry"))
         }
+        Tool::Python => unpacked("python-", "bin/python"),
     };
     found.unwrap_or_else(|| panic!("{tool:?} is nowhere: `cargo xtask setup` fetches it"))
 }

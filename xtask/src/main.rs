@@ -16,6 +16,7 @@ mod programs;
 mod setup;
 mod test;
 mod tidy;
+mod verbs;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Tasks of the Hako workspace")]

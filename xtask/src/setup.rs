@@ -3,6 +3,8 @@
 //! Nothing here starts a service: packages that would are fetched and unpacked
 //! into the cache folder, and only their programs are used.
 
+mod python;
+
 use crate::programs::{self, cache_dir};
 use anyhow::{Context, Result, bail};
 use std::{
@@ -61,6 +63,9 @@ const PACKAGES: &[Package] = &[
     // Tests make their images of these.
     package(Purpose::Test, "busybox-static", "busybox"),
     package(Purpose::Test, "debootstrap", "debootstrap"),
+    // The Python clients of the engine.
+    package(Purpose::Test, "python3", "python3"),
+    package(Purpose::Test, "python3-venv", "python3"),
 ];
 
 /// A package whose programs are used where its installation would start a
@@ -90,6 +95,7 @@ pub fn packages(purpose: Purpose) -> Result<()> {
         for unpacked in UNPACKED {
             unpack(unpacked)?;
         }
+        python::packages()?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that the tests need, then all tests.
 
-use crate::{guest, host_vm, programs, setup};
+use crate::{guest, host_vm, programs, setup, verbs};
 use anyhow::Result;
 use std::time::Instant;
 
@@ -27,7 +27,8 @@ enum Host {
     Vm,
 }
 
-/// Builds everything and runs the tests. The runner's own summary comes last.
+/// Builds everything, runs the tests, and prints which verbs they have used
+/// behind which wall.
 pub fn run(args: &Args) -> Result<()> {
     let begin = Instant::now();
     if !args.no_build {
@@ -47,6 +48,15 @@ pub fn run(args: &Args) -> Result<()> {
     }
     cargo.args(["--release", "--locked", "--workspace"]).args(&args.runner);
     cargo.env("HAKO_BIN_DIR", programs::bin_dir()?);
+    let used = tempfile::tempdir()?;
+    cargo.env(verbs::DIR, used.path());
     let status = cargo.status()?;
+    let whole = verbs::report(used.path())?;
+    // A part of the tests cannot use every verb.
+    if status.success() && !whole && args.runner.is_empty() {
+        anyhow::bail!("a verb was used by no test behind one of the walls");
+    }
+    // Else the folder would stay.
+    drop(used);
     std::process::exit(status.code().unwrap_or(1))
 }
