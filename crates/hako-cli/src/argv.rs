@@ -28,7 +28,7 @@ const OBJECT_COMMANDS: &[(&str, &str, &str)] = &[
 /// The container commands that keep their name behind `container`.
 const CONTAINER_COMMANDS: &[&str] = &[
     "run", "create", "start", "stop", "restart", "kill", "rm", "logs", "attach", "exec", "wait", "rename", "pause",
-    "unpause", "top",
+    "unpause", "top", "stats", "update", "cp", "diff", "export", "commit",
 ];
 
 /// The short form of `container X` and `image X`.

@@ -98,7 +98,13 @@ commands! {
         "attach" => c::attach::Attach: "Attach the terminal's streams to a running container",
         "wait" => c::wait::Wait: "Wait until containers stop, then print their exit codes",
         "top" => c::top::Top: "Show the processes of a container",
+        "stats" => c::stats::Stats: "Show what containers use, again and again",
         "rename" => c::rename::Rename: "Rename a container",
+        "update" => c::update::Update: "Change the limits and the restart policy of containers",
+        "cp" => c::cp::Cp: "Copy files between a container and the local filesystem",
+        "diff" => c::diff::Diff: "Show what a container has changed in its root filesystem",
+        "export" => c::export::Export: "Export a container's root filesystem as a tar archive",
+        "commit" => c::commit::Commit: "Make an image of a container's changes",
     }
     "Images" {
         "load" => c::load::Load: "Load images from a tar archive or stdin",

@@ -149,6 +149,12 @@ impl Client {
         self.json(Method::GET, path, RequestBody::None).await
     }
 
+    /// HEAD: one header of the answer.
+    pub(crate) async fn head(&self, path: &str, header: &str) -> Result<Option<String>> {
+        let response = self.send(Method::HEAD, path, RequestBody::None, &[]).await?;
+        Ok(response.headers().get(header).and_then(|value| value.to_str().ok()).map(str::to_owned))
+    }
+
     /// POST without a body.
     pub(crate) async fn post(&self, path: &str) -> Result<Value> {
         self.json(Method::POST, path, RequestBody::None).await

@@ -60,7 +60,7 @@ impl Load {
 }
 
 /// A body that is read by a thread of its own, a few pieces ahead.
-fn send(mut source: Box<dyn Read + Send>, bar: Option<ProgressBar>) -> UnsyncBoxBody<Bytes, io::Error> {
+pub(super) fn send(mut source: Box<dyn Read + Send>, bar: Option<ProgressBar>) -> UnsyncBoxBody<Bytes, io::Error> {
     let (queue, pieces) = mpsc::channel::<io::Result<Frame<Bytes>>>(4);
     std::thread::spawn(move || {
         loop {

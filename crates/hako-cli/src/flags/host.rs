@@ -67,7 +67,7 @@ pub(crate) fn host_config(flags: &ContainerFlags, mounts: Mounts, bindings: Map<
     if flags.tty {
         host.opt("ConsoleSize", crate::term::size().map(|(rows, columns)| json!([rows, columns])));
     }
-    limits(&mut host, &flags.limits)?;
+    set_limits(&mut host, &flags.limits)?;
     files(&mut host, &flags.files, mounts)?;
     network(&mut host, &flags.network, bindings);
     security(&mut host, &flags.security)?;
@@ -79,7 +79,14 @@ fn invalid(text: &str, flag: &str, why: &Error) -> Error {
     Error::msg(format!("invalid argument {text:?} for \"{flag}\" flag: {why}"))
 }
 
-fn limits(host: &mut Host, limits: &Limits) -> Result<()> {
+/// What `update` changes of `HostConfig`.
+pub(crate) fn limits(limits: &Limits) -> Result<Map<String, Value>> {
+    let mut host = Host(Map::new());
+    set_limits(&mut host, limits)?;
+    Ok(host.0)
+}
+
+fn set_limits(host: &mut Host, limits: &Limits) -> Result<()> {
     let bytes = |flag: &str, text: &Option<String>| {
         text.as_deref().map(|text| size(text).map_err(|err| invalid(text, flag, &err))).transpose()
     };

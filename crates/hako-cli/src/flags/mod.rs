@@ -8,6 +8,7 @@ mod mount;
 mod parse;
 
 pub(crate) use body::{Attach, create_body};
-pub(crate) use container::ContainerFlags;
+pub(crate) use container::{ContainerFlags, Limits};
 pub(crate) use env::variables;
-pub(crate) use parse::filters;
+pub(crate) use host::limits;
+pub(crate) use parse::{filters, restart};
