@@ -37,6 +37,46 @@ both_walls! {
         missing.fails(1, "No such container: nobody");
     }
 
+    fn files_and_figures(case) {
+        let hako = |args: &[&str]| case.engine.hako(args);
+        let (wall, local) = (case.isolation(), case.engine.path("tmp"));
+        let at = |name: &str| local.join(name).to_str().unwrap().to_owned();
+        let _ = hako(&["run", "-d", "--name", "box", "--network=none", "-m", "128m", &wall, "busybox", "sleep", "1000"]).text();
+        std::fs::create_dir(local.join("d")).unwrap();
+        std::fs::write(local.join("d/file"), "content").unwrap();
+        // A folder that is not there takes the name; one that is takes the folder.
+        let _ = hako(&["cp", &at("d"), "box:/new"]).text();
+        let _ = hako(&["cp", &at("d"), "box:/new"]).text();
+        assert_eq!(case.exec("box", "cat /new/file /new/d/file").ok(), "contentcontent");
+        let _ = hako(&["cp", "box:/new/file", &at("renamed")]).text();
+        assert_eq!(std::fs::read_to_string(local.join("renamed")).unwrap(), "content");
+        let _ = hako(&["cp", "box:/new", &local.to_string_lossy()]).text();
+        assert_eq!(std::fs::read_to_string(local.join("new/d/file")).unwrap(), "content");
+        let _ = hako(&["cp", "box:/new/.", &at("content")]).text();
+        assert_eq!(std::fs::read_to_string(local.join("content/file")).unwrap(), "content");
+        hako(&["cp", "box:/nothing", &at("x")]).run().fails(1, "Could not find the file /nothing in container box");
+        hako(&["cp", &at("nothing"), "box:/"]).run().fails(1, "o such file or directory");
+        let archive = hako(&["cp", "box:/new/file", "-"]).run();
+        assert!(archive.stdout.windows(7).any(|bytes| bytes == b"content"));
+        let _ = hako(&["cp", "-", "box:/tmp"]).stdin(archive.stdout).text();
+        assert_eq!(case.exec("box", "cat /tmp/file").ok(), "content");
+        let changes = hako(&["diff", "box"]).text();
+        assert!(changes.lines().any(|line| line == "A /new/file") && changes.contains("C /tmp"), "{changes}");
+        let figures = hako(&["stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}} {{.PIDs}}", "box"]).text();
+        assert!(figures.starts_with("box ") && figures.contains(" / 128MiB"), "{figures}");
+        assert_eq!(hako(&["update", "--pids-limit", "77", "box"]).text(), "box");
+        assert_eq!(case.inspect("box", "{{.HostConfig.PidsLimit}}"), "77");
+        let id = hako(&["commit", "-m", "why", "-c", "ENV A=b", "box", "made:one"]).text();
+        assert_eq!(case.docker(["image", "inspect", "-f", "{{.Id}}", "made:one"]).text(), id);
+        assert_eq!(hako(&["run", "--rm", "--network=none", &wall, "made:one", "sh", "-c", "cat /new/file; echo $A"]).text(), "contentb");
+        let _ = hako(&["export", "-o", &at("all.tar"), "box"]).text();
+        let mut exported = tar::Archive::new(std::fs::File::open(local.join("all.tar")).unwrap());
+        let names: Vec<String> = exported.entries().unwrap().map(|e| e.unwrap().path().unwrap().display().to_string()).collect();
+        assert!(names.iter().any(|name| name == "new/d/file"), "{names:?}");
+        let _ = hako(&["rm", "-f", "box"]).text();
+        let _ = hako(&["rmi", "made:one"]).text();
+    }
+
     fn on_a_terminal(case) {
         let mut terminal = Terminal::start(case.engine.hako(["run", "--rm", "-it", &case.isolation(), "busybox", "sh"]), 33, 99);
         terminal.expect("# ");
