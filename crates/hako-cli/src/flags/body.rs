@@ -1,6 +1,6 @@
 //! The body of `POST /containers/create`: its `Config` half.
 
-use super::container::ContainerFlags;
+use super::container::{ContainerFlags, Health};
 use super::env::{labels, variables};
 use super::host::host_config;
 use super::mount::Mounts;
@@ -77,11 +77,48 @@ pub(crate) fn create_body(flags: &ContainerFlags, detached: bool) -> Result<(Val
     if !exposed.is_empty() {
         body["ExposedPorts"] = exposed.into();
     }
+    if let Some(check) = health(&flags.health)? {
+        body["Healthcheck"] = check;
+    }
     body["HostConfig"] = host_config(flags, mounts, bindings)?;
     if let Some(network) = flags.network.network.as_ref().filter(|_| !flags.network.network_alias.is_empty()) {
         body["NetworkingConfig"] = json!({"EndpointsConfig": {network: {"Aliases": flags.network.network_alias}}});
     }
     Ok((body, attach))
+}
+
+/// `Config.Healthcheck`, if anything of it was asked for.
+fn health(flags: &Health) -> Result<Option<Value>> {
+    let mut check = Map::new();
+    let durations = [
+        ("Interval", "--health-interval", &flags.health_interval),
+        ("Timeout", "--health-timeout", &flags.health_timeout),
+        ("StartPeriod", "--health-start-period", &flags.health_start_period),
+        ("StartInterval", "--health-start-interval", &flags.health_start_interval),
+    ];
+    for (key, flag, text) in durations {
+        if let Some(text) = text {
+            check.insert(key.to_owned(), nanoseconds(flag, text)?.into());
+        }
+    }
+    if let Some(retries) = flags.health_retries {
+        check.insert("Retries".to_owned(), retries.into());
+    }
+    if let Some(command) = &flags.health_cmd {
+        check.insert("Test".to_owned(), json!(["CMD-SHELL", command]));
+    }
+    if flags.no_healthcheck {
+        if !check.is_empty() {
+            return Err(Error::msg("--no-healthcheck conflicts with --health-* options"));
+        }
+        check.insert("Test".to_owned(), json!(["NONE"]));
+    }
+    Ok((!check.is_empty()).then_some(check.into()))
+}
+
+fn nanoseconds(flag: &str, text: &str) -> Result<i64> {
+    let nanos = hako_api::time::parse_duration(text).and_then(|duration| duration.num_nanoseconds());
+    nanos.ok_or_else(|| Error::msg(format!("invalid argument {text:?} for \"{flag}\" flag: invalid duration {text:?}")))
 }
 
 /// `Config.ExposedPorts` and `HostConfig.PortBindings`.
@@ -123,6 +160,23 @@ mod tests {
         let (body, attach) = create_body(&only, false).unwrap_or_else(|e| panic!("{e}"));
         assert!(attach.stderr && !attach.stdout);
         assert_eq!(body["Cmd"], Value::Null);
+    }
+
+    #[test]
+    fn health_checks() {
+        let with =
+            |health: Health| create_body(&ContainerFlags { health, ..flags(&["img"]) }, false).map(|(body, _)| body);
+        let body = with(Health {
+            health_cmd: Some("true".into()),
+            health_interval: Some("1m30s".into()),
+            ..Health::default()
+        });
+        let check = body.map(|body| body["Healthcheck"].clone()).unwrap_or_default();
+        assert_eq!(check, json!({"Interval": 90_000_000_000_i64, "Test": ["CMD-SHELL", "true"]}));
+        let none = with(Health { no_healthcheck: true, ..Health::default() }).unwrap_or_default();
+        assert_eq!(none["Healthcheck"]["Test"], json!(["NONE"]));
+        assert!(with(Health { no_healthcheck: true, health_retries: Some(1), ..Health::default() }).is_err());
+        assert!(with(Health { health_timeout: Some("soon".into()), ..Health::default() }).is_err());
     }
 
     #[test]

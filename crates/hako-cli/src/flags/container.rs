@@ -97,6 +97,8 @@ pub(crate) struct ContainerFlags {
     pub(crate) quiet: bool,
 
     #[command(flatten)]
+    pub(crate) health: Health,
+    #[command(flatten)]
     pub(crate) limits: Limits,
     #[command(flatten)]
     pub(crate) files: Files,
@@ -112,6 +114,33 @@ pub(crate) struct ContainerFlags {
     /// The image, then the command and its arguments
     #[arg(value_name = "IMAGE [COMMAND] [ARG...]", required = true, trailing_var_arg = true, hide = true)]
     pub(crate) words: Vec<String>,
+}
+
+/// How the engine finds out whether it is well.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Health")]
+pub(crate) struct Health {
+    /// Command to run to check health
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) health_cmd: Option<String>,
+    /// Time between running the check (ms|s|m|h)
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) health_interval: Option<String>,
+    /// Maximum time to allow one check to run (ms|s|m|h)
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) health_timeout: Option<String>,
+    /// Start period for the container to initialize before starting health-retries countdown (ms|s|m|h)
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) health_start_period: Option<String>,
+    /// Time between running the check during the start period (ms|s|m|h)
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) health_start_interval: Option<String>,
+    /// Consecutive failures needed to report unhealthy
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) health_retries: Option<i64>,
+    /// Disable any container-specified HEALTHCHECK
+    #[arg(long)]
+    pub(crate) no_healthcheck: bool,
 }
 
 /// How much it may use.
