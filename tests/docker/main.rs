@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod absent;
 mod bad_input;
 mod clients;
 mod commit;
@@ -10,7 +11,9 @@ mod cp;
 mod crash;
 mod debian;
 mod devices;
+mod df;
 mod diff;
+mod events;
 mod exec;
 mod exit;
 mod export;
@@ -22,6 +25,8 @@ mod leaks;
 mod lifecycle;
 mod listing;
 mod load;
+mod log_drivers;
+mod login;
 mod logs;
 mod memory;
 mod namespaces;
@@ -29,7 +34,10 @@ mod pull;
 mod python;
 mod restart;
 mod security;
+mod stats;
 mod streams;
 mod terminal;
+mod top;
 mod unsupported;
 mod walls;
+mod websocket;

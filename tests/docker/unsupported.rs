@@ -42,6 +42,22 @@ fn every_request_is_refused_as_the_page_says() {
     });
 }
 
+#[test]
+fn every_request_about_an_absent_thing_is_answered_as_the_page_says() {
+    if Engine::is_reference() {
+        return;
+    }
+    with_wall(Wall::Process, |case| {
+        let rows = rows("Requests that are answered as by a dockerd without the thing");
+        assert!(rows.len() > 20, "{rows:?}");
+        for row in rows {
+            let (method, pattern) = row[0].split_once(' ').unwrap();
+            let answer = case.engine.http(method, &target(pattern), Some(&json!({})));
+            assert_eq!((answer.status.to_string(), answer.message()), (row[1].clone(), row[2].clone()), "{row:?}");
+        }
+    });
+}
+
 /// Whether the row's wall is `wall`, on this host.
 fn concerns(words: &str, wall: Wall) -> bool {
     let apparmor = fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"));

@@ -3,14 +3,14 @@
 use crate::{clock, init, mounts::Mounted, streams::Streams};
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use hako_model::{Error, ExitDetails, Result};
+use hako_model::{Error, ExitDetails, ProcessList, Result};
 use hako_sandbox::{
     CreateRequest, Mount, Sandbox, StdioRequest,
     process::{ProcessConfig, ProcessSandbox, Reaper},
 };
 use hako_task::{
     error::to_ttrpc,
-    extra::{BUNDLE_TYPE_URL, Bundle, BundleFile, ConfigureReply, ConfigureRequest, Extra, MountRequest, ProcessRef},
+    extra::{BUNDLE_TYPE_URL, Bundle, BundleFile, ConfigureReply, ConfigureRequest, Extra, FiguresReply, MountRequest, ProcessRef},
     files::{FilesRequest, refuse},
     mux::MuxStream,
     protos::{
@@ -347,10 +347,10 @@ impl Task for Service {
 
     async fn stats(&self, _ctx: &TtrpcContext, req: task::StatsRequest) -> Reply<task::StatsResponse> {
         let container = answer(self.container(&req.id))?;
-        let (type_url, value) = answer(container.sandbox.stats().await)?;
+        let figures = answer(container.sandbox.stats().await)?;
         let mut reply = task::StatsResponse::new();
         let stats = reply.mut_stats();
-        (stats.type_url, stats.value) = (type_url, value);
+        (stats.type_url, stats.value) = (figures.type_url, figures.metrics);
         Ok(reply)
     }
 
@@ -393,5 +393,15 @@ impl Extra for Service {
 
     async fn mount(&self, req: MountRequest) -> Result<()> {
         self.mount_rootfs(req).await
+    }
+
+    async fn figures(&self, req: ProcessRef) -> Result<FiguresReply> {
+        let figures = self.container(&req.id)?.sandbox.stats().await?;
+        let metrics = STANDARD.encode(&figures.metrics);
+        Ok(FiguresReply { type_url: figures.type_url, metrics, kernel: figures.kernel, vm: None })
+    }
+
+    async fn processes(&self, req: ProcessRef) -> Result<ProcessList> {
+        self.container(&req.id)?.sandbox.processes().await
     }
 }

@@ -50,6 +50,8 @@ pub enum Op {
     Version,
     Info,
     Events,
+    SystemDf,
+    Auth,
     ContainerList,
     ContainerCreate,
     ContainerPrune,
@@ -64,7 +66,10 @@ pub enum Op {
     ContainerRename,
     ContainerResize,
     ContainerAttach,
+    ContainerAttachWebsocket,
     ContainerWait,
+    ContainerStats,
+    ContainerTop,
     ContainerRemove,
     ContainerArchiveStat,
     ContainerArchive,
@@ -86,6 +91,11 @@ pub enum Op {
     NetworkList,
     NetworkInspect,
     VolumeList,
+    PluginList,
+    /// 404: there is no plugin of any name.
+    PluginAbsent,
+    /// 503, in the words of an engine that is in no swarm.
+    SwarmAbsent(&'static str),
     /// Answers 501; the text names what is not there.
     Unsupported(&'static str),
 }
@@ -108,6 +118,18 @@ const fn row(method: Method, path: &'static str, op: Op) -> Endpoint {
 use Method::{Delete, Get, Head, Post, Put};
 use Op::Unsupported as No;
 
+/// What an engine that is in no swarm says of a swarm's matters.
+pub const NOT_A_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" \
+                                 to connect this node to swarm and try again.";
+/// What it says to one that leaves.
+pub const NOT_IN_A_SWARM: &str = "This node is not part of a swarm";
+
+/// What an engine without plugins says of the plugin `name`.
+#[must_use]
+pub fn no_plugin(name: &str) -> String {
+    format!("plugin {name:?} not found")
+}
+
 /// Every endpoint of Docker's API, built or not. The first row that fits wins.
 pub const ENDPOINTS: &[Endpoint] = &[
     row(Head, "/_ping", Op::Ping),
@@ -115,8 +137,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Get, "/version", Op::Version),
     row(Get, "/info", Op::Info),
     row(Get, "/events", Op::Events),
-    row(Get, "/system/df", No("system df")),
-    row(Post, "/auth", No("login to a registry")),
+    row(Get, "/system/df", Op::SystemDf),
+    row(Post, "/auth", Op::Auth),
     row(Get, "/containers/json", Op::ContainerList),
     row(Post, "/containers/create", Op::ContainerCreate),
     row(Post, "/containers/prune", Op::ContainerPrune),
@@ -131,12 +153,15 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Post, "/containers/{name}/rename", Op::ContainerRename),
     row(Post, "/containers/{name}/resize", Op::ContainerResize),
     row(Post, "/containers/{name}/attach", Op::ContainerAttach),
-    row(Get, "/containers/{name}/attach/ws", No("attach over a websocket")),
+    row(Get, "/containers/{name}/attach/ws", Op::ContainerAttachWebsocket),
     row(Post, "/containers/{name}/wait", Op::ContainerWait),
     row(Post, "/containers/{name}/exec", Op::ExecCreate),
     row(Post, "/containers/{name}/update", No("container update")),
-    row(Get, "/containers/{name}/stats", No("container stats")),
-    row(Get, "/containers/{name}/top", No("container top")),
+    row(Get, "/containers/{name}/stats", Op::ContainerStats),
+    row(Get, "/containers/{name}/top", Op::ContainerTop),
+    row(Get, "/containers/{name}/checkpoints", No("checkpoints")),
+    row(Post, "/containers/{name}/checkpoints", No("checkpoints")),
+    row(Delete, "/containers/{name}/checkpoints/{checkpoint}", No("checkpoints")),
     row(Get, "/containers/{name}/changes", Op::ContainerChanges),
     row(Get, "/containers/{name}/export", Op::ContainerExport),
     row(Head, "/containers/{name}/archive", Op::ContainerArchiveStat),
@@ -147,7 +172,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Post, "/exec/{id}/resize", Op::ExecResize),
     row(Get, "/exec/{id}/json", Op::ExecInspect),
     row(Get, "/images/json", Op::ImageList),
-    row(Get, "/images/search", No("image search")),
+    row(Get, "/images/search", No("image search: this engine has no index to search in")),
     row(Get, "/images/get", No("image save")),
     row(Post, "/images/create", Op::ImagePull),
     row(Post, "/images/load", Op::ImageLoad),
@@ -178,31 +203,41 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Get, "/volumes/{name..}", No("volume inspect")),
     row(Put, "/volumes/{name..}", No("volume update")),
     row(Delete, "/volumes/{name..}", No("volume rm")),
-    row(Get, "/plugins", No("plugins")),
-    row(Get, "/plugins/{name..}", No("plugins")),
-    row(Post, "/plugins/{name..}", No("plugins")),
-    row(Delete, "/plugins/{name..}", No("plugins")),
-    row(Get, "/swarm", No("swarm")),
-    row(Get, "/swarm/{any..}", No("swarm")),
-    row(Post, "/swarm/{any..}", No("swarm")),
-    row(Get, "/nodes", No("swarm nodes")),
-    row(Get, "/nodes/{any..}", No("swarm nodes")),
-    row(Post, "/nodes/{any..}", No("swarm nodes")),
-    row(Delete, "/nodes/{any..}", No("swarm nodes")),
-    row(Get, "/services", No("swarm services")),
-    row(Get, "/services/{any..}", No("swarm services")),
-    row(Post, "/services/{any..}", No("swarm services")),
-    row(Delete, "/services/{any..}", No("swarm services")),
-    row(Get, "/tasks", No("swarm tasks")),
-    row(Get, "/tasks/{any..}", No("swarm tasks")),
-    row(Get, "/secrets", No("swarm secrets")),
-    row(Get, "/secrets/{any..}", No("swarm secrets")),
-    row(Post, "/secrets/{any..}", No("swarm secrets")),
-    row(Delete, "/secrets/{any..}", No("swarm secrets")),
-    row(Get, "/configs", No("swarm configs")),
-    row(Get, "/configs/{any..}", No("swarm configs")),
-    row(Post, "/configs/{any..}", No("swarm configs")),
-    row(Delete, "/configs/{any..}", No("swarm configs")),
+    row(Get, "/plugins", Op::PluginList),
+    row(Get, "/plugins/privileges", No("plugins: there is nothing that one could be installed into")),
+    row(Post, "/plugins/pull", No("plugins: there is nothing that one could be installed into")),
+    row(Post, "/plugins/create", No("plugins: there is nothing that one could be installed into")),
+    row(Get, "/plugins/{name..}/json", Op::PluginAbsent),
+    row(Post, "/plugins/{name..}/enable", Op::PluginAbsent),
+    row(Post, "/plugins/{name..}/disable", Op::PluginAbsent),
+    row(Post, "/plugins/{name..}/push", Op::PluginAbsent),
+    row(Post, "/plugins/{name..}/upgrade", Op::PluginAbsent),
+    row(Post, "/plugins/{name..}/set", Op::PluginAbsent),
+    row(Delete, "/plugins/{name..}", Op::PluginAbsent),
+    row(Post, "/swarm/init", No("swarm: this engine joins no cluster")),
+    row(Post, "/swarm/join", No("swarm: this engine joins no cluster")),
+    row(Post, "/swarm/leave", Op::SwarmAbsent(NOT_IN_A_SWARM)),
+    row(Get, "/swarm", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Get, "/swarm/{any..}", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Post, "/swarm/{any..}", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Get, "/nodes", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Get, "/nodes/{any..}", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Post, "/nodes/{any..}", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Delete, "/nodes/{any..}", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Get, "/services", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Get, "/services/{any..}", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Post, "/services/{any..}", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Delete, "/services/{any..}", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Get, "/tasks", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Get, "/tasks/{any..}", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Get, "/secrets", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Get, "/secrets/{any..}", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Post, "/secrets/{any..}", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Delete, "/secrets/{any..}", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Get, "/configs", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Get, "/configs/{any..}", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Post, "/configs/{any..}", Op::SwarmAbsent(NOT_A_MANAGER)),
+    row(Delete, "/configs/{any..}", Op::SwarmAbsent(NOT_A_MANAGER)),
 ];
 
 /// A row that fits a request, with what its placeholder stands for.
@@ -223,16 +258,19 @@ pub fn lookup(method: Method, path: &str) -> Option<Matched<'_>> {
         .find_map(|row| match_path(row.path, path).map(|param| Matched { op: row.op, param }))
 }
 
-/// Matches a pattern with at most one placeholder; answers its text.
+/// Matches a pattern; answers the text of its first placeholder. A greedy one
+/// is the only one of its pattern.
 fn match_path<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
-    let Some(open) = pattern.find('{') else {
+    let (Some(open), Some(close)) = (pattern.find('{'), pattern.find('}')) else {
         return (pattern == path).then_some("");
     };
-    let close = pattern.find('}')?;
-    let greedy = pattern[open..close].ends_with("..");
-    let param = path.strip_prefix(&pattern[..open])?.strip_suffix(&pattern[close + 1..])?;
-    let fits = !param.is_empty() && (greedy || !param.contains('/'));
-    fits.then_some(param)
+    let (rest, tail) = (path.strip_prefix(&pattern[..open])?, &pattern[close + 1..]);
+    if pattern[open..close].ends_with("..") {
+        return rest.strip_suffix(tail).filter(|param| !param.is_empty());
+    }
+    let (param, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match_path(tail, rest)?;
+    (!param.is_empty()).then_some(param)
 }
 
 #[cfg(test)]
@@ -247,5 +285,13 @@ mod tests {
         assert_eq!(lookup(Method::Post, "/containers/a/b/start"), None);
         assert_eq!(lookup(Method::Delete, "/containers/abc").unwrap().param, "abc");
         assert_eq!(lookup(Method::Get, "/nothing"), None);
+        let checkpoint = lookup(Method::Delete, "/containers/abc/checkpoints/one").unwrap();
+        assert_eq!(checkpoint, Matched { op: Op::Unsupported("checkpoints"), param: "abc" });
+        assert_eq!(lookup(Method::Delete, "/containers/abc/checkpoints/"), None);
+        assert_eq!(lookup(Method::Delete, "/plugins/a/b:1").unwrap().param, "a/b:1");
+        assert_eq!(
+            lookup(Method::Post, "/swarm/init").unwrap().op,
+            Op::Unsupported("swarm: this engine joins no cluster")
+        );
     }
 }

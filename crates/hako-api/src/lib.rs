@@ -11,6 +11,7 @@ pub mod filters;
 pub mod signal;
 pub mod time;
 pub mod types;
+pub mod units;
 pub mod unsupported;
 pub mod version;
 

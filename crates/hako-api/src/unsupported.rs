@@ -127,7 +127,7 @@ const HOST_CONFIG: &[Refusal<HostConfig>] = &[
     row("Mounts", r#"{"Mounts": [{"Type": "bind", "Source": "/tmp", "Target": "/mnt"}]}"#, HYPERV,
         |host| mounts(host, &["bind"]), No("host folders are not built yet")),
     row("LogConfig", r#"{"LogConfig": {"Type": "syslog"}}"#, Both,
-        |host| !matches!(host.log_config.r#type.as_str(), "" | "json-file" | "none"),
+        |host| !matches!(host.log_config.r#type.as_str(), "" | "json-file" | "local" | "none"),
         Docker(Invalid, |host| format!("logger: no log driver named '{}' is registered", host.log_config.r#type))),
     row("Cgroup", r#"{"Cgroup": "container:other"}"#, Both,
         |host| !host.cgroup.is_empty(), No("a cgroup of another container")),

@@ -3,6 +3,7 @@
 
 mod digest;
 mod error;
+mod figures;
 mod id;
 mod isolation;
 pub mod policy;
@@ -12,6 +13,9 @@ mod sandbox;
 
 pub use digest::{Digest, DigestError};
 pub use error::{Error, ErrorKind, Result};
+pub use figures::{
+    KernelFigures, MOST_COMMAND, MOST_COMMAND_BYTES, MOST_PROCESSES, ProcessFacts, ProcessList, VmFigures,
+};
 pub use id::{ContainerId, IdError, NameError, validate_name};
 pub use isolation::{Isolation, IsolationError};
 pub use reference::{ImageName, Reference, Repository};

@@ -3,7 +3,7 @@
 
 use crate::{ContainerId, Isolation};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// `sandbox.json`: everything a shim needs beside the OCI bundle.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,6 +36,34 @@ pub struct LogConfig {
     pub driver: LogDriver,
     /// The file, for drivers that have one.
     pub path: Option<PathBuf>,
+    /// How large it gets before the next one begins, in bytes.
+    #[serde(default)]
+    pub max_size: Option<u64>,
+    /// How many files there are at most, at least 1.
+    #[serde(default = "one")]
+    pub max_files: u32,
+    /// Whether those before the present one are compressed.
+    #[serde(default)]
+    pub compress: bool,
+    /// In every record: labels, variables and a tag, by `--log-opt`.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
+    /// How many bytes may wait to be written before output is dropped; without
+    /// this, a log that is slow slows the container.
+    #[serde(default)]
+    pub buffer: Option<u64>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl LogConfig {
+    /// One file that grows without end, or nothing.
+    #[must_use]
+    pub fn plain(driver: LogDriver, path: Option<PathBuf>) -> Self {
+        Self { driver, path, max_size: None, max_files: 1, compress: false, attributes: BTreeMap::new(), buffer: None }
+    }
 }
 
 /// Docker's log drivers that exist here.
@@ -44,6 +72,8 @@ pub struct LogConfig {
 pub enum LogDriver {
     /// One JSON object a line: `{"log":…,"stream":…,"time":…}`.
     JsonFile,
+    /// The same inside; nobody but the engine reads it.
+    Local,
     /// Nothing is kept.
     None,
 }

@@ -13,6 +13,7 @@ mod qmp;
 mod spawn;
 mod tail;
 mod tsc;
+mod usage;
 mod vm;
 
 pub use error::{Error, Result};
@@ -20,4 +21,5 @@ pub use machine::{AGENT_PORT, Accelerator, Drive, Machine, PROBE_ARG, PROBE_HELL
 pub use probe::{Probe, ProbeRequest, probe_accelerator};
 pub use qmp::Qmp;
 pub use tsc::tsc_khz;
+pub use usage::Usage;
 pub use vm::Vm;

@@ -1,6 +1,12 @@
 //! A running VM: QEMU's process and the sockets to it.
 
-use crate::{Error, Machine, Qmp, Result, machine::Sockets, spawn, tail::Tail};
+use crate::{
+    Error, Machine, Qmp, Result,
+    machine::Sockets,
+    spawn,
+    tail::Tail,
+    usage::{ProcDir, Usage},
+};
 use std::{fs::File, os::unix::net::UnixStream as StdUnixStream, path::Path, process::ExitStatus, time::Duration};
 use tokio::{
     net::UnixStream,
@@ -17,6 +23,7 @@ const SHOWN: usize = 12;
 #[derive(Debug)]
 pub struct Vm {
     pid: i32,
+    proc: Option<ProcDir>,
     qmp: Mutex<Qmp>,
     console: Tail,
     stderr: Tail,
@@ -44,6 +51,7 @@ impl Vm {
         let sockets = Sockets { agent: agent_qemu.into(), console: console_qemu.into(), qmp: qmp_qemu.into() };
         let mut child = spawn::spawn(machine, machine.command_line(sockets)?)?;
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);
+        let proc = ProcDir::of(pid);
         let (console_tail, stderr_tail) = (Tail::default(), Tail::default());
         let mut tasks = vec![tokio::spawn(console_tail.clone().drain(console, log))];
         if let Some(stderr) = child.stderr.take() {
@@ -54,6 +62,7 @@ impl Vm {
         tokio::spawn(watch_over(child, kill.clone(), said));
         let vm = Self {
             pid,
+            proc,
             qmp: Mutex::new(Qmp::new(qmp)),
             console: console_tail,
             stderr: stderr_tail,
@@ -68,6 +77,12 @@ impl Vm {
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// What it has used of the host; `None` once it has ended.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.proc.as_ref()?.usage()
     }
 
     /// The control connection.

@@ -59,10 +59,19 @@ impl Credentials {
             .decode(text)
             .or_else(|_| general_purpose::STANDARD_NO_PAD.decode(text))
             .map_err(|_| bad())?;
+        Self::from_json(&json)
+    }
+
+    /// Reads the JSON itself, as `POST /auth` has it.
+    ///
+    /// # Errors
+    /// As [`Credentials::from_header`].
+    pub fn from_json(json: &[u8]) -> Result<Option<Self>> {
+        let bad = || Error::Request("invalid X-Registry-Auth header".into());
         if json.trim_ascii() == b"null" {
             return Ok(None);
         }
-        let mut found: Self = serde_json::from_slice(&json).map_err(|_| bad())?;
+        let mut found: Self = serde_json::from_slice(json).map_err(|_| bad())?;
         if found.username.is_empty() && !found.auth.is_empty() {
             let pair = general_purpose::STANDARD.decode(found.auth.trim()).map_err(|_| bad())?;
             let pair = String::from_utf8(pair).map_err(|_| bad())?;
@@ -115,21 +124,49 @@ impl Challenge {
         credentials: Option<&Credentials>,
         scope: &str,
     ) -> Result<String> {
+        Ok(self.enter(http, credentials, &[("scope", scope)]).await?.authorization)
+    }
+
+    /// The same for who logs in: with no scope, and with a token that can be
+    /// kept instead of the password, where the registry gives one.
+    pub(crate) async fn log_in(&self, http: &reqwest::Client, credentials: Option<&Credentials>) -> Result<Entry> {
+        self.enter(http, credentials, &[("offline_token", "true"), ("client_id", CLIENT)]).await
+    }
+
+    async fn enter(
+        &self,
+        http: &reqwest::Client,
+        credentials: Option<&Credentials>,
+        query: &[(&str, &str)],
+    ) -> Result<Entry> {
+        let plain = |authorization: String| Entry { authorization, identity_token: String::new() };
         if let Some(token) = credentials.map(|c| &c.registry_token).filter(|t| !t.is_empty()) {
-            return Ok(format!("Bearer {token}"));
+            return Ok(plain(format!("Bearer {token}")));
         }
         match (self, credentials) {
-            (Self::Basic, Some(credentials)) => Ok(credentials.basic_header()),
+            (Self::Basic, Some(credentials)) => Ok(plain(credentials.basic_header())),
             (Self::Basic, None) => Err(Error::Unauthorized("no basic auth credentials".into())),
-            (Self::Bearer { realm, service }, credentials) => bearer(http, realm, service, credentials, scope).await,
+            (Self::Bearer { realm, service }, credentials) => bearer(http, realm, service, credentials, query).await,
         }
     }
+}
+
+/// Who we say we are to token servers.
+const CLIENT: &str = "hako";
+
+/// The way in that a registry has given.
+pub(crate) struct Entry {
+    /// The `Authorization` header.
+    pub(crate) authorization: String,
+    /// What a client may keep instead of the password, or empty.
+    pub(crate) identity_token: String,
 }
 
 #[derive(Deserialize)]
 struct Token {
     token: Option<String>,
     access_token: Option<String>,
+    refresh_token: Option<String>,
 }
 
 /// A token is small; a server that sends more is not read to the end.
@@ -140,18 +177,18 @@ async fn bearer(
     realm: &Url,
     service: &str,
     credentials: Option<&Credentials>,
-    scope: &str,
-) -> Result<String> {
+    query: &[(&str, &str)],
+) -> Result<Entry> {
     let request = match credentials {
-        Some(c) if !c.identity_token.is_empty() => http.post(realm.clone()).form(&[
-            ("grant_type", "refresh_token"),
-            ("refresh_token", &c.identity_token),
-            ("service", service),
-            ("scope", scope),
-            ("client_id", "hako"),
-        ]),
+        Some(c) if !c.identity_token.is_empty() => {
+            let grant = [("grant_type", "refresh_token"), ("refresh_token", c.identity_token.as_str())];
+            let mut form: Vec<(&str, &str)> = grant.into_iter().chain([("service", service)]).collect();
+            form.extend(query.iter().filter(|(key, _)| *key != "client_id"));
+            form.push(("client_id", CLIENT));
+            http.post(realm.clone()).form(&form)
+        }
         other => {
-            let get = http.get(realm.clone()).query(&[("service", service), ("scope", scope)]);
+            let get = http.get(realm.clone()).query(&[("service", service)]).query(query);
             match other {
                 Some(c) => get.header("Authorization", c.basic_header()).query(&[("account", &c.username)]),
                 None => get,
@@ -169,8 +206,10 @@ async fn bearer(
     }
     let body = crate::session::read_limited(response, MAX_TOKEN, "token").await?;
     let token: Token = serde_json::from_slice(&body).map_err(|err| Error::malformed("token", err))?;
+    let identity_token = token.refresh_token.unwrap_or_default();
     let token = token.token.or(token.access_token).filter(|t| !t.is_empty());
-    token.map(|t| format!("Bearer {t}")).ok_or_else(|| Error::malformed("token", "it is empty"))
+    let token = token.ok_or_else(|| Error::malformed("token", "it is empty"))?;
+    Ok(Entry { authorization: format!("Bearer {token}"), identity_token })
 }
 
 #[cfg(test)]

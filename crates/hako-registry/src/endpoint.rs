@@ -43,7 +43,13 @@ impl Client {
     /// # Errors
     /// Where the host has no usable TLS set-up.
     pub fn session(&self, repository: &Repository, credentials: Option<Credentials>) -> Result<Session> {
-        let trust = trust(repository.registry(), &self.config.insecure_registries);
+        let (http, bases) = self.reach(repository.registry())?;
+        Ok(Session::new(http, repository.clone(), credentials, bases))
+    }
+
+    /// The connections to a registry and the addresses to try.
+    pub(crate) fn reach(&self, registry: &str) -> Result<(reqwest::Client, Vec<Url>)> {
+        let trust = trust(registry, &self.config.insecure_registries);
         let slot = match trust {
             Trust::Secure => &self.secure,
             Trust::Insecure => &self.insecure,
@@ -56,7 +62,7 @@ impl Client {
                 slot.get_or_init(|| made).clone()
             }
         };
-        Ok(Session::new(http, repository.clone(), credentials, bases(repository.registry(), trust)?))
+        Ok((http, bases(registry, trust)?))
     }
 }
 

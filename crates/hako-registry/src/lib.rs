@@ -15,6 +15,7 @@ mod auth;
 mod blob;
 mod endpoint;
 mod error;
+mod login;
 mod manifest;
 mod platform;
 mod session;

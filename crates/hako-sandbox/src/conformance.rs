@@ -72,6 +72,7 @@ pub async fn run(fixture: &dyn Fixture, only: &str) -> Vec<Outcome> {
         cases::kill_all_reaches_every_process,
         cases::pause_and_resume,
         cases::figures_of_the_workload,
+        cases::processes_and_what_they_are,
         cases::a_limit_can_be_changed,
         cases::out_of_memory_is_told,
         cases::delete_ends_what_runs,

@@ -13,7 +13,7 @@
 //! process implementation inside the guest.
 
 use async_trait::async_trait;
-use hako_model::{ExitDetails, Result};
+use hako_model::{ExitDetails, KernelFigures, ProcessList, Result, VmFigures};
 use hako_task::{extra::MountRequest, files::FilesRequest};
 use std::path::PathBuf;
 use tokio::{
@@ -76,6 +76,19 @@ pub struct CreateRequest {
     pub stdio: StdioRequest,
 }
 
+/// What a container uses, all of it read at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    /// The type URL of containerd's cgroup metrics.
+    pub type_url: String,
+    /// That message.
+    pub metrics: Vec<u8>,
+    /// The kernel that the workload runs on.
+    pub kernel: KernelFigures,
+    /// What the VM costs this host, behind the hyperv wall.
+    pub vm: Option<VmFigures>,
+}
+
 /// One container behind a wall. `exec_id` is `None` for the container's first
 /// process. Every method may be called while another runs; none falls back to
 /// the other wall, and what a wall cannot do answers `Unsupported` by name.
@@ -100,8 +113,10 @@ pub trait Sandbox: Send + Sync {
     async fn pause(&self) -> Result<()>;
     /// Thaws it.
     async fn resume(&self) -> Result<()>;
-    /// Figures of the workload, as containerd's cgroup metrics (type URL, bytes).
-    async fn stats(&self) -> Result<(String, Vec<u8>)>;
+    /// The container's processes, with what `ps` shows of them.
+    async fn processes(&self) -> Result<ProcessList>;
+    /// Figures of the workload.
+    async fn stats(&self) -> Result<Figures>;
     /// Changes limits: an OCI `linux.resources` object (JSON).
     async fn update(&self, resources: Vec<u8>) -> Result<()>;
     /// Mounts the container's root filesystem for [`Sandbox::files`], with no

@@ -11,14 +11,15 @@
 //! Nothing here falls back to this kernel: without a VM there is an error.
 
 mod boot;
+mod figures;
 mod guest;
 pub mod sizing;
 mod stdio;
 
-use crate::{CreateRequest, Sandbox, Stdio, StdioRequest};
+use crate::{CreateRequest, Figures, Sandbox, Stdio, StdioRequest};
 use async_trait::async_trait;
 use guest::Guest;
-use hako_model::{Error, ExitDetails, Result, SandboxConfig};
+use hako_model::{Error, ExitDetails, ProcessList, Result, SandboxConfig};
 use hako_task::{
     extra::MountRequest,
     files::{FilesRequest, refuse},
@@ -106,8 +107,12 @@ impl Sandbox for MicroVm {
     async fn resume(&self) -> Result<()> {
         self.guest().await?.resume().await
     }
-    async fn stats(&self) -> Result<(String, Vec<u8>)> {
-        self.guest().await?.stats().await
+    async fn processes(&self) -> Result<ProcessList> {
+        self.guest().await?.processes().await
+    }
+    async fn stats(&self) -> Result<Figures> {
+        let memory = self.config.vm.as_ref().map_or(0, |vm| vm.memory_mib << 20);
+        self.guest().await?.stats(memory).await
     }
     async fn update(&self, resources: Vec<u8>) -> Result<()> {
         self.guest().await?.update(resources).await

@@ -18,16 +18,17 @@ mod exec;
 mod figures;
 mod files;
 mod init;
+mod processes;
 mod reaper;
 mod rootfs;
 mod runtime;
 mod stream;
 
-use crate::{CreateRequest, Sandbox, Stdio, StdioRequest};
+use crate::{CreateRequest, Figures, Sandbox, Stdio, StdioRequest};
 use async_trait::async_trait;
 use exec::Exec;
 use files::Mounted;
-use hako_model::{Error, ExitDetails, Result};
+use hako_model::{Error, ExitDetails, ProcessList, Result};
 use hako_task::{extra::MountRequest, files::FilesRequest};
 use init::Container;
 pub use reaper::{Exit, Hold, Reaper, Watch};
@@ -273,7 +274,11 @@ impl Sandbox for ProcessSandbox {
         self.freeze(false).await
     }
 
-    async fn stats(&self) -> Result<(String, Vec<u8>)> {
+    async fn processes(&self) -> Result<ProcessList> {
+        processes::list(self.live()?).await
+    }
+
+    async fn stats(&self) -> Result<Figures> {
         figures::read(&self.live()?.cgroup)
     }
 

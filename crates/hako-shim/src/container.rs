@@ -6,8 +6,8 @@ mod lifecycle;
 mod phase;
 mod request;
 
-use crate::{state, stdio::json_log::JsonLog, wall};
-use hako_model::{Error, ExitDetails, LogDriver, Result, SandboxConfig, ShimPhase};
+use crate::{state, stdio::log::Log, wall};
+use hako_model::{Error, ExitDetails, Result, SandboxConfig, ShimPhase};
 use hako_sandbox::{Sandbox, Stdio};
 use phase::{Exec, Phase, Process, Verb};
 use request::Reply;
@@ -38,7 +38,7 @@ enum Event {
 /// What Create's completion needs.
 struct CreateDone {
     terminal: bool,
-    log: Option<JsonLog>,
+    log: Option<Log>,
     reply: Reply<i32>,
 }
 
@@ -230,22 +230,12 @@ impl Container {
             match (query, admitted) {
                 (Query::Pids(reply), Ok(())) => answer(reply, sandbox.pids().await),
                 (Query::Stats(reply), Ok(())) => answer(reply, sandbox.stats().await),
+                (Query::Processes(reply), Ok(())) => answer(reply, sandbox.processes().await),
                 (Query::Pids(reply), Err(err)) => answer(reply, Err(err)),
                 (Query::Stats(reply), Err(err)) => answer(reply, Err(err)),
+                (Query::Processes(reply), Err(err)) => answer(reply, Err(err)),
             }
         });
-    }
-
-    /// The log of the first process.
-    fn open_log(&self) -> Result<Option<JsonLog>> {
-        match (self.config.log.driver, &self.config.log.path) {
-            (LogDriver::None, _) => Ok(None),
-            (LogDriver::JsonFile, None) => Err(Error::invalid("log driver json-file needs a path")),
-            (LogDriver::JsonFile, Some(path)) => {
-                let named = |err| Error::internal(format!("open log {}: {err}", path.display()));
-                JsonLog::open(path).map(Some).map_err(named)
-            }
-        }
     }
 
     fn save(&self, phase: ShimPhase) -> Result<()> {

@@ -1,9 +1,10 @@
 //! `hako.v1.Extra` of the shim.
 
-use crate::container::{Handle, Request, target};
+use crate::container::{Handle, Query, Request, target};
 use async_trait::async_trait;
-use hako_model::{Error, ExitDetails, Result};
-use hako_task::extra::{ConfigureReply, ConfigureRequest, Extra, MountRequest, ProcessRef};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use hako_model::{Error, ExitDetails, ProcessList, Result};
+use hako_task::extra::{ConfigureReply, ConfigureRequest, Extra, FiguresReply, MountRequest, ProcessRef};
 
 /// The service.
 pub(crate) struct ExtraService {
@@ -36,5 +37,17 @@ impl Extra for ExtraService {
     async fn mount(&self, req: MountRequest) -> Result<()> {
         self.check(&req.id)?;
         self.container.call(|reply| Request::Mount(req, reply)).await
+    }
+
+    async fn figures(&self, req: ProcessRef) -> Result<FiguresReply> {
+        self.check(&req.id)?;
+        let figures = self.container.call(|to| Request::Query(Query::Stats(to))).await?;
+        let metrics = STANDARD.encode(&figures.metrics);
+        Ok(FiguresReply { type_url: figures.type_url, metrics, kernel: figures.kernel, vm: figures.vm })
+    }
+
+    async fn processes(&self, req: ProcessRef) -> Result<ProcessList> {
+        self.check(&req.id)?;
+        self.container.call(|to| Request::Query(Query::Processes(to))).await
     }
 }

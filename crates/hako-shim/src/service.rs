@@ -227,9 +227,9 @@ impl Task for TaskService {
     async fn stats(&self, _ctx: &TtrpcContext, req: api::StatsRequest) -> ttrpc::Result<api::StatsResponse> {
         answer(async {
             self.check(&req.id)?;
-            let (url, value) = self.container.call(|to| Request::Query(Query::Stats(to))).await?;
+            let figures = self.container.call(|to| Request::Query(Query::Stats(to))).await?;
             let mut reply = api::StatsResponse::new();
-            reply.stats = any(url, value);
+            reply.stats = any(figures.type_url, figures.metrics);
             Ok(reply)
         })
         .await

@@ -8,7 +8,7 @@
 
 pub(crate) mod attach;
 mod client;
-pub(crate) mod json_log;
+pub(crate) mod log;
 mod pump;
 mod streams;
 

@@ -4,7 +4,7 @@
 //! hakod calls it on the shim, the shim calls it on the agent.
 
 use async_trait::async_trait;
-use hako_model::{Error, ExitDetails, Result};
+use hako_model::{Error, ExitDetails, KernelFigures, ProcessList, Result, VmFigures};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{collections::HashMap, sync::Arc};
 use ttrpc::r#async::{Client, MethodHandler, Service, TtrpcContext};
@@ -103,6 +103,21 @@ pub struct BindMount {
     pub read_only: bool,
 }
 
+/// What a container uses: `Task.Stats` and what makes percentages of it, read
+/// at one moment.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct FiguresReply {
+    /// The type URL of containerd's metrics message.
+    pub type_url: String,
+    /// That message, base64.
+    pub metrics: String,
+    /// The kernel that the workload runs on.
+    pub kernel: KernelFigures,
+    /// The VM's own cost on the host; absent behind the process wall and from an agent.
+    #[serde(default)]
+    pub vm: Option<VmFigures>,
+}
+
 /// What Task lacks.
 #[async_trait]
 pub trait Extra: Send + Sync {
@@ -113,6 +128,10 @@ pub trait Extra: Send + Sync {
     /// Mounts a container's root filesystem for its files ([`crate::files`]);
     /// Task's Delete takes it apart.
     async fn mount(&self, req: MountRequest) -> Result<()>;
+    /// What the container uses. Of the request only the container counts.
+    async fn figures(&self, req: ProcessRef) -> Result<FiguresReply>;
+    /// The container's processes, also those of execs. Of the request only the container counts.
+    async fn processes(&self, req: ProcessRef) -> Result<ProcessList>;
 }
 
 struct Method<F>(F);
@@ -160,12 +179,28 @@ pub fn create_extra(service: Arc<dyn Extra>) -> HashMap<String, Service> {
             async move { encode(&s.exit_details(decode(&p)?).await?) }
         })),
     );
-    let s = service;
+    let s = service.clone();
     methods.insert(
         "Mount".to_owned(),
         Box::new(Method(move |p: Vec<u8>| {
             let s = s.clone();
             async move { encode(&s.mount(decode(&p)?).await?) }
+        })),
+    );
+    let s = service.clone();
+    methods.insert(
+        "Figures".to_owned(),
+        Box::new(Method(move |p: Vec<u8>| {
+            let s = s.clone();
+            async move { encode(&s.figures(decode(&p)?).await?) }
+        })),
+    );
+    let s = service;
+    methods.insert(
+        "Processes".to_owned(),
+        Box::new(Method(move |p: Vec<u8>| {
+            let s = s.clone();
+            async move { encode(&s.processes(decode(&p)?).await?) }
         })),
     );
     HashMap::from([(SERVICE.to_owned(), Service { methods, streams: HashMap::new() })])
@@ -210,5 +245,19 @@ impl ExtraClient {
     /// As `configure`.
     pub async fn mount(&self, req: &MountRequest) -> Result<()> {
         self.call("Mount", req).await
+    }
+    /// See [`Extra::figures`].
+    ///
+    /// # Errors
+    /// As `configure`.
+    pub async fn figures(&self, req: &ProcessRef) -> Result<FiguresReply> {
+        self.call("Figures", req).await
+    }
+    /// See [`Extra::processes`].
+    ///
+    /// # Errors
+    /// As `configure`.
+    pub async fn processes(&self, req: &ProcessRef) -> Result<ProcessList> {
+        self.call("Processes", req).await
     }
 }

@@ -107,9 +107,12 @@ impl StdStream {
     }
 }
 
+/// The size of a frame's head.
+pub const FRAME_HEAD: usize = 8;
+
 /// The 8-byte head of a frame of Docker's multiplexed stream.
 #[must_use]
-pub fn frame_head(stream: StdStream, len: u32) -> [u8; 8] {
+pub fn frame_head(stream: StdStream, len: u32) -> [u8; FRAME_HEAD] {
     let n = len.to_be_bytes();
     [stream.number(), 0, 0, 0, n[0], n[1], n[2], n[3]]
 }

@@ -1,10 +1,12 @@
 //! From flags and the config file to settings. A flag wins over the file.
 
-use crate::{flags::Flags, http::Host};
+use crate::{containers::logs::options, flags::Flags, http::Host};
 use anyhow::{Context, bail};
+use hako_api::types::LogConfig;
 use hako_model::Isolation;
 use serde::Deserialize;
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -33,6 +35,8 @@ struct File {
     docker_socket: bool,
     insecure_registries: Vec<String>,
     group: Option<String>,
+    log_driver: Option<String>,
+    log_opts: BTreeMap<String, String>,
     max_concurrent_downloads: Option<usize>,
 }
 
@@ -87,6 +91,8 @@ pub struct Config {
     pub insecure_registries: Vec<String>,
     /// The group of unix sockets.
     pub group: String,
+    /// The log of containers that name no driver.
+    pub log: LogConfig,
     /// Layers downloaded at a time by one pull.
     pub max_concurrent_downloads: usize,
 }
@@ -135,6 +141,7 @@ impl Config {
             tls,
             cgroup_parent: parent.trim_matches('/').to_owned(),
             insecure_registries,
+            log: log(flags.log_driver.or(file.log_driver), file.log_opts, flags.log_opts)?,
             group: flags.group.or(file.group).unwrap_or_else(|| "docker".to_owned()),
             max_concurrent_downloads: file.max_concurrent_downloads.unwrap_or(3),
         })
@@ -176,6 +183,17 @@ fn exec_opts<'a>(opts: impl Iterator<Item = &'a String>) -> anyhow::Result<(Isol
         }
     }
     Ok((isolation, accelerator))
+}
+
+fn log(driver: Option<String>, file: BTreeMap<String, String>, flags: Vec<String>) -> anyhow::Result<LogConfig> {
+    let r#type = driver.unwrap_or_else(|| "json-file".to_owned());
+    let mut config = file;
+    for option in flags {
+        let (key, value) = option.split_once('=').with_context(|| format!("log-opt {option:?} is not KEY=VALUE"))?;
+        config.insert(key.to_owned(), value.to_owned());
+    }
+    options::validate(&r#type, &config).context("failed to set log opts")?;
+    Ok(LogConfig { r#type, config })
 }
 
 fn log_level(level: &str) -> anyhow::Result<String> {

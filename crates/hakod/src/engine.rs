@@ -3,7 +3,7 @@
 use crate::{
     accelerator::AcceleratorCell,
     config::Config,
-    containers::Containers,
+    containers::{Containers, stats::Collectors},
     events::Events,
     exec::Execs,
     host::HostInfo,
@@ -41,6 +41,8 @@ pub struct Engine {
     pub events: Arc<Events>,
     /// Containers.
     pub containers: Containers,
+    /// Who reads the figures of watched containers.
+    pub collectors: Collectors,
     /// Processes started by `exec`.
     pub execs: Execs,
     /// The accelerator of VMs.
@@ -87,6 +89,7 @@ impl Engine {
             seccomp: SeccompCache::new(cache.join("seccomp"), programs.runtime.clone()),
             host: HostInfo::read(),
             containers: Containers::default(),
+            collectors: Collectors::default(),
             execs: Execs::default(),
             events: Arc::default(),
             pruning: AtomicBool::new(false),

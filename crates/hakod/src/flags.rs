@@ -55,6 +55,12 @@ pub struct Flags {
     /// A registry to be spoken to by plain HTTP or with any certificate; repeatable
     #[arg(long = "insecure-registry", value_name = "HOST")]
     pub insecure_registries: Vec<String>,
+    /// The log driver of containers that name none: json-file, local or none [default: json-file]
+    #[arg(long, value_name = "NAME")]
+    pub log_driver: Option<String>,
+    /// Options for the default log driver; repeatable
+    #[arg(long = "log-opt", value_name = "KEY=VALUE")]
+    pub log_opts: Vec<String>,
     /// The group of unix sockets [default: docker]
     #[arg(short = 'G', long, value_name = "NAME")]
     pub group: Option<String>,

@@ -116,6 +116,16 @@ pub struct ContainerInspect {
     pub network_settings: NetworkSettings,
 }
 
+/// `GET /containers/{id}/top`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct TopAnswer {
+    /// The columns' titles.
+    pub titles: Vec<String>,
+    /// A row for each process.
+    pub processes: Vec<Vec<String>>,
+}
+
 /// `POST /containers/prune`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]

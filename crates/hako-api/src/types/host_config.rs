@@ -99,7 +99,7 @@ pub struct HostConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct LogConfig {
-    /// `json-file` or `none`.
+    /// `json-file`, `local` or `none`.
     pub r#type: String,
     /// The driver's options.
     pub config: BTreeMap<String, String>,

@@ -8,15 +8,17 @@ pub mod event;
 pub mod exec;
 pub mod host_config;
 pub mod network;
+pub mod stats;
 pub mod system;
 
 pub use config::{ContainerConfig, CreateBody, HealthConfig};
-pub use container::{ContainerInspect, ContainerState, ContainerSummary, CreateAnswer, WaitAnswer};
+pub use container::{ContainerInspect, ContainerState, ContainerSummary, CreateAnswer, TopAnswer, WaitAnswer};
 pub use device::{DeviceMapping, DeviceRequest, ThrottleDevice, WeightDevice};
 pub use event::{Actor, Event};
 pub use exec::{ExecConfig, ExecInspect, ExecStartOptions, IdAnswer};
 pub use host_config::{HostConfig, LogConfig, Mount, RestartPolicy, Ulimit};
 pub use network::{EndpointSettings, MountPoint, NetworkSettings};
+pub use stats::Stats;
 pub use system::{Info, Version};
 
 /// `true` for `false`, for `skip_serializing_if`.

@@ -20,6 +20,7 @@ pub struct Version {
     pub os: String,
     pub arch: String,
     pub kernel_version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub build_time: String,
 }
 
@@ -108,6 +109,8 @@ pub struct Info {
     pub runc_commit: Commit,
     pub init_commit: Commit,
     pub security_options: Vec<String>,
+    #[serde(rename = "CDISpecDirs")]
+    pub cdi_spec_dirs: Vec<String>,
     pub warnings: Option<Vec<String>>,
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Behind, CONFIG, ENDPOINT, HOST_CONFIG, IMPORT, Part, REMOVE_LINK, Refusal};
 use crate::{
-    endpoint::{ENDPOINTS, Op},
+    endpoint::{ENDPOINTS, Op, no_plugin},
     error::http_status,
 };
 use hako_model::{Error, Isolation};
@@ -38,6 +38,19 @@ pub fn page() -> String {
     }
     for row in [REMOVE_LINK, IMPORT] {
         let _ = writeln!(page, "| `{} {}` | {} |", row.method, row.target, row.error().message);
+    }
+    page.push_str(
+        "\n## Requests that are answered as by a dockerd without the thing\n\n\
+         No swarm, no plugins, `x` being the plugin that is asked for.\n\n\
+         | Request | Status | Answer |\n|---|---|---|\n",
+    );
+    for row in ENDPOINTS {
+        let (status, answer) = match row.op {
+            Op::SwarmAbsent(text) => (503, text.to_owned()),
+            Op::PluginAbsent => (404, no_plugin("x")),
+            _ => continue,
+        };
+        let _ = writeln!(page, "| `{} {}` | {status} | {answer} |", row.method.as_str(), row.path);
     }
     page.push_str(
         "\n## What `POST /containers/create` refuses\n\nEach row is an example of what is refused, the wall that \

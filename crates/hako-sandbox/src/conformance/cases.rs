@@ -137,18 +137,45 @@ pub(super) async fn pause_and_resume(fixture: &dyn Fixture) -> Case {
 pub(super) async fn figures_of_the_workload(fixture: &dyn Fixture) -> Case {
     let made = Made::sh(fixture, "sleep 100").await?;
     made.start().await?;
-    let (url, figures) = made.sandbox().stats().await.map_err(text)?;
-    ensure(url.starts_with("io.containerd.cgroups.v") && figures.len() > 20, format!("{url}: {figures:?}"))?;
+    let figures = made.sandbox().stats().await.map_err(text)?;
+    let said = figures.type_url.starts_with("io.containerd.cgroups.v") && figures.metrics.len() > 20;
+    ensure(said, format!("{figures:?}"))?;
+    let kernel = figures.kernel;
+    ensure(kernel.cpu_ns > 0 && kernel.cpus > 0 && kernel.memory > 16 << 20, format!("{kernel:?}"))?;
+    let vm = made.sandbox().vm_pid().is_some();
+    same("figures of a VM where there is one", figures.vm.is_some(), vm)?;
+    ensure(figures.vm.is_none_or(|vm| vm.resident > 1 << 20 && vm.user_ns > 0), format!("{:?}", figures.vm))?;
     made.delete().await
+}
+
+pub(super) async fn processes_and_what_they_are(fixture: &dyn Fixture) -> Case {
+    let made = Made::sh(fixture, "sleep 1234 & wait").await?;
+    made.start().await?;
+    for _ in 0..100 {
+        let list = made.sandbox().processes().await.map_err(text)?;
+        let first = list.processes.iter().find(|process| process.args.starts_with("sh -c sleep"));
+        let sleep = list.processes.iter().find(|process| process.args == "sleep 1234");
+        if let (Some(first), Some(sleep)) = (first, sleep) {
+            same("processes", list.processes.len(), 2)?;
+            same("the parent", sleep.ppid, first.pid)?;
+            ensure(sleep.rss > 0 && sleep.start <= list.uptime && list.memory > 0, format!("{list:?}"))?;
+            return made.delete().await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err(format!("processes: {:?}", made.sandbox().processes().await))
 }
 
 pub(super) async fn a_limit_can_be_changed(fixture: &dyn Fixture) -> Case {
     let made = Made::sh(fixture, "sleep 100").await?;
     made.start().await?;
     made.sandbox().update(br#"{"memory":{"limit":33554432}}"#.to_vec()).await.map_err(text)?;
-    let (_, figures) = made.sandbox().stats().await.map_err(text)?;
+    let figures = made.sandbox().stats().await.map_err(text)?;
     // 33554432 as a varint is in the message.
-    ensure(figures.windows(4).any(|bytes| bytes == [0x80, 0x80, 0x80, 0x10]), "the new limit is in the figures")?;
+    ensure(
+        figures.metrics.windows(4).any(|bytes| bytes == [0x80, 0x80, 0x80, 0x10]),
+        "the new limit is in the figures",
+    )?;
     made.delete().await
 }
 

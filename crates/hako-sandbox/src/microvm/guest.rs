@@ -1,10 +1,13 @@
 //! A booted guest: the calls to its agent, and its end.
 
-use super::stdio::{open_stdio, open_stream};
-use crate::{CreateRequest, Stdio, StdioRequest};
+use super::{
+    figures,
+    stdio::{open_stdio, open_stream},
+};
+use crate::{CreateRequest, Figures, Stdio, StdioRequest};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{SecondsFormat, Utc};
-use hako_model::{Error, ErrorKind, ExitDetails, Result};
+use hako_model::{Error, ErrorKind, ExitDetails, ProcessList, Result};
 use hako_qemu::Vm;
 use hako_task::{
     error::from_ttrpc,
@@ -116,10 +119,7 @@ impl Guest {
 
     /// The answer, or why the VM gives none any more.
     async fn answer<T>(&self, result: ttrpc::Result<T>) -> Result<T> {
-        match result.map_err(from_ttrpc) {
-            Err(err) if err.kind == ErrorKind::Unavailable => Err(self.died().await),
-            other => other,
-        }
+        self.understood(result.map_err(from_ttrpc)).await
     }
 
     /// How the VM ended, with its last words.
@@ -233,11 +233,32 @@ impl Guest {
         self.answer(self.task.0.resume(ctx(), &message).await).await.map(drop)
     }
 
-    pub async fn stats(&self) -> Result<(String, Vec<u8>)> {
-        let message = task::StatsRequest { id: self.id.clone(), ..Default::default() };
-        let mut reply = self.answer(self.task.0.stats(ctx(), &message).await).await?;
-        let stats = reply.stats.take().unwrap_or_default();
-        Ok((stats.type_url, stats.value))
+    pub async fn processes(&self) -> Result<ProcessList> {
+        let answer = self.extra.0.processes(&self.whole()).await;
+        self.understood(answer).await.map(figures::believed_processes)
+    }
+
+    /// The workload's figures as the agent has them, and the cost of the VM,
+    /// which has been given `guest_memory` bytes, as this host has it.
+    pub async fn stats(&self, guest_memory: u64) -> Result<Figures> {
+        let answer = self.extra.0.figures(&self.whole()).await;
+        let reply = self.understood(answer).await?;
+        let metrics =
+            STANDARD.decode(&reply.metrics).map_err(|err| Error::internal(format!("figures of the guest: {err}")))?;
+        let vm = figures::of_vm(&*self.vm.lock().await, guest_memory);
+        Ok(Figures { type_url: reply.type_url, metrics, kernel: reply.kernel, vm })
+    }
+
+    fn whole(&self) -> ProcessRef {
+        ProcessRef { id: self.id.clone(), exec_id: String::new() }
+    }
+
+    /// An answer of Extra, or why the VM gives none any more.
+    async fn understood<T>(&self, result: Result<T>) -> Result<T> {
+        match result {
+            Err(err) if err.kind == ErrorKind::Unavailable => Err(self.died().await),
+            other => other,
+        }
     }
 
     pub async fn update(&self, resources: Vec<u8>) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Figures of a cgroup as containerd's metrics messages. What the kernel does
 //! not tell stays zero, as containerd has it.
 
+use crate::Figures;
 use hako_model::{Error, Result};
 use hako_os::cgroup::{Cgroup, read_keyed, read_number};
 use hako_task::protos::{
@@ -10,15 +11,17 @@ use hako_task::protos::{
 };
 use std::{fs, path::Path};
 
-/// The figures: type URL and message.
-pub(super) fn read(cgroup: &Cgroup) -> Result<(String, Vec<u8>)> {
+/// The figures of the group and of this kernel.
+pub(super) fn read(cgroup: &Cgroup) -> Result<Figures> {
+    // First, as dockerd does: a percentage is rather too small than too large.
+    let kernel = hako_os::proc::kernel();
     let (url, bytes) = if cgroup.is_unified() {
         ("io.containerd.cgroups.v2.Metrics", read_v2(cgroup).write_to_bytes())
     } else {
         ("io.containerd.cgroups.v1.Metrics", read_v1(cgroup).write_to_bytes())
     };
-    let bytes = bytes.map_err(|err| Error::internal(format!("encode metrics: {err}")))?;
-    Ok((url.to_owned(), bytes))
+    let metrics = bytes.map_err(|err| Error::internal(format!("encode metrics: {err}")))?;
+    Ok(Figures { type_url: url.to_owned(), metrics, kernel, vm: None })
 }
 
 /// A limit: `max` is the largest number.
@@ -104,6 +107,8 @@ fn memory_v1(dir: &Path) -> v1::MemoryStat {
     memory.mapped_file = get("mapped_file");
     memory.dirty = get("dirty");
     memory.writeback = get("writeback");
+    memory.pg_pg_in = get("pgpgin");
+    memory.pg_pg_out = get("pgpgout");
     memory.pg_fault = get("pgfault");
     memory.pg_maj_fault = get("pgmajfault");
     memory.inactive_anon = get("inactive_anon");
@@ -115,7 +120,12 @@ fn memory_v1(dir: &Path) -> v1::MemoryStat {
     memory.hierarchical_swap_limit = get("hierarchical_memsw_limit");
     memory.total_cache = get("total_cache");
     memory.total_rss = get("total_rss");
+    memory.total_rss_huge = get("total_rss_huge");
     memory.total_mapped_file = get("total_mapped_file");
+    memory.total_dirty = get("total_dirty");
+    memory.total_writeback = get("total_writeback");
+    memory.total_pg_pg_in = get("total_pgpgin");
+    memory.total_pg_pg_out = get("total_pgpgout");
     memory.total_pg_fault = get("total_pgfault");
     memory.total_pg_maj_fault = get("total_pgmajfault");
     memory.total_inactive_anon = get("total_inactive_anon");
@@ -155,7 +165,7 @@ fn read_v2(cgroup: &Cgroup) -> v2::Metrics {
     let Some(dir) = cgroup.dir("memory") else { return metrics };
     let mut pids = v2::PidsStat::new();
     pids.current = number(&dir.join("pids.current"));
-    pids.limit = read_number(&dir.join("pids.max")).unwrap_or(0);
+    pids.limit = limit(&dir.join("pids.max"));
     metrics.pids = MessageField::some(pids);
 
     let keyed = read_keyed(&dir.join("cpu.stat"));
@@ -209,6 +219,18 @@ fn memory_v2(dir: &Path) -> v2::MemoryStat {
     memory.slab_unreclaimable = get("slab_unreclaimable");
     memory.pgfault = get("pgfault");
     memory.pgmajfault = get("pgmajfault");
+    memory.workingset_refault = get("workingset_refault");
+    memory.workingset_activate = get("workingset_activate");
+    memory.workingset_nodereclaim = get("workingset_nodereclaim");
+    memory.pgrefill = get("pgrefill");
+    memory.pgscan = get("pgscan");
+    memory.pgsteal = get("pgsteal");
+    memory.pgactivate = get("pgactivate");
+    memory.pgdeactivate = get("pgdeactivate");
+    memory.pglazyfree = get("pglazyfree");
+    memory.pglazyfreed = get("pglazyfreed");
+    memory.thp_fault_alloc = get("thp_fault_alloc");
+    memory.thp_collapse_alloc = get("thp_collapse_alloc");
     memory.usage = number(&dir.join("memory.current"));
     memory.usage_limit = limit(&dir.join("memory.max"));
     memory.max_usage = number(&dir.join("memory.peak"));

@@ -107,7 +107,7 @@ impl Fixture {
         let config = SandboxConfig {
             id: ID.to_owned().try_into().unwrap(),
             isolation: Isolation::Hyperv,
-            log: LogConfig { driver: LogDriver::None, path: None },
+            log: LogConfig::plain(LogDriver::None, None),
             open_stdin: false,
             stdin_once: false,
             runtime: PathBuf::new(),

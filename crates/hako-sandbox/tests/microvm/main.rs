@@ -133,8 +133,8 @@ async fn pauses_and_resumes() {
     }
     sandbox.resume().await.unwrap();
     read_until(stdout, "tick").await;
-    let (type_url, figures) = sandbox.stats().await.unwrap();
-    assert!(!type_url.is_empty() && !figures.is_empty());
+    let figures = sandbox.stats().await.unwrap();
+    assert!(!figures.type_url.is_empty() && !figures.metrics.is_empty());
     sandbox.delete(None).await.unwrap();
 }
 

@@ -5,7 +5,7 @@ use super::{
     phase::{Exec, Phase, Process, Verb},
     request::Reply,
 };
-use crate::stdio::{self, StdinEnd, Streams};
+use crate::stdio::{self, StdinEnd, Streams, log::Log};
 use hako_model::{Error, ExitDetails, Result, ShimPhase};
 use hako_sandbox::{CreateRequest, Stdio, StdioRequest};
 use hako_task::extra::MountRequest;
@@ -23,7 +23,7 @@ impl Container {
         if let Err(err) = self.phase.admit(Verb::Create) {
             return answer(reply, Err(err));
         }
-        let log = match self.open_log() {
+        let log = match Log::open(&self.config.log) {
             Ok(log) => log,
             Err(err) => return answer(reply, Err(err)),
         };

@@ -1,8 +1,8 @@
 //! What others ask of the container's task.
 
 use crate::stdio::Streams;
-use hako_model::{Error, ExitDetails, Result};
-use hako_sandbox::{Mount, Sandbox};
+use hako_model::{Error, ExitDetails, ProcessList, Result};
+use hako_sandbox::{Figures, Mount, Sandbox};
 use hako_task::extra::MountRequest;
 use std::{path::PathBuf, sync::Arc};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -62,7 +62,8 @@ pub(crate) enum Ask {
 /// A question to the sandbox that has an answer of its own.
 pub(crate) enum Query {
     Pids(Reply<Vec<i32>>),
-    Stats(Reply<(String, Vec<u8>)>),
+    Stats(Reply<Figures>),
+    Processes(Reply<ProcessList>),
 }
 
 /// One request with its reply.

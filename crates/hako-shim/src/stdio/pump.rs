@@ -1,20 +1,20 @@
 //! Moves a process's output: to the log first, then to the clients.
 
-use super::{StdinEnd, Streams, client::HEAD, json_log::JsonLog};
+use super::{StdinEnd, Streams, client::HEAD, log::Log};
 use hako_sandbox::{Output, Stdio};
 use hako_task::stdio::StdStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 
 /// How much is read at once.
 const CHUNK: usize = 32 << 10;
 
 /// Takes the streams of a process and starts moving its output.
-pub(crate) fn start(stdio: Stdio, tty: bool, stdin_end: StdinEnd, log: Option<JsonLog>) -> Arc<Streams> {
+pub(crate) fn start(stdio: Stdio, tty: bool, stdin_end: StdinEnd, log: Option<Log>) -> Arc<Streams> {
     let outputs = [(StdStream::Stdout, stdio.stdout), (StdStream::Stderr, stdio.stderr)];
     let count = outputs.iter().filter(|(_, output)| output.is_some()).count();
     let streams = Arc::new(Streams::new(tty, stdin_end, stdio.stdin, count));
-    let log = log.map(|log| Arc::new(Mutex::new(log)));
+    let log = log.map(Arc::new);
     for (stream, output) in outputs {
         if let Some(output) = output {
             tokio::spawn(pump(output, stream, streams.clone(), log.clone()));
@@ -23,7 +23,7 @@ pub(crate) fn start(stdio: Stdio, tty: bool, stdin_end: StdinEnd, log: Option<Js
     streams
 }
 
-async fn pump(mut output: Output, stream: StdStream, streams: Arc<Streams>, log: Option<Arc<Mutex<JsonLog>>>) {
+async fn pump(mut output: Output, stream: StdStream, streams: Arc<Streams>, log: Option<Arc<Log>>) {
     // Pages of it that no output reaches are never touched.
     let mut frame = vec![0; HEAD + CHUNK];
     let mut failing = false;
@@ -39,12 +39,12 @@ async fn pump(mut output: Output, stream: StdStream, streams: Arc<Streams>, log:
     while let Ok(n @ 1..) = output.read(&mut frame[HEAD..]).await {
         let frame = &mut frame[..HEAD + n];
         if let Some(log) = &log {
-            note(log.lock().unwrap_or_else(PoisonError::into_inner).write(stream, &frame[HEAD..]));
+            note(log.write(stream, &frame[HEAD..]).await);
         }
         streams.broadcast(stream, frame).await;
     }
     if let Some(log) = &log {
-        note(log.lock().unwrap_or_else(PoisonError::into_inner).end(stream));
+        note(log.end(stream).await);
     }
     streams.output_ended();
 }

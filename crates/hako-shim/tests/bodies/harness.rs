@@ -118,7 +118,7 @@ impl Shim {
         let config = SandboxConfig {
             id: id.clone(),
             isolation: crate::WALL,
-            log: LogConfig { driver: LogDriver::JsonFile, path: Some(path.join("log.json")) },
+            log: LogConfig::plain(LogDriver::JsonFile, Some(path.join("log.json"))),
             open_stdin: options.open_stdin,
             stdin_once: options.stdin_once,
             runtime: runtime(),

@@ -3,7 +3,7 @@
 //! waiting, and its start connects it before the first byte can be lost.
 
 use super::{
-    actor::{Actor, AttachTicket, Request as Ask},
+    actor::{Actor, AttachTicket, Request as Ask, View},
     life::{self, Todo, Verb, Who},
     logs,
 };
@@ -11,10 +11,12 @@ use crate::{
     Engine,
     http::{
         Request, Response,
-        hijack::{Client, Output, content_type, hijack},
+        hijack::{Client, content_type, hijack},
+        websocket,
     },
     shim::Live,
 };
+use hako_api::ApiVersion;
 use hako_model::{Error, Result};
 use hako_task::stdio::AttachRequest;
 use std::{sync::Arc, time::Duration};
@@ -32,43 +34,70 @@ pub(super) struct Pending {
 
 /// Attaches.
 pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
-    let container = engine.containers.find(&req.param)?;
-    let view = container.view();
     let query = &req.query;
-    let keys = detach_keys(query.get("detachKeys"))?;
-    // A client that only wants the log so far is refused in the same states.
-    life::admit(&view.record.state, Verb::Attach, Who { id: &req.param, name: &view.record.name })?;
-    let request = AttachRequest {
-        exec_id: String::new(),
-        stdin: query.flag("stdin") && view.record.config.open_stdin,
-        stdout: query.flag("stdout"),
-        stderr: query.flag("stderr"),
-    };
-    let tty = view.record.config.tty;
-    let (replay, stream) = (query.flag("logs"), query.flag("stream"));
-    let ticket = if stream {
-        let request = request.clone();
-        Some(container.ask(|reply| Ask::Attach { request, reply }).await?)
-    } else {
-        None
-    };
-    super::actor::emit(engine, &view.record, "attach", &[]);
-    let content_type = content_type(tty, req.version);
-    let engine = engine.clone();
-    Ok(hijack(req, content_type, move |mut client| async move {
-        if replay {
-            logs::replay(&engine, &view.record, &request, &mut client.output).await;
-        }
-        if let Some(ticket) = ticket {
-            match ticket.await {
-                Ok(Ok(stream)) => pump(client, stream, request.stdin, tty.then_some(keys)).await,
-                // The start failed and says so itself; or the container was removed.
-                Ok(Err(_)) | Err(_) => client.output.finish().await,
-            }
+    let streams = [query.flag("stdin"), query.flag("stdout"), query.flag("stderr")];
+    let job = Job::prepare(engine, &req, streams).await?;
+    let content_type = content_type(job.view.record.config.tty, req.version);
+    Ok(hijack(req, content_type, move |client| job.run(client)))
+}
+
+/// `GET /containers/{id}/attach/ws`: the same over a WebSocket, whose messages
+/// carry plain bytes.
+pub async fn serve_websocket(engine: &Arc<Engine>, req: Request) -> Result<Response> {
+    // Older clients get all three.
+    let chosen = req.version >= ApiVersion::new(1, 42);
+    let streams = ["stdin", "stdout", "stderr"].map(|name| !chosen || req.query.flag(name));
+    let job = Job::prepare(engine, &req, streams).await?;
+    let multiplexed = !job.view.record.config.tty;
+    websocket::accept(req, multiplexed, move |client| job.run(client))
+}
+
+/// An attach that has been admitted.
+struct Job {
+    engine: Arc<Engine>,
+    view: Arc<View>,
+    request: AttachRequest,
+    /// Present with `stream`.
+    ticket: Option<AttachTicket>,
+    replay: bool,
+    keys: Vec<u8>,
+}
+
+impl Job {
+    async fn prepare(engine: &Arc<Engine>, req: &Request, [stdin, stdout, stderr]: [bool; 3]) -> Result<Self> {
+        let container = engine.containers.find(&req.param)?;
+        let view = container.view();
+        let keys = detach_keys(req.query.get("detachKeys"))?;
+        // A client that only wants the log so far is refused in the same states.
+        life::admit(&view.record.state, Verb::Attach, Who { id: &req.param, name: &view.record.name })?;
+        let stdin = stdin && view.record.config.open_stdin;
+        let request = AttachRequest { exec_id: String::new(), stdin, stdout, stderr };
+        let ticket = if req.query.flag("stream") {
+            let request = request.clone();
+            Some(container.ask(|reply| Ask::Attach { request, reply }).await?)
         } else {
-            client.output.finish().await;
+            None
+        };
+        super::actor::emit(engine, &view.record, "attach", &[]);
+        Ok(Self { engine: engine.clone(), view, request, ticket, replay: req.query.flag("logs"), keys })
+    }
+
+    async fn run(self, mut client: Client) {
+        if self.replay {
+            logs::replay(&self.engine, &self.view.record, &self.request, &mut client.output).await;
         }
-    }))
+        let Some(ticket) = self.ticket else { return end(client).await };
+        let tty = self.view.record.config.tty;
+        match ticket.await {
+            Ok(Ok(stream)) => {
+                if pump(client, stream, self.request.stdin, tty.then_some(self.keys)).await == Left::Detached {
+                    super::actor::emit(&self.engine, &self.view.record, "detach", &[]);
+                }
+            }
+            // The start failed and says so itself; or the container was removed.
+            Ok(Err(_)) | Err(_) => end(client).await,
+        }
+    }
 }
 
 /// In the owner.
@@ -101,44 +130,62 @@ pub(super) async fn connect(live: &Live, pending: Pending) -> Result<()> {
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 const DRAIN_BYTES: u64 = 64 << 20;
 
+/// Why a client is attached no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// The output has ended, or the client has gone.
+    Ended,
+    /// The client typed the detach keys.
+    Detached,
+}
+
 /// Moves bytes until the output ends, the client goes, or it types the detach
 /// keys (`keys` is present with a tty).
-pub async fn pump(client: Client, stream: UnixStream, stdin: bool, keys: Option<Vec<u8>>) {
+pub async fn pump(client: Client, stream: UnixStream, stdin: bool, keys: Option<Vec<u8>>) -> Left {
     let (mut from, to) = stream.into_split();
     let Client { mut input, mut output } = client;
     let outward = async {
         let copied = output.copy(&mut from).await;
-        finish(&mut output).await;
+        output.finish().await;
         copied
     };
     let inward = async {
         match &mut input {
             Some(input) if stdin => forward(input, to, keys).await,
-            Some(_) | None => {
+            other => {
+                if let Some(input) = other {
+                    // Nobody wants it, and a WebSocket's end is seen only by reading.
+                    let _ = tokio::io::copy(input, &mut tokio::io::sink()).await;
+                }
                 // Held, so that the shim does not take it for the client's leaving.
                 let _held = to;
                 std::future::pending().await
             }
         }
     };
-    tokio::select! {
+    let left = tokio::select! {
         copied = outward => {
             if let Err(err) = copied {
                 tracing::debug!("attached client: {err}");
             }
+            Left::Ended
         }
-        () = inward => return,
-    }
-    if let Some(input) = input {
-        // A connection closed with bytes unread is reset, and the client may
-        // lose the end of the output.
-        let mut nowhere = tokio::io::sink();
-        let _ = tokio::time::timeout(DRAIN_LIMIT, tokio::io::copy(&mut input.take(DRAIN_BYTES), &mut nowhere)).await;
-    }
+        () = inward => Left::Detached,
+    };
+    end(Client { input, output }).await;
+    left
 }
 
-async fn finish(output: &mut Output) {
-    output.finish().await;
+/// Ends a client in order: it sees the end, and what it still sends is read. A
+/// connection closed with bytes unread is reset, and the client may lose the
+/// end of the output.
+async fn end(mut client: Client) {
+    client.output.finish().await;
+    if let Some(input) = client.input {
+        let mut nowhere = tokio::io::sink();
+        // A client that keeps sending is cut off.
+        let _ = tokio::time::timeout(DRAIN_LIMIT, tokio::io::copy(&mut input.take(DRAIN_BYTES), &mut nowhere)).await;
+    }
 }
 
 /// Sends the client's bytes on; returns only when the client detaches.

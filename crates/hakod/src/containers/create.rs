@@ -1,7 +1,9 @@
 //! `POST /containers/create`.
 
 use super::{
-    Container, actor, merge, names,
+    Container, actor,
+    logs::options,
+    merge, names,
     policy::Restarts,
     record::{Record, State},
     settings,
@@ -41,6 +43,7 @@ async fn create(engine: &Arc<Engine>, name: &str, platform: &str, body: &[u8]) -
     let isolation = Isolation::from_request(&host.isolation)
         .map_err(|err| Error::invalid(err.to_string()))?
         .unwrap_or(engine.config.isolation);
+    options::merge(&mut host.log_config, &engine.config.log)?;
     let mut warnings = settings::validate(engine, &config, &mut host, isolation)?;
     let image = engine.images.resolve(&config.image).await?;
     check_platform(&image, platform, &config.image)?;

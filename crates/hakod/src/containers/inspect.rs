@@ -1,6 +1,6 @@
 //! `GET /containers/{id}/json`.
 
-use super::{health::Health, logs::log_path, record::Record};
+use super::{health::Health, logs::options, record::Record};
 use crate::{
     Engine,
     http::{Request, Response, json},
@@ -23,7 +23,9 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     let (size_rw, size_root_fs) = if req.query.flag("size") { sizes(engine, record).await } else { (None, None) };
     let bundle = engine.shim_dir(record.id.as_str()).join("bundle");
     let file = |name: &str| bundle.join(name).display().to_string();
+    // `local`'s file is nobody's business.
     let logged = record.host.log_config.r#type == "json-file";
+    let log_path = options::path(engine, record);
     let execs = engine.execs.of(record.id.as_str());
     Ok(json(&ContainerInspect {
         id: record.id.to_string(),
@@ -35,7 +37,7 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
         resolv_conf_path: file("resolv.conf"),
         hostname_path: file("hostname"),
         hosts_path: file("hosts"),
-        log_path: if logged { log_path(engine, record).display().to_string() } else { String::new() },
+        log_path: log_path.filter(|_| logged).map(|path| path.display().to_string()).unwrap_or_default(),
         name: format!("/{}", record.name),
         restart_count: record.restarts.count,
         driver: driver(record.isolation).to_owned(),

@@ -42,6 +42,19 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     Ok(json(&list))
 }
 
+/// Every container, the newest first, with its sizes: for `GET /system/df`.
+pub async fn with_sizes(engine: &Arc<Engine>) -> Vec<ContainerSummary> {
+    let mut views: Vec<Arc<View>> = engine.containers.all().iter().map(|c| c.view()).collect();
+    views.retain(|view| !view.removed);
+    views.sort_by(|a, b| b.record.created.cmp(&a.record.created));
+    let mut names = ImageNames::default();
+    let mut list = Vec::with_capacity(views.len());
+    for view in views {
+        list.push(summary(engine, &view, &mut names, true).await);
+    }
+    list
+}
+
 /// How many are wanted; 0 is all of them, and so is what is below.
 fn limit(text: &str) -> Result<usize> {
     if text.is_empty() {

@@ -1,11 +1,11 @@
 //! `GET /containers/{id}/logs`. The shim writes the log, so it is whole even
 //! for the time that the engine was not there.
 
-use super::{
-    actor::View,
-    log_file::{Line, Reader},
-    record::Record,
-};
+mod files;
+pub mod options;
+mod reader;
+
+use super::{actor::View, record::Record};
 use crate::{
     Engine,
     http::{
@@ -16,17 +16,26 @@ use crate::{
 };
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use hako_api::time::parse_query;
 use hako_model::{Error, Result};
 use hako_task::stdio::{AttachRequest, StdStream, frame_head};
-use inotify::{Inotify, WatchMask};
+use inotify::{Event, Inotify, WatchMask};
+use reader::{Line, Reader};
 use std::{
+    collections::BTreeMap,
+    ffi::OsString,
     io,
     path::{Path, PathBuf},
+    pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 use tokio::sync::{mpsc, watch};
+
+/// How often a log is looked at where the kernel does not tell of changes, and
+/// while its file is being replaced.
+const POLL: Duration = Duration::from_millis(50);
 
 struct Options {
     stdout: bool,
@@ -58,14 +67,13 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     if !options.stdout && !options.stderr {
         return Err(Error::invalid("Bad parameters: you must choose at least one stream"));
     }
-    if view.record.host.log_config.r#type == "none" {
+    let Some(path) = options::path(engine, &view.record) else {
         return Err(Error::new(
             hako_model::ErrorKind::Unsupported,
             "configured logging driver does not support reading",
         ));
-    }
+    };
     let follow = (query.flag("follow") && view.record.state.is_running()).then(|| container.watch());
-    let path = log_path(engine, &view.record);
     let (sender, response) = streaming(content_type(options.tty, req.version));
     tokio::spawn(async move {
         if let Err(err) = send(&path, &options, follow, &sender).await {
@@ -75,31 +83,33 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     Ok(response)
 }
 
-/// Where a container's log is.
-pub fn log_path(engine: &Engine, record: &Record) -> PathBuf {
-    engine.container_dir(record.id.as_str()).join(format!("{}-json.log", record.id))
-}
-
 /// Sends the log so far to an attached client (`logs=1`).
 pub async fn replay(engine: &Engine, record: &Record, request: &AttachRequest, output: &mut Output) {
-    let options = Options {
+    let asked = Options {
         stdout: request.stdout,
         stderr: request.stderr,
         timestamps: false,
         details: false,
-        tty: record.config.tty,
+        tty: record.config.tty || output.is_plain(),
         since: None,
         until: None,
         tail: None,
     };
-    let Ok(mut reader) = Reader::open(&log_path(engine, record), None) else { return };
+    let Some(path) = options::path(engine, record) else { return };
+    let Ok(mut reader) = open(&path, &asked).await else { return };
     while let Ok(Some(line)) = reader.next() {
-        if let Some(bytes) = options.render(&line)
+        if let Some(bytes) = asked.render(&line)
             && output.send(&bytes).await.is_err()
         {
             return;
         }
     }
+}
+
+/// On a thread of its own: finding the tail of a compressed log takes time.
+async fn open(path: &Path, options: &Options) -> io::Result<Reader> {
+    let (path, tail, since): (PathBuf, _, _) = (path.to_owned(), options.tail, options.since);
+    tokio::task::spawn_blocking(move || Reader::open(&path, tail, since)).await?
 }
 
 async fn send(
@@ -108,17 +118,12 @@ async fn send(
     follow: Option<watch::Receiver<Arc<View>>>,
     sender: &mpsc::Sender<Bytes>,
 ) -> io::Result<()> {
-    let mut reader = match Reader::open(path, options.tail) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    let Some(mut state) = follow else {
+    let mut changes = follow.is_some().then(|| Changes::of(path));
+    let mut reader = open(path, options).await?;
+    let (Some(mut state), Some(changes)) = (follow, &mut changes) else {
         drain(&mut reader, options, sender).await?;
         return Ok(());
     };
-    let inotify = Inotify::init()?;
-    inotify.watches().add(path, WatchMask::MODIFY)?;
-    let mut changes = inotify.into_event_stream([0; 1024])?;
     let left = options.until.map(|until| (until - Utc::now()).to_std().unwrap_or_default());
     let end = async move {
         match left {
@@ -130,14 +135,73 @@ async fn send(
     loop {
         // Looked at before reading: the log is complete when a container is shown as ended.
         let ended = !state.borrow_and_update().record.state.is_running() || state.has_changed().is_err();
-        if drain(&mut reader, options, sender).await? || ended {
+        if drain(&mut reader, options, sender).await? {
+            return Ok(());
+        }
+        // The new file is watched before it is read, so that no change to it is missed.
+        let replaced = changes.look(path);
+        if reader.catch_up()? {
+            continue;
+        }
+        if ended {
             return Ok(());
         }
         tokio::select! {
-            _ = changes.next() => {}
+            () = changes.next(replaced) => {}
             _ = state.changed() => {}
             () = &mut end => return Ok(()),
             () = sender.closed() => return Ok(()),
+        }
+    }
+}
+
+type FileEvents = Pin<Box<dyn Stream<Item = io::Result<Event<OsString>>> + Send>>;
+
+/// Tells when there may be more to read.
+struct Changes {
+    /// Absent where the kernel has no more watches to give.
+    events: Option<FileEvents>,
+    watches: Option<inotify::Watches>,
+    inode: Option<u64>,
+}
+
+impl Changes {
+    fn of(path: &Path) -> Self {
+        let mut changes = match Inotify::init() {
+            Ok(inotify) => {
+                let watches = inotify.watches();
+                let stream = inotify.into_event_stream(vec![0; 1024]);
+                Self { events: stream.ok().map(|stream| Box::pin(stream) as _), watches: Some(watches), inode: None }
+            }
+            Err(err) => {
+                tracing::debug!("inotify: {err}");
+                Self { events: None, watches: None, inode: None }
+            }
+        };
+        changes.look(path);
+        changes
+    }
+
+    /// Watches the file that is at `path` now; whether there is none at this moment.
+    fn look(&mut self, path: &Path) -> bool {
+        let present = files::present(path);
+        if present.is_some() && present != self.inode {
+            let mask = WatchMask::MODIFY | WatchMask::MOVE_SELF | WatchMask::ATTRIB;
+            match self.watches.as_mut().map(|watches| watches.add(path, mask)) {
+                Some(Ok(_)) => self.inode = present,
+                Some(Err(_)) | None => self.events = None,
+            }
+        }
+        present.is_none()
+    }
+
+    /// Waits for a change. A file that is being replaced is looked for again soon.
+    async fn next(&mut self, replaced: bool) {
+        match &mut self.events {
+            Some(events) if !replaced => {
+                events.next().await;
+            }
+            Some(_) | None => tokio::time::sleep(POLL).await,
         }
     }
 }
@@ -183,7 +247,7 @@ impl Options {
             text.push(' ');
         }
         if self.details {
-            // No log driver here has attributes.
+            text.push_str(&details(&line.attrs));
             text.push(' ');
         }
         text.push_str(&line.log);
@@ -193,5 +257,38 @@ impl Options {
         let mut frame = frame_head(stream, u32::try_from(text.len()).ok()?).to_vec();
         frame.extend_from_slice(text.as_bytes());
         Some(frame)
+    }
+}
+
+/// `key=value,…`, escaped as in a query.
+fn details(attributes: &BTreeMap<String, String>) -> String {
+    let mut pairs: Vec<String> =
+        attributes.iter().map(|(key, value)| format!("{}={}", escape(key), escape(value))).collect();
+    pairs.sort();
+    pairs.join(",")
+}
+
+/// Go's `url.QueryEscape`.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            b' ' => out.push('+'),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_are_escaped() {
+        let list = BTreeMap::from([("b".to_owned(), "x y".to_owned()), ("a".to_owned(), "ü=,".to_owned())]);
+        assert_eq!(details(&list), "a=%C3%BC%3D%2C,b=x+y");
+        assert_eq!(details(&BTreeMap::new()), "");
     }
 }

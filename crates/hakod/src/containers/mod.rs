@@ -14,7 +14,6 @@ pub mod inspect;
 pub mod kill;
 pub mod life;
 pub mod list;
-mod log_file;
 pub mod logs;
 mod merge;
 mod names;
@@ -33,7 +32,9 @@ pub mod settings;
 mod shown;
 pub mod start;
 pub mod state;
+pub mod stats;
 pub mod stop;
+pub mod top;
 mod view;
 pub mod wait;
 

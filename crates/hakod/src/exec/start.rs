@@ -4,7 +4,7 @@ use super::{Exec, State};
 use crate::{
     Engine,
     containers::{
-        attach::{detach_keys, pump},
+        attach::{Left, detach_keys, pump},
         life::{self, Verb, Who},
         record::Record,
     },
@@ -83,6 +83,7 @@ impl Job {
         };
         self.emit_start(&view.record);
         // The end is recorded before the client sees its stream end, for then it asks for the exit code.
+        let (engine, exec, detached) = (self.engine.clone(), self.exec.clone(), view.clone());
         let (ended, end) = oneshot::channel();
         let Client { input, output } = client;
         let client = Client { input, output: output.until(end) };
@@ -92,7 +93,12 @@ impl Job {
             let _ = ended.send(());
         });
         match stream {
-            Some(stream) => pump(client, stream, stdin, keys).await,
+            Some(stream) => {
+                if pump(client, stream, stdin, keys).await == Left::Detached {
+                    let about = [("execID", exec.id.clone())];
+                    crate::containers::emit(&engine, &detached.record, "exec_detach", &about);
+                }
+            }
             None => {
                 let mut client = client;
                 client.output.finish().await;

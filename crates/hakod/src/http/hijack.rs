@@ -6,7 +6,9 @@
 
 use super::{Request, Response, empty, streaming};
 use bytes::Bytes;
+use futures::{Sink, SinkExt};
 use hako_api::ApiVersion;
+use hako_task::stdio::FRAME_HEAD;
 use hyper::{
     StatusCode,
     header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE},
@@ -31,18 +33,37 @@ pub struct Output {
     way: Way,
     /// The end of the stream waits for this.
     end: Option<oneshot::Receiver<()>>,
+    /// What is copied is multiplexed, and this client shall not see it so.
+    demultiplex: bool,
 }
+
+/// Takes whole messages.
+pub type Messages = Pin<Box<dyn Sink<Bytes, Error = io::Error> + Send>>;
 
 enum Way {
     /// An upgraded connection.
     Raw(Pin<Box<dyn AsyncWrite + Send>>),
     /// A streamed body.
     Body(mpsc::Sender<Bytes>),
+    /// A WebSocket.
+    Messages(Messages),
 }
 
 impl Output {
     fn new(way: Way) -> Self {
-        Self { way, end: None }
+        Self { way, end: None, demultiplex: false }
+    }
+
+    /// A WebSocket's, which carries plain bytes whatever the process's streams are.
+    #[must_use]
+    pub fn messages(messages: Messages, multiplexed: bool) -> Self {
+        Self { demultiplex: multiplexed, ..Self::new(Way::Messages(messages)) }
+    }
+
+    /// Whether this client takes plain bytes of a process without a tty.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.demultiplex
     }
 
     /// The same, whose end the client sees only after `end` (or its sender's end).
@@ -64,6 +85,7 @@ impl Output {
             Way::Body(sender) => {
                 sender.send(Bytes::copy_from_slice(bytes)).await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
             }
+            Way::Messages(messages) => messages.send(Bytes::copy_from_slice(bytes)).await,
         }
     }
 
@@ -73,10 +95,12 @@ impl Output {
             // Sent or dropped: either way nothing more is to be waited for.
             let _ = end.await;
         }
-        if let Way::Raw(io) = &mut self.way {
-            // The client may have gone already.
-            let _ = io.shutdown().await;
-        }
+        // The client may have gone already.
+        let _ = match &mut self.way {
+            Way::Raw(io) => io.shutdown().await,
+            Way::Messages(messages) => messages.close().await,
+            Way::Body(_) => Ok(()),
+        };
     }
 
     /// Copies `from` to the client until its end.
@@ -85,12 +109,33 @@ impl Output {
     /// The client has gone, or the source failed.
     pub async fn copy(&mut self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
         let mut buffer = vec![0; 32 << 10];
+        if self.demultiplex {
+            return self.copy_frames(from, &mut buffer).await;
+        }
         loop {
             let n = from.read(&mut buffer).await?;
             if n == 0 {
                 return Ok(());
             }
             self.send(&buffer[..n]).await?;
+        }
+    }
+
+    /// Copies what the frames carry, in pieces of at most the buffer's size.
+    async fn copy_frames(&mut self, from: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> io::Result<()> {
+        let mut head = [0; FRAME_HEAD];
+        loop {
+            match from.read_exact(&mut head).await {
+                Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                other => other?,
+            };
+            let mut left = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
+            while left > 0 {
+                let part = left.min(buffer.len());
+                from.read_exact(&mut buffer[..part]).await?;
+                self.send(&buffer[..part]).await?;
+                left -= part;
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ mod query;
 mod router;
 mod server;
 mod tls;
+pub mod websocket;
 
 pub use listen::{Host, Listener, bind};
 pub use query::Query;

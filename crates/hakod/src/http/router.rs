@@ -1,10 +1,10 @@
 //! From a request to its handler: version, table, dispatch, and the headers
 //! that every answer carries.
 
-use super::{Query, Request, Response, error, query::decode};
+use super::{Query, Request, Response, error, json, query::decode};
 use crate::{Engine, containers, exec, image_api, system};
-use hako_api::{ApiVersion, Method, Op, lookup, version};
-use hako_model::{Error, Result};
+use hako_api::{ApiVersion, Method, Op, endpoint::no_plugin, lookup, version};
+use hako_model::{Error, ErrorKind, Result};
 use hyper::{body::Incoming, header::HeaderValue};
 use std::sync::Arc;
 
@@ -63,8 +63,10 @@ async fn dispatch(engine: &Arc<Engine>, op: Op, req: Request) -> Result<Response
     match op {
         Op::Ping => Ok(system::ping::serve(req.head)),
         Op::Version => Ok(system::version::serve(engine)),
-        Op::Info => system::info::serve(engine).await,
+        Op::Info => system::info::serve(engine, &req).await,
         Op::Events => system::events::serve(engine, &req),
+        Op::SystemDf => system::df::serve(engine, &req).await,
+        Op::Auth => system::auth::serve(engine, req).await,
         Op::NetworkList => system::networks::list(&req),
         Op::NetworkInspect => system::networks::inspect(&req),
         Op::VolumeList => Ok(system::networks::volumes()),
@@ -82,7 +84,10 @@ async fn dispatch(engine: &Arc<Engine>, op: Op, req: Request) -> Result<Response
         Op::ContainerRename => containers::rename::serve(engine, &req).await,
         Op::ContainerResize => containers::resize::serve(engine, &req).await,
         Op::ContainerAttach => containers::attach::serve(engine, req).await,
+        Op::ContainerAttachWebsocket => containers::attach::serve_websocket(engine, req).await,
         Op::ContainerWait => containers::wait::serve(engine, &req),
+        Op::ContainerStats => containers::stats::serve(engine, &req).await,
+        Op::ContainerTop => containers::top::serve(engine, &req).await,
         Op::ContainerRemove => containers::remove::serve(engine, &req).await,
         Op::ContainerArchiveStat => containers::archive::stat(engine, &req).await,
         Op::ContainerArchive => containers::archive::get(engine, &req).await,
@@ -101,6 +106,9 @@ async fn dispatch(engine: &Arc<Engine>, op: Op, req: Request) -> Result<Response
         | Op::ImageHistory
         | Op::ImageTag
         | Op::ImageRemove => image_api::serve(engine, op, req).await,
+        Op::PluginList => Ok(json(&Vec::<u8>::new())),
+        Op::PluginAbsent => Err(Error::not_found(no_plugin(&req.param))),
+        Op::SwarmAbsent(why) => Err(Error::new(ErrorKind::Unavailable, why)),
         Op::Unsupported(what) => Err(Error::unsupported(what)),
     }
 }

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 /// Every image that the filters leave, the newest first. Images without a
 /// name are listed too; `all` adds nothing, for no image here is a mere step
 /// of a build.
-pub(super) fn list(store: &Store, params: &ListParams) -> Result<Value> {
+pub(super) fn list(store: &Store, params: &ListParams, users: impl Fn(&Digest) -> usize) -> Result<Value> {
     let filters = Filters::read(store, params)?;
     let mut names: HashMap<Digest, Vec<RefRow>> = HashMap::new();
     for row in store.references(None)? {
@@ -36,7 +36,8 @@ pub(super) fn list(store: &Store, params: &ListParams) -> Result<Value> {
         }
         let labels = &document.config.labels;
         let mut row = json!({
-            "Containers": -1,
+            // Counted since 1.51; before that it was a word for unknown.
+            "Containers": if params.api_minor >= 51 { json!(users(&image.id)) } else { json!(-1) },
             "Created": made(&image),
             "Id": image.id,
             "Labels": if labels.is_empty() { Value::Null } else { json!(labels) },

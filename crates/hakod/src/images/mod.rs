@@ -5,6 +5,7 @@
 mod archive;
 mod commit;
 mod config;
+mod disk_usage;
 mod document;
 mod face;
 mod filters;
@@ -22,11 +23,12 @@ mod tag;
 
 pub use commit::CommitRequest;
 pub use config::{Healthcheck, ImageConfig};
+pub use disk_usage::DiskUsage;
 pub use face::{Consumer, ImageEvent, ImagesConfig, InUse, JsonLines, ListParams, Notify, PullRequest, ResolvedImage};
 
 use document::Document;
 use futures::{StreamExt, stream};
-use hako_model::{Digest, Error, Result};
+use hako_model::{Digest, Error, ErrorKind, Result};
 use hako_store::Store;
 use progress::{Lines, error_line};
 use serde_json::Value;
@@ -99,7 +101,8 @@ impl ImageService {
     /// # Errors
     /// `InvalidParameter` for an unknown filter.
     pub async fn list(self: &Arc<Self>, params: ListParams) -> Result<Value> {
-        self.blocking(move |store| list::list(store, &params)).await
+        let service = self.clone();
+        self.blocking(move |store| list::list(store, &params, |id| service.users(id).len())).await
     }
 
     /// `GET /images/{name}/json`. `api_minor` is n of API version 1.n.
@@ -179,6 +182,27 @@ impl ImageService {
     /// Of the store.
     pub async fn container_removed(self: &Arc<Self>, image: &Digest) -> Result<()> {
         self.container_removed_inner(image).await
+    }
+
+    /// Presents credentials to a registry; answers what may be kept instead of a password.
+    ///
+    /// # Errors
+    /// `Unauthorized` in Docker's words, or why the registry does not answer.
+    pub async fn log_in(&self, address: &str, credentials: Option<hako_registry::Credentials>) -> Result<String> {
+        self.registry.log_in(address, credentials.as_ref()).await.map_err(|err| match err {
+            // A pull that is refused is a failure of the engine's; a login that is refused is the client's.
+            hako_registry::Error::Unauthorized(why) => Error::new(ErrorKind::Unauthorized, why),
+            other => other.into(),
+        })
+    }
+
+    /// What images take on the disk.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn disk_usage(self: &Arc<Self>, api_minor: u32) -> Result<DiskUsage> {
+        let service = self.clone();
+        self.blocking(move |store| disk_usage::read(store, api_minor, |id| service.users(id).len())).await
     }
 
     /// How many images there are, for `info`.

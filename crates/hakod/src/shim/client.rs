@@ -2,10 +2,10 @@
 //! stdio connections on demand.
 
 use super::ShimDir;
-use hako_model::{Error, ExitDetails, Result};
+use hako_model::{Error, ErrorKind, ExitDetails, ProcessList, Result};
 use hako_task::{
     error::from_ttrpc,
-    extra::{ExtraClient, MountRequest, ProcessRef},
+    extra::{ExtraClient, FiguresReply, MountRequest, ProcessRef},
     files::{self, FilesReply, FilesRequest},
     protos::{protobuf::MessageField, protobuf::well_known_types::any::Any, types::mount::Mount},
     stdio::{AttachReply, AttachRequest, ClientHead, read_line, write_line},
@@ -37,6 +37,12 @@ pub struct Live {
 /// A request that ends in reasonable time, whatever the shim does.
 fn quick() -> Context {
     with_duration(QUICK)
+}
+
+/// The same for a request of Extra, which has no deadline of its own.
+async fn within<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = || Error::new(ErrorKind::DeadlineExceeded, "the shim does not answer");
+    tokio::time::timeout(QUICK, work).await.map_err(|_| late())?
 }
 
 impl Live {
@@ -136,6 +142,26 @@ impl Live {
         self.extra.exit_details(&process).await
     }
 
+    /// What the container uses.
+    ///
+    /// # Errors
+    /// The shim's.
+    pub async fn figures(&self) -> Result<FiguresReply> {
+        within(self.extra.figures(&self.whole())).await
+    }
+
+    /// The container's processes.
+    ///
+    /// # Errors
+    /// The shim's.
+    pub async fn processes(&self) -> Result<ProcessList> {
+        within(self.extra.processes(&self.whole())).await
+    }
+
+    fn whole(&self) -> ProcessRef {
+        ProcessRef { id: self.id.clone(), exec_id: String::new() }
+    }
+
     /// Sets the size of a tty.
     ///
     /// # Errors
@@ -224,7 +250,7 @@ impl Live {
     pub async fn shutdown(&self) -> Result<()> {
         let request = ShutdownRequest { id: self.id.clone(), now: true, ..ShutdownRequest::default() };
         match self.task.shutdown(quick(), &request).await.map_err(from_ttrpc) {
-            Err(err) if err.kind != hako_model::ErrorKind::Unavailable => Err(err),
+            Err(err) if err.kind != ErrorKind::Unavailable => Err(err),
             Ok(_) | Err(_) => Ok(()),
         }
     }

@@ -16,7 +16,12 @@ mod vm;
 pub use process::exec_process;
 pub use seccomp::SeccompCache;
 
-use crate::{Engine, containers::record::Record, programs::present, shim::ShimDir};
+use crate::{
+    Engine,
+    containers::{logs::options, record::Record},
+    programs::present,
+    shim::ShimDir,
+};
 use hako_api::types::MountPoint;
 use hako_model::{Isolation, LogConfig, LogDriver, Result, SandboxConfig, VmConfig};
 use hako_task::extra::{BindMount, MountRequest};
@@ -30,6 +35,7 @@ pub type RootMount = hako_task::protos::types::mount::Mount;
 /// A missing image, program or host folder; the kernel's.
 pub async fn prepare(engine: &Engine, record: &Record, dir: &ShimDir) -> Result<Vec<RootMount>> {
     let image = engine.images.resolve(&record.image_id).await?;
+    let log = options::for_shim(engine, record)?;
     present(&engine.programs.runtime)?;
     let vm = match record.isolation {
         Isolation::Process => None,
@@ -48,7 +54,7 @@ pub async fn prepare(engine: &Engine, record: &Record, dir: &ShimDir) -> Result<
         Isolation::Hyperv => rootfs::disks(),
     };
     rootfs.extend(namespaces.mount);
-    dir.write_config(&sandbox(engine, record, vm.map(|(config, _)| config)))?;
+    dir.write_config(&sandbox(engine, record, log, vm.map(|(config, _)| config)))?;
     Ok(rootfs)
 }
 
@@ -76,10 +82,9 @@ pub async fn prepare_files(engine: &Engine, record: &Record, dir: &ShimDir) -> R
         Isolation::Hyperv => rootfs::disks(),
     };
     let config = SandboxConfig {
-        log: LogConfig { driver: LogDriver::None, path: None },
         // What is copied into a container must be there when it starts.
         ephemeral: false,
-        ..sandbox(engine, record, vm)
+        ..sandbox(engine, record, LogConfig::plain(LogDriver::None, None), vm)
     };
     dir.write_config(&config)?;
     Ok(MountRequest {
@@ -106,15 +111,11 @@ fn errno(errno: rustix::io::Errno) -> String {
     devices::words(errno)
 }
 
-fn sandbox(engine: &Engine, record: &Record, vm: Option<VmConfig>) -> SandboxConfig {
-    let logged = record.host.log_config.r#type == "json-file";
+fn sandbox(engine: &Engine, record: &Record, log: LogConfig, vm: Option<VmConfig>) -> SandboxConfig {
     SandboxConfig {
         id: record.id.clone(),
         isolation: record.isolation,
-        log: LogConfig {
-            driver: if logged { LogDriver::JsonFile } else { LogDriver::None },
-            path: logged.then(|| crate::containers::logs::log_path(engine, record)),
-        },
+        log,
         open_stdin: record.config.open_stdin,
         stdin_once: record.config.stdin_once,
         runtime: engine.programs.runtime.clone(),

@@ -2,25 +2,56 @@
 
 use crate::{
     Engine,
-    http::{Response, json},
+    containers::logs::options,
+    http::{Request, Response, json},
 };
-use hako_api::types::{
-    Info,
-    system::{Commit, InfoPlugins},
+use hako_api::{
+    ApiVersion,
+    types::{
+        Info,
+        system::{Commit, InfoPlugins},
+    },
 };
-use hako_model::Result;
-use serde_json::json as value;
+use hako_model::{Error, Result};
+use serde_json::{Map, Value, json as value};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Everything at once, as Docker answers it.
-pub async fn serve(engine: &Arc<Engine>) -> Result<Response> {
+pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
+    let info = read(engine).await;
+    let mut answer = serde_json::to_value(&info).map_err(|err| Error::internal(format!("info: {err}")))?;
+    if let Some(fields) = answer.as_object_mut() {
+        older_fields(fields, req.version);
+    }
+    Ok(json(&answer))
+}
+
+/// What Docker has left out since, for clients of the time before.
+fn older_fields(info: &mut Map<String, Value>, version: ApiVersion) {
+    let before = |minor| version < ApiVersion::new(1, minor);
+    if before(49) {
+        for part in ["ContainerdCommit", "RuncCommit", "InitCommit"] {
+            let id = info[part]["ID"].clone();
+            info[part]["Expected"] = id;
+        }
+        for list in ["AllowNondistributableArtifactsCIDRs", "AllowNondistributableArtifactsHostnames"] {
+            info["RegistryConfig"][list] = Value::Null;
+        }
+    }
+    if before(50) {
+        info.insert("BridgeNfIptables".to_owned(), false.into());
+        info.insert("BridgeNfIp6tables".to_owned(), false.into());
+    }
+}
+
+async fn read(engine: &Arc<Engine>) -> Info {
     let host = &engine.host;
     let (running, paused, stopped) = engine.containers.count();
     let images = engine.image_count().await;
     let verdict = engine.accelerator.status_within(std::time::Duration::from_secs(1)).await;
     let v1 = host.cgroup_version == 1;
     let commit = || Commit { id: env!("CARGO_PKG_VERSION").to_owned() };
-    Ok(json(&Info {
+    Info {
         id: engine.id.clone(),
         containers: running + paused + stopped,
         containers_running: running,
@@ -37,7 +68,7 @@ pub async fn serve(engine: &Arc<Engine>) -> Result<Response> {
             volume: Vec::new(),
             network: vec!["null".to_owned()],
             authorization: None,
-            log: vec!["json-file".to_owned(), "none".to_owned()],
+            log: options::DRIVERS.iter().map(|name| (*name).to_owned()).collect(),
         },
         memory_limit: true,
         swap_limit: true,
@@ -46,13 +77,13 @@ pub async fn serve(engine: &Arc<Engine>) -> Result<Response> {
         cpu_shares: true,
         cpu_set: true,
         pids_limit: true,
-        ipv4_forwarding: true,
+        ipv4_forwarding: is_on("/proc/sys/net/ipv4/ip_forward"),
         debug: engine.config.debug,
         n_fd: std::fs::read_dir("/proc/self/fd").map_or(-1, |dir| i64::try_from(dir.count()).unwrap_or(-1)),
         oom_kill_disable: v1,
         n_goroutines: i64::try_from(tokio::runtime::Handle::current().metrics().num_alive_tasks()).unwrap_or(0),
         system_time: hako_api::time::now(),
-        logging_driver: "json-file".to_owned(),
+        logging_driver: engine.config.log.r#type.clone(),
         cgroup_driver: "cgroupfs".to_owned(),
         cgroup_version: host.cgroup_version.to_string(),
         n_events_listener: i64::try_from(engine.events.listeners()).unwrap_or(0),
@@ -85,10 +116,37 @@ pub async fn serve(engine: &Arc<Engine>) -> Result<Response> {
         containerd_commit: commit(),
         runc_commit: commit(),
         init_commit: commit(),
-        security_options: vec!["name=seccomp,profile=builtin".to_owned()],
+        http_proxy: proxy("HTTP_PROXY"),
+        https_proxy: proxy("HTTPS_PROXY"),
+        no_proxy: proxy("NO_PROXY"),
+        security_options: security_options(),
+        cdi_spec_dirs: Vec::new(),
         warnings: Some(verdict.warnings()),
         ..Info::default()
-    }))
+    }
+}
+
+fn is_on(path: &str) -> bool {
+    std::fs::read(path).is_ok_and(|text| text.starts_with(b"1"))
+}
+
+/// What every container gets: a seccomp profile, and a cgroup namespace where
+/// this kernel has them.
+fn security_options() -> Vec<String> {
+    let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
+    if std::path::Path::new("/proc/self/ns/cgroup").exists() {
+        options.push("name=cgroupns".to_owned());
+    }
+    options
+}
+
+/// The proxy of pulls, without a password that may be in it.
+fn proxy(name: &str) -> String {
+    let text = std::env::var(name).or_else(|_| std::env::var(name.to_ascii_lowercase())).unwrap_or_default();
+    match text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
+        Some((scheme, host)) => format!("{scheme}://xxxxx:xxxxx@{host}"),
+        None => text,
+    }
 }
 
 fn registry_config(engine: &Engine) -> serde_json::Value {
@@ -98,10 +156,31 @@ fn registry_config(engine: &Engine) -> serde_json::Value {
         engine.config.insecure_registries.iter().map(insecure).collect();
     index.insert("docker.io".into(), value!({"Name": "docker.io", "Mirrors": [], "Secure": true, "Official": true}));
     value!({
-        "AllowNondistributableArtifactsCIDRs": null,
-        "AllowNondistributableArtifactsHostnames": null,
         "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
         "IndexConfigs": index,
         "Mirrors": null
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn older_clients_get_older_fields() {
+        let commit = value!({"ID": "1"});
+        let at = |minor| {
+            let info = value!({
+                "ContainerdCommit": commit, "RuncCommit": commit, "InitCommit": commit, "RegistryConfig": {}
+            });
+            let Value::Object(mut info) = info else { panic!("an object") };
+            older_fields(&mut info, ApiVersion::new(1, minor));
+            Value::from(info)
+        };
+        assert_eq!(at(48)["RuncCommit"], value!({"ID": "1", "Expected": "1"}));
+        assert_eq!(at(49)["RuncCommit"], commit);
+        assert_eq!(at(49)["BridgeNfIptables"], false);
+        assert!(at(50).get("BridgeNfIptables").is_none());
+        assert!(at(41)["RegistryConfig"].as_object().unwrap().len() == 2);
+    }
 }

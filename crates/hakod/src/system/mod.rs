@@ -1,5 +1,7 @@
 //! Endpoints about the engine itself.
 
+pub mod auth;
+pub mod df;
 pub mod events;
 pub mod info;
 pub mod networks;

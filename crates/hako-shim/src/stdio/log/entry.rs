@@ -1,73 +1,26 @@
-//! Docker's `json-file` log, byte for byte as its copier and encoder write it:
-//! one object for each line, lines longer than 16 KiB in pieces of which only
-//! the last ends in a newline.
+//! Docker's `json-file` records, byte for byte as its copier and encoder write
+//! them: one object for each line, lines longer than 16 KiB in pieces of which
+//! only the last ends in a newline.
 
 use chrono::{SecondsFormat, Utc};
 use hako_task::stdio::StdStream;
-use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// The longest piece of a line.
 const MAX_PIECE: usize = 16 << 10;
-/// What the encoder's buffer keeps between writes.
-const KEEP: usize = 64 << 10;
 
-/// The log of one container.
-#[derive(Debug)]
-pub(crate) struct JsonLog {
-    file: File,
-    encoded: Vec<u8>,
-    /// Lines that have not ended: stdout's and stderr's.
-    pending: [Vec<u8>; 2],
-}
+/// Lines that have not ended: stdout's and stderr's.
+#[derive(Debug, Default)]
+pub(super) struct Lines([Vec<u8>; 2]);
 
-impl JsonLog {
-    /// Opens the log to append to it.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
-        Ok(Self { file, encoded: Vec::new(), pending: [Vec::new(), Vec::new()] })
-    }
-
-    /// Writes what has come from `stream`, all lines in one write.
-    pub(crate) fn write(&mut self, stream: StdStream, data: &[u8]) -> io::Result<()> {
-        let time = now();
-        let pending = &mut self.pending[index(stream)];
-        split(pending, data, |line| encode(&mut self.encoded, line, stream, &time));
-        self.flush()
-    }
-
-    /// The stream has ended: what is left of its last line is an entry without a newline.
-    pub(crate) fn end(&mut self, stream: StdStream) -> io::Result<()> {
-        let rest = std::mem::take(&mut self.pending[index(stream)]);
-        if !rest.is_empty() {
-            encode(&mut self.encoded, &rest, stream, &now());
+impl Lines {
+    /// Cuts the next line, or piece of one, from the beginning of `data` and
+    /// what was left before. What has not ended is kept.
+    pub(super) fn next<'d>(&mut self, stream: StdStream, data: &mut &'d [u8]) -> Option<Cow<'d, [u8]>> {
+        let pending = &mut self.0[index(stream)];
+        if data.is_empty() {
+            return None;
         }
-        self.flush()
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let written = self.file.write_all(&self.encoded);
-        self.encoded.clear();
-        self.encoded.shrink_to(KEEP);
-        written
-    }
-}
-
-fn now() -> String {
-    Utc::now().to_rfc3339_opts(SecondsFormat::Nanos, true)
-}
-
-fn index(stream: StdStream) -> usize {
-    usize::from(stream == StdStream::Stderr)
-}
-
-/// Cuts `pending` + `data` into lines and pieces; what has not ended stays in `pending`.
-fn split(pending: &mut Vec<u8>, mut data: &[u8], mut entry: impl FnMut(&[u8])) {
-    while !data.is_empty() {
         let room = MAX_PIECE - pending.len();
         let window = &data[..room.min(data.len())];
         let newline = window.iter().position(|byte| *byte == b'\n');
@@ -76,22 +29,61 @@ fn split(pending: &mut Vec<u8>, mut data: &[u8], mut entry: impl FnMut(&[u8])) {
             None if window.len() == room => room,
             None => {
                 pending.extend_from_slice(window);
-                return;
+                *data = &[];
+                return None;
             }
         };
+        let (piece, rest) = data.split_at(end);
+        *data = rest;
         if pending.is_empty() {
-            entry(&data[..end]);
-        } else {
-            pending.extend_from_slice(&data[..end]);
-            entry(pending);
-            // A container that writes nothing more keeps no buffer.
-            *pending = Vec::new();
+            return Some(Cow::Borrowed(piece));
         }
-        data = &data[end..];
+        // A container that writes nothing more keeps no buffer.
+        let mut whole = std::mem::take(pending);
+        whole.extend_from_slice(piece);
+        Some(Cow::Owned(whole))
+    }
+
+    /// What is left of the last line.
+    pub(super) fn rest(&mut self, stream: StdStream) -> Option<Vec<u8>> {
+        let rest = std::mem::take(&mut self.0[index(stream)]);
+        (!rest.is_empty()).then_some(rest)
     }
 }
 
-fn encode(out: &mut Vec<u8>, line: &[u8], stream: StdStream, time: &str) {
+pub(super) fn now() -> String {
+    Utc::now().to_rfc3339_opts(SecondsFormat::Nanos, true)
+}
+
+fn index(stream: StdStream) -> usize {
+    usize::from(stream == StdStream::Stderr)
+}
+
+/// The part of every record that says its attributes; empty without any.
+pub(super) fn attributes(attributes: &BTreeMap<String, String>) -> String {
+    if attributes.is_empty() {
+        return String::new();
+    }
+    let quoted = |out: &mut Vec<u8>, text: &str| {
+        out.push(b'"');
+        escape(out, text.as_bytes());
+        out.push(b'"');
+    };
+    let mut out = b",\"attrs\":{".to_vec();
+    for (at, (key, value)) in attributes.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        quoted(&mut out, key);
+        out.push(b':');
+        quoted(&mut out, value);
+    }
+    out.push(b'}');
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Adds a record to `out`.
+pub(super) fn encode(out: &mut Vec<u8>, line: &[u8], stream: StdStream, attributes: &str, time: &str) {
     out.reserve(line.len() + 80);
     out.extend_from_slice(b"{\"log\":\"");
     for chunk in line.utf8_chunks() {
@@ -103,7 +95,9 @@ fn encode(out: &mut Vec<u8>, line: &[u8], stream: StdStream, time: &str) {
     }
     out.extend_from_slice(b"\",\"stream\":\"");
     out.extend_from_slice(if stream == StdStream::Stderr { b"stderr" } else { b"stdout" });
-    out.extend_from_slice(b"\",\"time\":\"");
+    out.push(b'"');
+    out.extend_from_slice(attributes.as_bytes());
+    out.extend_from_slice(b",\"time\":\"");
     out.extend_from_slice(time.as_bytes());
     out.extend_from_slice(b"\"}\n");
 }
@@ -148,11 +142,14 @@ mod tests {
     use super::*;
 
     fn entries(chunks: &[&[u8]]) -> (Vec<Vec<u8>>, Vec<u8>) {
-        let (mut pending, mut found) = (Vec::new(), Vec::new());
+        let (mut lines, mut found) = (Lines::default(), Vec::new());
         for chunk in chunks {
-            split(&mut pending, chunk, |line| found.push(line.to_vec()));
+            let mut data = *chunk;
+            while let Some(line) = lines.next(StdStream::Stdout, &mut data) {
+                found.push(line.into_owned());
+            }
         }
-        (found, pending)
+        (found, lines.rest(StdStream::Stdout).unwrap_or_default())
     }
 
     #[test]
@@ -184,8 +181,17 @@ mod tests {
     #[test]
     fn entries_are_dockers() {
         let mut out = Vec::new();
-        encode(&mut out, b"\"\\<\t\xff\xe2\x80\xa8\xc3\xa9\r\n", StdStream::Stderr, "T");
+        encode(&mut out, b"\"\\<\t\xff\xe2\x80\xa8\xc3\xa9\r\n", StdStream::Stderr, "", "T");
         let want = "{\"log\":\"\\\"\\\\\\u003c\\u0009\\ufffd\\u2028é\\r\\n\",\"stream\":\"stderr\",\"time\":\"T\"}\n";
         assert_eq!(String::from_utf8(out).unwrap(), want);
+    }
+
+    #[test]
+    fn attributes_are_in_every_record() {
+        let list = BTreeMap::from([("tag".to_owned(), "a\"b".to_owned()), ("com.x".to_owned(), "1".to_owned())]);
+        let mut out = Vec::new();
+        encode(&mut out, b"x\n", StdStream::Stdout, &attributes(&list), "T");
+        let want = r#"{"log":"x\n","stream":"stdout","attrs":{"com.x":"1","tag":"a\"b"},"time":"T"}"#;
+        assert_eq!(String::from_utf8(out).unwrap().trim_end(), want);
     }
 }

@@ -1,0 +1,72 @@
+//! `docker login` and `logout`, against registries that ask for a password.
+
+use hako_tests::{Case, Compression, FakeRegistry, Registry, Reply, Wall, busybox, with_wall};
+
+fn once(body: fn(&Case)) {
+    with_wall(Wall::Process, body);
+}
+
+fn login(case: &Case, registry: &str, password: &str) -> hako_tests::Output {
+    case.docker(["login", "-u", "tester", "--password-stdin", registry]).stdin(password).run()
+}
+
+/// Debian's docker-registry with a password: login, pull with it, logout.
+#[test]
+fn a_registry_with_a_password() {
+    once(|case| {
+        let registry = Registry::with_password();
+        let refused = login(case, &registry.address(), "wrong");
+        let why = "login attempt to http://";
+        assert!(refused.code != 0 && refused.err().contains(why) && refused.err().contains("401"), "{refused}");
+        let name = registry.reference("tests/busybox:1");
+        let unknown = case.docker(["pull", &name]).run();
+        assert!(unknown.code != 0 && unknown.err().contains("no basic auth credentials"), "{unknown}");
+        assert!(login(case, &registry.address(), "secret").ok().contains("Login Succeeded"));
+        registry.push_as("tester", "secret", &busybox(), "tests/busybox", "1", Compression::Gzip);
+        let _ = case.docker(["pull", &name]).text();
+        let _ = case.docker(["logout", &registry.address()]).text();
+        let again = case.docker(["pull", &name]).run();
+        assert_ne!(again.code, 0, "{again}");
+    });
+}
+
+/// A token server: it gets the password, the registry only its token.
+#[test]
+fn a_token_server() {
+    once(|case| {
+        let registry =
+            FakeRegistry::guarded(move |path, authorization| match path.split('?').next().unwrap_or_default() {
+                // `tester:secret` in base64.
+                "/token" if authorization == "Basic dGVzdGVyOnNlY3JldA==" => {
+                    assert!(path.contains("service=tests") && path.contains("offline_token=true"), "{path}");
+                    Reply::ok("application/json", "{\"token\": \"let-me-in\", \"refresh_token\": \"keep-me\"}")
+                }
+                "/token" => Reply { status: 401, ..Reply::missing() },
+                _ if authorization == "Bearer let-me-in" => Reply::ok("application/json", "{}"),
+                _ => Reply::closed("Bearer realm=\"http://127.0.0.1:PORT/token\",service=\"tests\""),
+            });
+        let address = registry.reference("");
+        let address = address.trim_end_matches('/');
+        let refused = login(case, address, "wrong");
+        assert!(
+            refused.code != 0 && refused.err().contains("unauthorized: incorrect username or password"),
+            "{refused}"
+        );
+        assert!(login(case, address, "secret").ok().contains("Login Succeeded"));
+        let body = serde_json::json!({"username": "tester", "password": "secret", "serveraddress": address});
+        let answer = case.engine.http("POST", "/v1.41/auth", Some(&body));
+        assert_eq!((answer.status, answer.json()["IdentityToken"].as_str()), (200, Some("keep-me")));
+        let wrong = serde_json::json!({"username": "tester", "password": "x", "serveraddress": address});
+        assert_eq!(case.engine.http("POST", "/v1.41/auth", Some(&wrong)).status, 401);
+    });
+}
+
+#[test]
+fn no_registry_and_no_credentials() {
+    once(|case| {
+        let gone = login(case, "127.0.0.1:1", "secret");
+        assert!(gone.code != 0 && gone.err().contains("connection refused"), "{gone}");
+        let bad = case.engine.http("POST", "/v1.41/auth", Some(&serde_json::json!([1])));
+        assert_eq!(bad.status, 400, "{}", bad.text());
+    });
+}
