@@ -21,7 +21,6 @@ use crate::{
     Engine,
     http::{Request, Response, json_status},
     images::{CommitRequest, ImageConfig},
-    spec,
 };
 use hako_api::{
     decode,
@@ -34,9 +33,6 @@ use hyper::StatusCode;
 use serde_json::Value;
 use std::{io, sync::Arc};
 use tokio::{net::UnixStream, sync::oneshot};
-
-/// A guest's layer may have as many bytes as its disk, and the heads of its entries.
-const MOST_OF_A_GUEST: u64 = spec::SCRATCH + spec::SCRATCH / 2;
 
 /// What a client asked for.
 struct Asked {
@@ -140,7 +136,12 @@ async fn layer(engine: &Arc<Engine>, container: &Container) -> Result<Blob> {
     let store = engine.store.clone();
     let most = match container.view().record.isolation {
         Isolation::Process => u64::MAX,
-        Isolation::Hyperv => MOST_OF_A_GUEST,
+        // A guest's layer may have as many bytes as its disk, and the heads of its entries.
+        Isolation::Hyperv => {
+            let disk = engine.container_dir(container.id.as_str()).join("scratch.img");
+            let size = std::fs::metadata(disk)?.len();
+            size.saturating_add(size / 2)
+        }
     };
     let (done, end) = oneshot::channel();
     // As long as the disks take: not on the pool that all share.

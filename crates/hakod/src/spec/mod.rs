@@ -15,7 +15,6 @@ mod vm;
 
 pub use process::exec_process;
 pub use seccomp::SeccompCache;
-pub use vm::SCRATCH;
 
 use crate::{Engine, containers::record::Record, programs::present, shim::ShimDir};
 use hako_api::types::MountPoint;

@@ -11,12 +11,8 @@ use hako_model::{BootConfig, Disk, Error, Result, VmConfig};
 use hako_sandbox::microvm::sizing::{Host, Sizing, sizing};
 
 /// The container's writable disk: sparse, so this is a bound and not a cost.
-<<<<<<< HEAD
 const SCRATCH: u64 = 20 << 30;
 const MIB: u64 = 1 << 20;
-=======
-pub const SCRATCH: u64 = 20 << 30;
->>>>>>> 7cac21f (wip)
 /// A boot takes half a second; on a busy, emulated host many times that.
 const DEADLINE_MS: u64 = 60_000;
 const ATTEMPTS: u32 = 2;
