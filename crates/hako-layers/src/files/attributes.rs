@@ -12,7 +12,7 @@ use std::{
 };
 
 /// All attributes of one file together; more would not fit a tar's head.
-const MAX_BYTES: usize = 512 << 10;
+const MAX_BYTES: usize = 256 << 10;
 
 /// Attributes that are copied: the user's own and file capabilities. What a
 /// security module or an overlay has written means nothing elsewhere.

@@ -5,12 +5,11 @@
 use super::{
     MAX_DEPTH, attributes, failed, failed_io,
     names::{absolute, join, split},
-    pack::list,
+    pack::{Names, list},
     root::{Root, kind_of, stat_of},
     stat::{is_pseudo, too_deep},
 };
 use crate::{
-    MAX_DIRECTORY_NAMES,
     error::show,
     tarread::{Entry, EntryKind, TarReader},
 };
@@ -24,6 +23,9 @@ use std::{
     io::{BufRead, Seek, SeekFrom, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
+
+/// Times of directories are kept up to this many bytes.
+const TIMES: usize = 8 << 20;
 
 /// How an archive is unpacked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -96,7 +98,7 @@ impl<'a> Destination<'a> {
                 self.put(&place, &entry, &mut tar)?;
             }
         }
-        self.finish()
+        self.set_times()
     }
 
     /// The place of an entry; `None` for the directory itself, which stays as it is.
@@ -195,18 +197,20 @@ impl<'a> Destination<'a> {
         fs::linkat(&from, name, &place.dir, place.name.as_slice(), AtFlags::empty()).map_err(failed("link", &target))
     }
 
-    /// Keeps a directory's time until all is in it.
+    /// Keeps a directory's time until all is in it, as archives have it: where
+    /// there are very many, until the next of them.
     fn remember(&mut self, path: &[u8], mtime: (i64, u32)) -> Result<()> {
         self.names += path.len() + size_of::<(Vec<u8>, (i64, u32))>();
-        if self.names > MAX_DIRECTORY_NAMES {
-            return Err(Error::invalid(format!("directory names of more than {MAX_DIRECTORY_NAMES} bytes")));
+        if self.names > TIMES {
+            self.set_times()?;
         }
         self.times.push((path.to_vec(), mtime));
         Ok(())
     }
 
-    fn finish(self) -> Result<()> {
-        for (path, mtime) in self.times.iter().rev() {
+    fn set_times(&mut self) -> Result<()> {
+        self.names = 0;
+        for (path, mtime) in std::mem::take(&mut self.times).iter().rev() {
             match self.root.find(path, OFlags::NOFOLLOW | OFlags::DIRECTORY) {
                 Ok(fd) => attributes::set_times(fd.as_fd(), *mtime).map_err(failed("chtimes", path))?,
                 // Replaced by a later entry, or by the container.
@@ -280,7 +284,7 @@ fn remove(dir: BorrowedFd<'_>, name: &[u8], path: &[u8], depth: usize) -> Result
         Err(Errno::XDEV) => return Err(at()(Errno::BUSY)),
         Err(err) => return Err(at()(err)),
     };
-    let mut names = super::pack::Names::new(list(below.as_fd()).map_err(at())?).map_err(at())?;
+    let mut names = Names::new(list(below.as_fd()).map_err(at())?, depth).map_err(at())?;
     while let Some(child) = names.next().map_err(at())? {
         remove(below.as_fd(), child.to_bytes(), &join(path, child.to_bytes()), depth + 1)?;
     }

@@ -2,9 +2,8 @@
 //! OCI's whiteouts in place of overlayfs's.
 
 use super::{
-    attributes,
     changes::Hidden,
-    failed,
+    failed_io,
     names::{join, split},
     overlay::{Found, Overlay, Visitor, same_head},
     pack::Packer,
@@ -12,7 +11,10 @@ use super::{
 };
 use hako_model::{Error, Result};
 use rustix::fs::{FileType, Statx};
-use std::io::Write;
+use std::{
+    io::Write,
+    os::fd::{AsFd, OwnedFd},
+};
 
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
@@ -31,8 +33,8 @@ pub fn layer(overlay: &Overlay, hidden: &[String], out: impl Write) -> Result<()
 /// A directory whose entry is written once something in it is.
 struct Level {
     path: Vec<u8>,
+    fd: OwnedFd,
     what: Statx,
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     opaque: bool,
     written: bool,
 }
@@ -54,7 +56,7 @@ impl<W: Write> Writer<W> {
             level.written = true;
             let mut name = relative(&level.path).to_vec();
             name.push(b'/');
-            self.packer.directory_of(&level.what, &name, &level.xattrs)?;
+            self.packer.directory(level.fd.as_fd(), &level.what, &name)?;
             if level.opaque {
                 self.packer.marker(&join(&name, OPAQUE))?;
             }
@@ -79,11 +81,10 @@ impl<W: Write> Visitor for Writer<W> {
             return self.packer.other(found.fd, found.what, name);
         }
         let same = found.below.is_some_and(|below| same_head(below, found.what)) && !found.opaque;
-        let xattrs = attributes::read(found.fd).map_err(failed("listxattr", found.path))?;
         self.levels.push(Level {
             path: found.path.to_vec(),
+            fd: found.fd.try_clone_to_owned().map_err(failed_io("open", found.path))?,
             what: *found.what,
-            xattrs,
             opaque: found.opaque,
             written: false,
         });

@@ -10,33 +10,33 @@ use super::{
     MAX_DEPTH, failed,
     names::join,
     pack::{Names, list, look},
-    root::kind_of,
+    root::{kind_of, stat_of},
     stat::too_deep,
 };
 use hako_model::{Error, Result};
 use rustix::{
-    fs::{self, CWD, FileType, Mode, OFlags, Statx},
+    fs::{self, CWD, FileType, Mode, OFlags, ResolveFlags, Statx},
     io::Errno,
 };
 use std::{
-    ffi::CString,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    ffi::{CStr, CString},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
 /// The two sides.
 #[derive(Debug)]
 pub struct Overlay {
-    pub(super) upper: OwnedFd,
+    upper: OwnedFd,
     /// The top first.
-    pub(super) lowers: Vec<OwnedFd>,
+    lowers: Vec<OwnedFd>,
 }
 
 /// What is below at a name.
-pub(super) struct Below {
-    pub what: Statx,
-    /// Of a directory: every directory that is merged there, the top first.
-    pub dirs: Vec<OwnedFd>,
+struct Below {
+    what: Statx,
+    /// Of a directory: which of the lower ones are merged there, the top first.
+    merged: Vec<usize>,
 }
 
 /// Something in the upper directory.
@@ -59,15 +59,16 @@ pub(super) trait Visitor {
     fn leave(&mut self);
     /// Something below that is not there any more.
     fn gone(&mut self, path: &[u8]) -> Result<()>;
-    /// The end of an opaque directory's own names: whether names that are only
-    /// below shall be told of as gone.
+    /// Whether names that an opaque directory hides are told of as gone.
     fn tells_hidden(&self) -> bool;
 }
 
+/// A directory on the way down. It holds one open file, however many layers there are.
 struct Level {
     names: Names,
     path: Vec<u8>,
-    lowers: Vec<OwnedFd>,
+    /// Which lower directories are merged here.
+    merged: Vec<usize>,
     opaque: bool,
 }
 
@@ -88,14 +89,14 @@ impl Overlay {
     /// Tells `visitor` of everything.
     pub(super) fn walk(&self, visitor: &mut impl Visitor) -> Result<()> {
         let at = || failed("open", b"/");
-        let lowers = self.lowers.iter().map(|fd| list(fd.as_fd())).collect::<rustix::io::Result<_>>().map_err(at())?;
-        let names = Names::new(list(self.upper.as_fd()).map_err(at())?).map_err(at())?;
+        let names = Names::new(list(self.upper.as_fd()).map_err(at())?, 0).map_err(at())?;
         let opaque = is_opaque(self.upper.as_fd()).map_err(at())?;
-        let mut levels = vec![Level { names, path: b"/".to_vec(), lowers, opaque }];
+        let merged = (0..self.lowers.len()).collect();
+        let mut levels = vec![Level { names, path: b"/".to_vec(), merged, opaque }];
         while let Some(level) = levels.last_mut() {
             let Some(name) = level.names.next().map_err(failed("readdirent", &level.path))? else {
                 if level.opaque && visitor.tells_hidden() {
-                    tell_hidden(level, visitor)?;
+                    self.tell_hidden(level, visitor)?;
                 }
                 levels.pop();
                 if !levels.is_empty() {
@@ -103,8 +104,10 @@ impl Overlay {
                 }
                 continue;
             };
-            if let Some(next) = step(level, &name, visitor)? {
-                if levels.len() >= MAX_DEPTH {
+            let depth = levels.len();
+            let Some(level) = levels.last() else { break };
+            if let Some(next) = self.step(level, &name, depth, visitor)? {
+                if depth >= MAX_DEPTH {
                     return Err(too_deep(&next.path));
                 }
                 levels.push(next);
@@ -112,101 +115,121 @@ impl Overlay {
         }
         Ok(())
     }
-}
 
-/// One name of a directory; the answer is the directory that it is.
-fn step(level: &Level, name: &CString, visitor: &mut impl Visitor) -> Result<Option<Level>> {
-    let path = join(&level.path, name.to_bytes());
-    let at = |op| failed(op, &path);
-    let dir = level.names.fd().map_err(at("open"))?;
-    let Some((fd, what)) = look(dir, name).map_err(at("lstat"))? else { return Ok(None) };
-    let below = find(&level.lowers, name).map_err(at("lstat"))?;
-    if is_whiteout(&what) {
-        if below.is_some() {
-            visitor.gone(&path)?;
-        }
-        return Ok(None);
-    }
-    let is_dir = kind_of(&what) == FileType::Directory;
-    let readable = if is_dir { Some(list(fd.as_fd()).map_err(at("open"))?) } else { None };
-    let opaque = match &readable {
-        Some(dir) => check_plain(dir.as_fd(), &path).and_then(|()| is_opaque(dir.as_fd()).map_err(at("getxattr")))?,
-        None => false,
-    };
-    let opaque = opaque && below.as_ref().is_some_and(|below| !below.dirs.is_empty());
-    let under = below.as_ref().map(|below| &below.what);
-    visitor.enter(&Found { fd: fd.as_fd(), what: &what, path: &path, below: under, opaque })?;
-    let Some(readable) = readable else { return Ok(None) };
-    let names = Names::new(readable).map_err(at("open"))?;
-    let lowers = below.map(|below| below.dirs).unwrap_or_default();
-    Ok(Some(Level { names, path, lowers, opaque }))
-}
-
-/// What an opaque directory hides and has not itself.
-fn tell_hidden(level: &Level, visitor: &mut impl Visitor) -> Result<()> {
-    let at = || failed("open", &level.path);
-    let own = level.names.fd().map_err(at())?;
-    for (index, lower) in level.lowers.iter().enumerate() {
-        let mut names = Names::new(list(lower.as_fd()).map_err(at())?).map_err(at())?;
-        while let Some(name) = names.next().map_err(at())? {
-            let known = |dir: BorrowedFd<'_>| look(dir, &name).map(|found| found.is_some());
-            let mut told = known(own).map_err(at())?;
-            for above in &level.lowers[..index] {
-                told = told || known(above.as_fd()).map_err(at())?;
+    /// One name of a directory; the answer is the directory that it is.
+    fn step(&self, level: &Level, name: &CString, depth: usize, visitor: &mut impl Visitor) -> Result<Option<Level>> {
+        let path = join(&level.path, name.to_bytes());
+        let at = |op| failed(op, &path);
+        let dir = level.names.fd().map_err(at("open"))?;
+        let Some((fd, what)) = look(dir, name).map_err(at("lstat"))? else { return Ok(None) };
+        let below = self.find(&level.merged, &path).map_err(at("lstat"))?;
+        if is_whiteout(&what) {
+            if below.is_some() {
+                visitor.gone(&path)?;
             }
-            if !told && find(&level.lowers, &name).map_err(at())?.is_some() {
-                visitor.gone(&join(&level.path, name.to_bytes()))?;
-            }
+            return Ok(None);
         }
-    }
-    Ok(())
-}
-
-/// What the merged lower directories have at a name.
-fn find(lowers: &[OwnedFd], name: &CString) -> rustix::io::Result<Option<Below>> {
-    let mut below: Option<Below> = None;
-    for dir in lowers {
-        let Some((fd, what)) = look(dir.as_fd(), name)? else { continue };
         let is_dir = kind_of(&what) == FileType::Directory;
-        match (&mut below, is_dir) {
-            (_, _) if is_whiteout(&what) => break,
-            (None, false) => return Ok(Some(Below { what, dirs: Vec::new() })),
-            // A file below a directory is hidden by it.
-            (Some(_), false) => break,
-            (known, true) => {
-                let dir = list(fd.as_fd())?;
-                let opaque = is_opaque(dir.as_fd())?;
-                known.get_or_insert_with(|| Below { what, dirs: Vec::new() }).dirs.push(dir);
-                if opaque {
-                    break;
+        let readable = if is_dir { Some(list(fd.as_fd()).map_err(at("open"))?) } else { None };
+        let mut opaque = match &readable {
+            Some(dir) => {
+                check_plain(dir.as_fd(), &path).and_then(|()| is_opaque(dir.as_fd()).map_err(at("getxattr")))?
+            }
+            None => false,
+        };
+        opaque &= below.as_ref().is_some_and(|below| !below.merged.is_empty());
+        let under = below.as_ref().map(|below| &below.what);
+        visitor.enter(&Found { fd: fd.as_fd(), what: &what, path: &path, below: under, opaque })?;
+        let Some(readable) = readable else { return Ok(None) };
+        let names = Names::new(readable, depth).map_err(at("open"))?;
+        let merged = below.map(|below| below.merged).unwrap_or_default();
+        Ok(Some(Level { names, path, merged, opaque }))
+    }
+
+    /// What an opaque directory hides and has not itself.
+    fn tell_hidden(&self, level: &Level, visitor: &mut impl Visitor) -> Result<()> {
+        let at = || failed("open", &level.path);
+        let own = level.names.fd().map_err(at())?;
+        for (index, lower) in level.merged.iter().enumerate() {
+            let Some((dir, _)) = self.below(*lower, &level.path).map_err(at())? else { continue };
+            let mut names = Names::new(list(dir.as_fd()).map_err(at())?, 0).map_err(at())?;
+            while let Some(name) = names.next().map_err(at())? {
+                let path = join(&level.path, name.to_bytes());
+                let mut told = look(own, &name).map_err(at())?.is_some();
+                for above in &level.merged[..index] {
+                    told = told || self.below(*above, &path).map_err(at())?.is_some();
+                }
+                if !told && self.find(&level.merged, &path).map_err(at())?.is_some() {
+                    visitor.gone(&path)?;
                 }
             }
         }
+        Ok(())
     }
-    Ok(below)
+
+    /// What one lower directory has at a path, without touching it.
+    fn below(&self, lower: usize, path: &[u8]) -> rustix::io::Result<Option<(OwnedFd, Statx)>> {
+        let relative = path.strip_prefix(b"/").filter(|path| !path.is_empty()).unwrap_or(b".");
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        // The end of the path may be a link; the way there is directories alone.
+        match fs::openat2(&self.lowers[lower], relative, flags, Mode::empty(), resolve) {
+            Ok(fd) => stat_of(&fd).map(|what| Some((fd, what))),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// What the merged lower directories have at a path, as overlayfs merges them.
+    fn find(&self, merged: &[usize], path: &[u8]) -> rustix::io::Result<Option<Below>> {
+        let mut below: Option<Below> = None;
+        for lower in merged {
+            let Some((fd, what)) = self.below(*lower, path)? else { continue };
+            let is_dir = kind_of(&what) == FileType::Directory;
+            match (&mut below, is_dir) {
+                (_, _) if is_whiteout(&what) => break,
+                (None, false) => return Ok(Some(Below { what, merged: Vec::new() })),
+                // A file below a directory is hidden by it.
+                (Some(_), false) => break,
+                (known, true) => {
+                    known.get_or_insert_with(|| Below { what, merged: Vec::new() }).merged.push(*lower);
+                    if is_opaque(fd.as_fd())? {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(below)
+    }
 }
 
-pub(super) fn is_whiteout(what: &Statx) -> bool {
+fn is_whiteout(what: &Statx) -> bool {
     kind_of(what) == FileType::CharacterDevice && what.stx_rdev_major == 0 && what.stx_rdev_minor == 0
 }
 
-fn is_opaque(dir: BorrowedFd<'_>) -> rustix::io::Result<bool> {
-    let mut value = [0; 4];
-    match fs::fgetxattr(dir, c"trusted.overlay.opaque", value.as_mut_slice()) {
-        Ok(len) => Ok(&value[..len] == b"y"),
-        Err(Errno::NODATA | Errno::NOTSUP | Errno::RANGE) => Ok(false),
+/// An attribute of what `fd` is open for, in whatever way; `None` where it has none.
+fn attribute(fd: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Option<Vec<u8>>> {
+    let place = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let mut value = [0; 256];
+    match fs::getxattr(place, name, value.as_mut_slice()) {
+        Ok(len) => Ok(Some(value[..len].to_vec())),
+        Err(Errno::RANGE) => Ok(Some(value.to_vec())),
+        Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
         Err(err) => Err(err),
     }
 }
 
+fn is_opaque(dir: BorrowedFd<'_>) -> rustix::io::Result<bool> {
+    Ok(attribute(dir, c"trusted.overlay.opaque")?.as_deref() == Some(b"y"))
+}
+
 /// A directory that was renamed by a kernel which only notes the old name.
 fn check_plain(dir: BorrowedFd<'_>, path: &[u8]) -> Result<()> {
-    match fs::fgetxattr(dir, c"trusted.overlay.redirect", [0; 0].as_mut_slice()) {
-        Ok(0) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
-        Ok(_) | Err(Errno::RANGE) => {
+    match attribute(dir, c"trusted.overlay.redirect").map_err(failed("getxattr", path))? {
+        None => Ok(()),
+        Some(_) => {
             Err(Error::unsupported(format!("{}: a directory that overlayfs has redirected", crate::error::show(path))))
         }
-        Err(err) => Err(failed("getxattr", path)(err)),
     }
 }
 

@@ -29,12 +29,14 @@ use std::{
 
 /// How much of a file is read at once.
 const CHUNK: usize = 128 << 10;
-/// Names of a directory are sorted up to this many bytes; a larger directory
-/// is sorted in parts.
+/// Names of a directory are sorted up to this many bytes, half of it every
+/// second level down, and never less than the other; a larger directory is
+/// sorted in parts.
 const SORTED: usize = 1 << 20;
+const SORTED_LEAST: usize = 16 << 10;
 /// Names of files with several links are remembered up to this many bytes;
 /// later ones are written out as files of their own.
-const LINKS: usize = 16 << 20;
+const LINKS: usize = 8 << 20;
 /// Holes that together have less are written as zeros, which every reader of a
 /// tar understands.
 const LEAST_HOLES: u64 = 8 << 20;
@@ -105,12 +107,15 @@ pub(super) fn list(fd: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
 pub(super) struct Names {
     dir: Dir,
     sorted: Vec<CString>,
+    most: usize,
     ended: bool,
 }
 
 impl Names {
-    pub(super) fn new(dir: OwnedFd) -> rustix::io::Result<Self> {
-        Ok(Self { dir: Dir::new(dir)?, sorted: Vec::new(), ended: false })
+    /// The names in `dir`, which is `depth` directories down.
+    pub(super) fn new(dir: OwnedFd, depth: usize) -> rustix::io::Result<Self> {
+        let most = SORTED.checked_shr(u32::try_from(depth / 2).unwrap_or(u32::MAX)).unwrap_or(0).max(SORTED_LEAST);
+        Ok(Self { dir: Dir::new(dir)?, sorted: Vec::new(), most, ended: false })
     }
 
     /// The directory itself.
@@ -127,7 +132,7 @@ impl Names {
 
     fn fill(&mut self) -> rustix::io::Result<()> {
         let mut bytes = 0;
-        while bytes < SORTED {
+        while bytes < self.most {
             let Some(entry) = self.dir.read() else {
                 self.ended = true;
                 break;
@@ -175,7 +180,7 @@ impl<W: Write> Packer<W> {
 
     /// All that is below `dir`, which has the name `name` in the archive.
     fn tree(&mut self, dir: OwnedFd, name: &[u8], path: &[u8], what: &Statx, mounts: bool) -> Result<()> {
-        let names = Names::new(dir).map_err(failed("open", path))?;
+        let names = Names::new(dir, 0).map_err(failed("open", path))?;
         let mut levels =
             vec![Level { names, name: name.to_vec(), path: super::names::absolute(path), mount: what.stx_mnt_id }];
         while let Some(level) = levels.last_mut() {
@@ -205,7 +210,7 @@ impl<W: Write> Packer<W> {
                 Err(Errno::NOENT) => continue,
                 Err(err) => return Err(failed("open", &path)(err)),
             };
-            let names = Names::new(below).map_err(failed("open", &path))?;
+            let names = Names::new(below, levels.len()).map_err(failed("open", &path))?;
             levels.push(Level { names, name, path, mount: what.stx_mnt_id });
         }
         Ok(())
@@ -214,12 +219,7 @@ impl<W: Write> Packer<W> {
     /// A directory's own entry.
     pub(super) fn directory(&mut self, fd: BorrowedFd<'_>, what: &Statx, name: &[u8]) -> Result<()> {
         let xattrs = attributes::read(fd).map_err(failed("listxattr", name))?;
-        self.directory_of(what, name, &xattrs)
-    }
-
-    /// The same of what was looked at before.
-    pub(super) fn directory_of(&mut self, what: &Statx, name: &[u8], xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
-        let head = Head { kind: Some(EntryKind::Directory), xattrs, ..head(what, name) };
+        let head = Head { kind: Some(EntryKind::Directory), xattrs: &xattrs, ..head(what, name) };
         self.tar.entry(&head).map_err(gone)
     }
 

@@ -68,8 +68,8 @@ pub(super) struct Actor {
     pub(super) keep: bool,
     /// How the files of a container that does not run are reached, for now.
     pub(super) files: Option<files::Session>,
-    /// Frozen for a commit: the record in the store says that it runs.
-    pub(super) held: bool,
+    /// Frozen for this many commits: the record in the store says that it runs.
+    pub(super) held: usize,
     /// Somebody has ended this run: the restart policy does not act on it.
     pub(super) cancelled: bool,
     /// The start that is under way.
@@ -112,7 +112,7 @@ impl Container {
             pending: Vec::new(),
             keep: false,
             files: None,
-            held: false,
+            held: 0,
             cancelled: false,
             start: None,
             later: Vec::new(),
@@ -311,7 +311,7 @@ impl Actor {
     pub(super) async fn save(&mut self) -> Result<()> {
         match &self.record.state {
             // A commit that is cut off must not leave the container frozen.
-            State::Paused(run) if self.held => {
+            State::Paused(run) if self.held > 0 => {
                 let durable = Record { state: State::Running(run.clone()), ..self.record.clone() };
                 save(&self.engine, &durable).await?;
             }
@@ -323,7 +323,7 @@ impl Actor {
             | State::Exited(_)
             | State::Removing { .. }
             | State::Dead { .. } => {
-                self.held = false;
+                self.held = 0;
                 save(&self.engine, &self.record).await?;
             }
         }

@@ -30,6 +30,8 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 /// Where a client finds what lies at a path.
 const STAT_HEADER: &str = "x-docker-container-path-stat";
+/// The kernel takes no longer one.
+const MAX_PATH: usize = 4096;
 /// How long the rest of a refused archive is read, so that its sender sees the reason.
 const DRAIN: Duration = Duration::from_secs(30);
 /// How much of an archive is moved at once.
@@ -42,7 +44,11 @@ fn target(engine: &Engine, req: &Request) -> Result<(Arc<Container>, String)> {
         // Docker's words, with their missing space.
         return Err(Error::invalid("bad parameter: pathcannot be empty"));
     }
-    Ok((engine.containers.find(&req.param)?, path.to_owned()))
+    let container = engine.containers.find(&req.param)?;
+    if path.len() >= MAX_PATH {
+        return Err(Error::invalid(format!("path of {} bytes: file name too long", path.len())));
+    }
+    Ok((container, path.to_owned()))
 }
 
 /// Docker's words for a path at which nothing is.

@@ -26,16 +26,13 @@ use hako_api::{
     decode,
     types::{ContainerConfig, IdAnswer},
 };
-use hako_model::{Error, Reference, Result};
+use hako_model::{Error, Isolation, Reference, Result};
 use hako_store::Blob;
 use hako_task::files::{FilesRequest, FrameReader, read_end_blocking};
 use hyper::StatusCode;
 use serde_json::Value;
 use std::{io, sync::Arc};
 use tokio::{net::UnixStream, sync::oneshot};
-
-/// A layer's tar may have this many bytes: it may come from a guest.
-const MOST: u64 = 64 << 30;
 
 /// What a client asked for.
 struct Asked {
@@ -111,9 +108,8 @@ async fn commit(engine: &Arc<Engine>, container: &Container, asked: Asked) -> Re
     }
     let held = asked.pause && container.ask(Ask::Hold).await?;
     let layer = layer(engine, container).await;
-    if held {
-        // Removed meanwhile: then there is nothing to thaw.
-        let _ = container.ask(Ask::LetGo).await;
+    if held && let Err(err) = container.ask(Ask::LetGo).await {
+        tracing::warn!("thaw container {} after a commit: {err}", container.id);
     }
     let record = &container.view().record;
     let request = CommitRequest {
@@ -138,10 +134,19 @@ async fn layer(engine: &Arc<Engine>, container: &Container) -> Result<Blob> {
     let lease = container.ask(Ask::Files).await?;
     let (stream, _) = lease.open(&FilesRequest::Layer { hidden: mount_points() }).await?;
     let store = engine.store.clone();
+    let most = match container.view().record.isolation {
+        Isolation::Process => u64::MAX,
+        // A guest's layer may have as many bytes as its disk, and the heads of its entries.
+        Isolation::Hyperv => {
+            let disk = engine.container_dir(container.id.as_str()).join("scratch.img");
+            let size = std::fs::metadata(disk)?.len();
+            size.saturating_add(size / 2)
+        }
+    };
     let (done, end) = oneshot::channel();
     // As long as the disks take: not on the pool that all share.
     std::thread::Builder::new().name("commit".into()).stack_size(1 << 20).spawn(move || {
-        let kept = keep(&store, stream);
+        let kept = keep(&store, stream, most);
         drop(lease);
         // Whoever waits does so to the end.
         let _ = done.send(kept);
@@ -149,14 +154,14 @@ async fn layer(engine: &Arc<Engine>, container: &Container) -> Result<Blob> {
     end.await.map_err(|_| Error::internal("reading the layer broke off"))?
 }
 
-fn keep(store: &hako_store::Store, stream: UnixStream) -> Result<Blob> {
+fn keep(store: &hako_store::Store, stream: UnixStream, most: u64) -> Result<Blob> {
     let mut stream = stream.into_std()?;
     stream.set_nonblocking(false)?;
     let mut blob = store.write_blob(None, None)?;
-    let mut frames = io::Read::take(FrameReader::new(&stream), MOST + 1);
+    let mut frames = io::Read::take(FrameReader::new(&stream), most.saturating_add(1));
     let copied = io::copy(&mut frames, &mut blob).map_err(|err| Error::internal(format!("read the layer: {err}")))?;
-    if copied > MOST {
-        return Err(Error::invalid(format!("the layer has more than {MOST} bytes")));
+    if copied > most {
+        return Err(Error::invalid(format!("the layer has more than {most} bytes")));
     }
     read_end_blocking(&mut stream)?;
     Ok(blob.finish()?)

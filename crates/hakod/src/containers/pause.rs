@@ -68,6 +68,10 @@ pub(super) async fn run_unpause(actor: &mut Actor) -> Result<()> {
 pub(super) async fn run_hold(actor: &mut Actor) -> Result<bool> {
     match &actor.record.state {
         State::Running(_) => {}
+        State::Paused(_) if actor.held > 0 => {
+            actor.held += 1;
+            return Ok(true);
+        }
         State::Created { .. }
         | State::Starting { .. }
         | State::Paused(_)
@@ -78,17 +82,23 @@ pub(super) async fn run_hold(actor: &mut Actor) -> Result<bool> {
     }
     let done = live(actor)?.pause().await;
     unless_ended(actor, done)?;
-    actor.held = true;
+    actor.held = 1;
     actor.happen(Event::Frozen).await?;
     health::attend(actor);
     actor.emit("pause", &[]);
     Ok(true)
 }
 
-/// In the owner: thaws it, unless somebody else has changed its state meanwhile.
+/// In the owner: thaws it with the last commit that held it, unless somebody
+/// else has changed its state meanwhile.
 pub(super) async fn run_let_go(actor: &mut Actor) -> Result<()> {
-    if !actor.held {
-        return Ok(());
+    match actor.held {
+        0 => return Ok(()),
+        1 => {}
+        _ => {
+            actor.held -= 1;
+            return Ok(());
+        }
     }
     run_unpause(actor).await
 }
