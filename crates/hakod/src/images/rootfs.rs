@@ -42,7 +42,13 @@ impl ImageService {
                 hako_layers::empty_ext4(size, &made)?;
                 publish(&made, &empty)?;
             }
-            Ok(hako_layers::sparse_copy(&empty, &target)?)
+            // An engine that is killed meanwhile leaves no half a disk that would be taken for a whole one.
+            let part = target.with_extension("part");
+            if part.exists() {
+                fs::remove_file(&part)?;
+            }
+            hako_layers::sparse_copy(&empty, &part)?;
+            Ok(fs::rename(&part, &target)?)
         })
         .await
     }
