@@ -3,7 +3,7 @@
 use crate::container::{Handle, Request, target};
 use async_trait::async_trait;
 use hako_model::{Error, ExitDetails, Result};
-use hako_task::extra::{ConfigureReply, ConfigureRequest, Extra, MountRequest, ProcessRef};
+use hako_task::extra::{ConfigureReply, ConfigureRequest, Extra, GrowReply, GrowRequest, MountRequest, ProcessRef};
 
 /// The service.
 pub(crate) struct ExtraService {
@@ -26,6 +26,10 @@ impl ExtraService {
 impl Extra for ExtraService {
     async fn configure(&self, _req: ConfigureRequest) -> Result<ConfigureReply> {
         Err(Error::unsupported("Configure of a shim: it is for guests"))
+    }
+
+    async fn grow(&self, _req: GrowRequest) -> Result<GrowReply> {
+        Err(Error::unsupported("Grow of a shim: it is for guests"))
     }
 
     async fn exit_details(&self, req: ProcessRef) -> Result<ExitDetails> {

@@ -34,6 +34,7 @@ mod shown;
 pub mod start;
 pub mod state;
 pub mod stop;
+pub mod update;
 mod view;
 pub mod wait;
 
