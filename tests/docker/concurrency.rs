@@ -352,7 +352,7 @@ fn a_boot_that_hangs_is_cut_off() {
     let args = ["--exec-opt", "accelerator=tcg"].map(str::to_owned).to_vec();
     let engine = Engine::with(Options { env: vec![("PATH".to_owned(), path)], args, ..Options::default() });
     engine.load(&busybox());
-    let case = Case { engine, wall: Wall::Hyperv };
+    let case = Case::new(engine, Wall::Hyperv);
     for (method, target) in [("POST", "kill"), ("POST", "stop?t=1"), ("DELETE", "?force=1")] {
         sleeper(&case);
         thread::scope(|scope| {

@@ -49,6 +49,12 @@ pub fn with_wall(wall: Wall, body: fn(&Case)) {
 }
 
 impl Case {
+    /// A case of a test that makes its own engine; the table of verbs has nothing of it.
+    #[must_use]
+    pub fn new(engine: Engine, wall: Wall) -> Self {
+        Self { engine, wall, verbs: Verbs::default() }
+    }
+
     /// The docker client with these arguments.
     pub fn docker<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Client {
         let args: Vec<S> = args.into_iter().collect();

@@ -4,7 +4,14 @@
 
 use crate::Wall;
 use serde_json::json;
-use std::{cell::RefCell, collections::BTreeSet, ffi::OsStr, fs, path::PathBuf, rc::Rc, thread};
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+};
 
 /// The folder for one file a test; set by `cargo xtask test`.
 const DIR: &str = "HAKO_VERBS_DIR";
@@ -15,9 +22,13 @@ const GROUPS: &[&str] = &["builder", "container", "image", "network", "plugin", 
 
 /// The verbs of one test. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Verbs(Rc<RefCell<BTreeSet<String>>>);
+pub(crate) struct Verbs(Arc<Mutex<BTreeSet<String>>>);
 
 impl Verbs {
+    fn set(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Notes the verb of a command line of docker's, without the flags before it.
     pub(crate) fn note<S: AsRef<OsStr>>(&self, args: &[S]) {
         let mut words = args.iter().filter_map(|arg| arg.as_ref().to_str());
@@ -26,7 +37,7 @@ impl Verbs {
             (true, Some(second)) => joined(first, second),
             (true, None) | (false, _) => first.to_owned(),
         };
-        self.0.borrow_mut().insert(verb);
+        self.set().insert(verb);
     }
 }
 
@@ -56,7 +67,7 @@ impl Drop for Record {
         let test = thread.name().unwrap_or("main");
         let text = json!({
             "test": test, "wall": self.wall.to_string(), "passed": !thread::panicking(),
-            "verbs": *self.verbs.0.borrow(),
+            "verbs": *self.verbs.set(),
         });
         let name = format!("{}-{}-{}.json", test.replace(':', "_"), self.wall, std::process::id());
         // The table then lacks a row's test, and says so.
@@ -78,7 +89,7 @@ mod tests {
         verbs.note(&["system", "df"]);
         verbs.note(&["image", "inspect", "x"]);
         verbs.note(&["--version"]);
-        let noted: Vec<String> = verbs.0.borrow().iter().cloned().collect();
+        let noted: Vec<String> = verbs.set().iter().cloned().collect();
         assert_eq!(noted, ["container prune", "image inspect", "ps", "system df", "top"]);
     }
 }

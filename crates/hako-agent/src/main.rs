@@ -10,6 +10,7 @@
 //! reboot, which QEMU takes for an end.
 
 mod clock;
+mod grow;
 mod init;
 mod mounts;
 mod port;

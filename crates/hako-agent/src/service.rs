@@ -1,6 +1,6 @@
 //! Task and Extra in the guest: each container is one [`ProcessSandbox`].
 
-use crate::{clock, init, mounts::Mounted, streams::Streams};
+use crate::{clock, grow, init, mounts::Mounted, streams::Streams};
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hako_model::{Error, ExitDetails, ProcessList, Result};
@@ -10,7 +10,10 @@ use hako_sandbox::{
 };
 use hako_task::{
     error::to_ttrpc,
-    extra::{BUNDLE_TYPE_URL, Bundle, BundleFile, ConfigureReply, ConfigureRequest, Extra, FiguresReply, MountRequest, ProcessRef},
+    extra::{
+        BUNDLE_TYPE_URL, Bundle, BundleFile, ConfigureReply, ConfigureRequest, Extra, FiguresReply, GrowReply,
+        GrowRequest, MountRequest, ProcessRef,
+    },
     files::{FilesRequest, refuse},
     mux::MuxStream,
     protos::{
@@ -385,6 +388,10 @@ impl Extra for Service {
             kernel_release: name.release().to_string_lossy().into_owned(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         })
+    }
+
+    async fn grow(&self, req: GrowRequest) -> Result<GrowReply> {
+        grow::grow(req)
     }
 
     async fn exit_details(&self, req: ProcessRef) -> Result<ExitDetails> {

@@ -117,15 +117,23 @@ pub struct Machine {
     pub initramfs: PathBuf,
     /// How it runs.
     pub accelerator: Accelerator,
-    /// Guest memory.
+    /// Memory that the guest boots with.
     pub memory_mib: u64,
-    /// Virtual CPUs.
+    /// Memory that the machine has: the guest may add what is more later. It
+    /// costs nothing before it is touched.
+    pub most_memory_mib: u64,
+    /// Virtual CPUs that the guest boots with.
     pub cpus: u32,
+    /// Virtual CPUs that the machine has: those that are more sleep until the
+    /// guest starts them.
+    pub most_cpus: u32,
     /// At most two disks.
     pub drives: Vec<Drive>,
     /// Added to the kernel's command line: [`Accelerator::kernel_args`], which
     /// are measured anew where they are missing, and more.
     pub kernel_args: Vec<String>,
+    /// The `cgroup.procs` files of the groups that QEMU belongs to.
+    pub cgroup_procs: Vec<PathBuf>,
 }
 
 /// QEMU's arguments, and the files that they name by number.
@@ -169,6 +177,12 @@ impl Machine {
             words.extend(self.accelerator.kernel_args());
         }
         words.extend(self.kernel_args.iter().cloned());
+        if self.most_memory_mib > self.memory_mib {
+            words.push(format!("mem={}M", self.memory_mib));
+        }
+        if self.most_cpus > self.cpus {
+            words.push(format!("maxcpus={}", self.cpus));
+        }
         words.join(" ")
     }
 
@@ -242,8 +256,8 @@ impl CommandLine {
                 self.add("-cpu", "max,-erms");
             }
         }
-        self.add("-m", format!("{}M", machine.memory_mib));
-        self.add("-smp", machine.cpus.to_string());
+        self.add("-m", format!("{}M", machine.most_memory_mib.max(machine.memory_mib)));
+        self.add("-smp", machine.most_cpus.max(machine.cpus).to_string());
         self.add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     }
 

@@ -77,9 +77,12 @@ async fn boot(request: &ProbeRequest) -> Result<(Accelerator, String)> {
         initramfs: request.initramfs.clone(),
         accelerator: Accelerator::Kvm,
         memory_mib: MEMORY_MIB,
+        most_memory_mib: MEMORY_MIB,
         cpus: 1,
+        most_cpus: 1,
         drives: Vec::new(),
         kernel_args: vec![PROBE_ARG.to_owned()],
+        cgroup_procs: Vec::new(),
     };
     let start = Instant::now();
     let (mut vm, mut agent) = Vm::spawn(&machine, None)?;

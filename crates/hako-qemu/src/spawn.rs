@@ -10,7 +10,9 @@ use nix::{
     unistd::{Pid, geteuid, getppid},
 };
 use std::{
-    env, io,
+    env,
+    fs::{File, OpenOptions},
+    io::{self, Write},
     os::{fd::BorrowedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     process::Stdio,
@@ -32,12 +34,17 @@ pub(crate) fn spawn(machine: &Machine, line: CommandLine) -> Result<Child> {
         command.uid(uid).gid(gid);
     }
     let fds: Vec<i32> = line.fds.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
+    // Opened as root: the child is nobody when it writes to them.
+    let groups = machine.cgroup_procs.iter().map(|path| open_group(path)).collect::<Result<Vec<File>>>()?;
     let parent = Pid::this();
     // SAFETY: the closure makes only system calls and touches memory that was
     // allocated before the fork. The numbers are open in the child, since
     // `line.fds` lives until after the spawn.
     unsafe {
-        command.pre_exec(move || prepare(&fds, parent));
+        command.pre_exec(move || {
+            groups.iter().try_for_each(|mut group| group.write_all(b"0"))?;
+            prepare(&fds, parent)
+        });
     }
     let child = command.spawn().map_err(|err| match err.kind() {
         io::ErrorKind::NotFound => Error::NotInstalled { program: machine.qemu.clone() },
@@ -45,6 +52,10 @@ pub(crate) fn spawn(machine: &Machine, line: CommandLine) -> Result<Child> {
     });
     drop(line.fds);
     child
+}
+
+fn open_group(path: &Path) -> Result<File> {
+    OpenOptions::new().write(true).open(path).map_err(|source| Error::Open { path: path.to_owned(), source })
 }
 
 /// The program itself, where only its name is known.

@@ -12,12 +12,17 @@
 
 mod boot;
 mod figures;
+mod group;
+mod grow;
 mod guest;
+mod rest;
 pub mod sizing;
 mod stdio;
 
 use crate::{CreateRequest, Figures, Sandbox, Stdio, StdioRequest};
 use async_trait::async_trait;
+use group::{Asked, Group};
+use grow::Size;
 use guest::Guest;
 use hako_model::{Error, ExitDetails, ProcessList, Result, SandboxConfig};
 use hako_task::{
@@ -54,6 +59,23 @@ impl MicroVm {
         Self { config, dir, state: RwLock::new(State::Empty) }
     }
 
+    /// A guest in a cgroup of its own; on an error there is neither.
+    async fn boot(&self, asked: &Asked) -> Result<Guest> {
+        let absent = || Error::invalid("sandbox.json describes no virtual machine");
+        let vm = self.config.vm.as_ref().ok_or_else(absent)?;
+        let group = Group::make(asked).await?;
+        match boot::boot(&self.config, vm, &self.dir, group.procs()).await {
+            Ok(parts) => {
+                group::adjust_oom_score(parts.vm.pid(), asked.oom_score_adj);
+                Ok(Guest::new(self.config.clone(), Size::of(vm), group, parts))
+            }
+            Err(err) => {
+                group.remove().await;
+                Err(err)
+            }
+        }
+    }
+
     async fn guest(&self) -> Result<Arc<Guest>> {
         match &*self.state.read().await {
             State::Booted(guest) => Ok(guest.clone()),
@@ -70,8 +92,9 @@ impl Sandbox for MicroVm {
         if !matches!(*state, State::Empty) {
             return Err(Error::conflict("the container's virtual machine exists already"));
         }
-        let guest = Arc::new(boot::boot(&self.config, &self.dir).await?);
-        match guest.create(&req).await {
+        let asked = Asked::of(&req.bundle)?;
+        let guest = Arc::new(self.boot(&asked).await?);
+        match guest.create(&req, &asked.guest).await {
             Ok(created) => {
                 *state = State::Booted(guest);
                 Ok(created)
@@ -115,7 +138,7 @@ impl Sandbox for MicroVm {
         self.guest().await?.stats(memory).await
     }
     async fn update(&self, resources: Vec<u8>) -> Result<()> {
-        self.guest().await?.update(resources).await
+        self.guest().await?.update(&resources).await
     }
     async fn mount(&self, req: MountRequest) -> Result<()> {
         let mut state = self.state.write().await;
@@ -125,7 +148,8 @@ impl Sandbox for MicroVm {
         if let Some(bind) = req.binds.first() {
             return Err(Error::unsupported(format!("the host's {} behind the hyperv wall", bind.source)));
         }
-        let guest = Arc::new(boot::boot(&self.config, &self.dir).await?);
+        // There for a moment, and for nobody to be compared with.
+        let guest = Arc::new(self.boot(&Asked::default()).await?);
         match guest.mount(&req).await {
             Ok(()) => {
                 *state = State::Booted(guest);

@@ -4,7 +4,9 @@ use crate::container::{Handle, Query, Request, target};
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hako_model::{Error, ExitDetails, ProcessList, Result};
-use hako_task::extra::{ConfigureReply, ConfigureRequest, Extra, FiguresReply, MountRequest, ProcessRef};
+use hako_task::extra::{
+    ConfigureReply, ConfigureRequest, Extra, FiguresReply, GrowReply, GrowRequest, MountRequest, ProcessRef,
+};
 
 /// The service.
 pub(crate) struct ExtraService {
@@ -27,6 +29,10 @@ impl ExtraService {
 impl Extra for ExtraService {
     async fn configure(&self, _req: ConfigureRequest) -> Result<ConfigureReply> {
         Err(Error::unsupported("Configure of a shim: it is for guests"))
+    }
+
+    async fn grow(&self, _req: GrowRequest) -> Result<GrowReply> {
+        Err(Error::unsupported("Grow of a shim: it is for guests"))
     }
 
     async fn exit_details(&self, req: ProcessRef) -> Result<ExitDetails> {

@@ -32,6 +32,24 @@ pub struct ConfigureReply {
     pub agent_version: String,
 }
 
+/// More of what the machine has, for a guest that booted with less.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct GrowRequest {
+    /// MiB to be added, rounded up to the guest's blocks.
+    pub memory_mib: u64,
+    /// How many CPUs shall run; never fewer than do.
+    pub cpus: u32,
+}
+
+/// What a guest has grown by.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct GrowReply {
+    /// MiB that were added: at least what was asked for, unless the machine has no more.
+    pub memory_mib: u64,
+    /// How many CPUs run.
+    pub cpus: u32,
+}
+
 /// Files of the OCI bundle that the other side of the wall must have, carried
 /// in `CreateTaskRequest.options` as JSON ([`BUNDLE_TYPE_URL`]).
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -123,6 +141,8 @@ pub struct FiguresReply {
 pub trait Extra: Send + Sync {
     /// Prepares a guest: clock, entropy, host name. A shim answers `Unsupported`.
     async fn configure(&self, req: ConfigureRequest) -> Result<ConfigureReply>;
+    /// Takes more memory and CPUs into use. A shim answers `Unsupported`.
+    async fn grow(&self, req: GrowRequest) -> Result<GrowReply>;
     /// How a process ended; waits until it has. `oom_killed` is the container's.
     async fn exit_details(&self, req: ProcessRef) -> Result<ExitDetails>;
     /// Mounts a container's root filesystem for its files ([`crate::files`]);
@@ -169,6 +189,14 @@ pub fn create_extra(service: Arc<dyn Extra>) -> HashMap<String, Service> {
         Box::new(Method(move |p: Vec<u8>| {
             let s = s.clone();
             async move { encode(&s.configure(decode(&p)?).await?) }
+        })),
+    );
+    let s = service.clone();
+    methods.insert(
+        "Grow".to_owned(),
+        Box::new(Method(move |p: Vec<u8>| {
+            let s = s.clone();
+            async move { encode(&s.grow(decode(&p)?).await?) }
         })),
     );
     let s = service.clone();
@@ -231,6 +259,13 @@ impl ExtraClient {
     /// The other side's, or `Unavailable` where the connection broke.
     pub async fn configure(&self, req: &ConfigureRequest) -> Result<ConfigureReply> {
         self.call("Configure", req).await
+    }
+    /// See [`Extra::grow`].
+    ///
+    /// # Errors
+    /// As `configure`.
+    pub async fn grow(&self, req: &GrowRequest) -> Result<GrowReply> {
+        self.call("Grow", req).await
     }
     /// See [`Extra::exit_details`].
     ///

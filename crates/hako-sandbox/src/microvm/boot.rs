@@ -1,7 +1,6 @@
 //! From a configuration to a guest whose agent has answered.
 
-use super::guest::Guest;
-use crate::microvm::stdio::open_stream;
+use super::{guest::Parts, stdio::open_stream};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::Utc;
 use hako_model::{Error, ErrorKind, Result, SandboxConfig, VmConfig};
@@ -13,7 +12,12 @@ use hako_task::{
     task_service::TaskClient,
     ttrpc::r#async::{Client, transport::Socket},
 };
-use std::{fs::File, io::Read, path::Path, time::Duration};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tokio::{net::UnixStream, time::timeout};
 
 /// Bytes of the host's random pool for the guest.
@@ -31,10 +35,14 @@ enum Failure {
     Guest(Error),
 }
 
-/// Boots the VM of `config`, as often as it allows.
-pub(super) async fn boot(config: &SandboxConfig, dir: &Path) -> Result<Guest> {
-    let vm = config.vm.as_ref().ok_or_else(|| Error::invalid("sandbox.json describes no virtual machine"))?;
-    let machine = machine(vm, config.ephemeral)?;
+/// Boots the VM of `config`, as often as it allows, in the groups of `cgroup_procs`.
+pub(super) async fn boot(
+    config: &SandboxConfig,
+    vm: &VmConfig,
+    dir: &Path,
+    cgroup_procs: Vec<PathBuf>,
+) -> Result<Parts> {
+    let machine = Machine { cgroup_procs, ..machine(vm, config.ephemeral)? };
     let attempts = vm.boot.attempts.max(1);
     let mut attempt = 1;
     loop {
@@ -67,9 +75,12 @@ fn machine(vm: &VmConfig, ephemeral: bool) -> Result<Machine> {
         initramfs: vm.boot.initramfs.clone(),
         accelerator,
         memory_mib: vm.memory_mib,
+        most_memory_mib: vm.most_memory_mib,
         cpus: vm.cpus,
+        most_cpus: vm.most_cpus,
         drives: drives.collect(),
         kernel_args: vm.boot.kernel_args.clone(),
+        cgroup_procs: Vec::new(),
     })
 }
 
@@ -78,7 +89,7 @@ async fn boot_once(
     config: &SandboxConfig,
     vm: &VmConfig,
     dir: &Path,
-) -> std::result::Result<Guest, Failure> {
+) -> std::result::Result<Parts, Failure> {
     let spawned = Vm::spawn(machine, Some(&dir.join("console.log")));
     let (mut qemu, agent) = spawned.map_err(|err| Failure::Start(start_error(err)))?;
     let deadline = Duration::from_millis(vm.boot.deadline_ms);
@@ -88,8 +99,8 @@ async fn boot_once(
     };
     let (kind, why) = match answered {
         Ok(Ok(channel)) => {
-            let (mux, channel_end, task, extra) = channel;
-            return Ok(Guest::new(config.id.as_str().to_owned(), qemu, mux, channel_end, task, extra));
+            let (mux, channel, task, extra) = channel;
+            return Ok(Parts { vm: qemu, mux, channel, task, extra });
         }
         // QEMU has ended, or the agent's channel broke because it is about to.
         Ok(Err(err)) => match timeout(SETTLE, qemu.ended()).await {
@@ -128,7 +139,8 @@ async fn connect(agent: UnixStream, config: &SandboxConfig) -> Result<Channel> {
     Ok((mux, driver, TaskClient::new(client), extra))
 }
 
-fn configure(config: &SandboxConfig) -> Result<ConfigureRequest> {
+/// The time, randomness and the guest's name.
+pub(super) fn configure(config: &SandboxConfig) -> Result<ConfigureRequest> {
     let mut entropy = [0; ENTROPY];
     File::open("/dev/urandom").and_then(|mut pool| pool.read_exact(&mut entropy))?;
     let unix_time_ns = Utc::now().timestamp_nanos_opt().ok_or_else(|| Error::internal("the host's clock is wrong"))?;

@@ -1,17 +1,21 @@
 //! A booted guest: the calls to its agent, and its end.
 
 use super::{
+    boot::configure,
     figures,
+    group::Group,
+    grow::Size,
+    rest::Rest,
     stdio::{open_stdio, open_stream},
 };
 use crate::{CreateRequest, Figures, Stdio, StdioRequest};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{SecondsFormat, Utc};
-use hako_model::{Error, ErrorKind, ExitDetails, ProcessList, Result};
+use hako_model::{Error, ErrorKind, ExitDetails, ProcessList, Result, SandboxConfig, resources::Resources};
 use hako_qemu::Vm;
 use hako_task::{
     error::from_ttrpc,
-    extra::{BUNDLE_TYPE_URL, Bundle, BundleFile, ExtraClient, MountRequest, ProcessRef},
+    extra::{BUNDLE_TYPE_URL, Bundle, BundleFile, ExtraClient, GrowReply, GrowRequest, MountRequest, ProcessRef},
     files::FilesRequest,
     mux::Mux,
     protos::{api::Mount as TaskMount, protobuf::well_known_types::any::Any},
@@ -37,6 +41,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 const MAX_BUNDLE: u64 = 16 * 1024 * 1024;
 /// How much of a container's files is moved at once.
 const CHUNK: usize = 64 << 10;
+const SIGKILL: u32 = 9;
 /// What a killed VM's processes are said to have ended with: 128 + SIGKILL.
 const KILLED: i32 = 137;
 
@@ -44,8 +49,12 @@ const KILLED: i32 = 137;
 #[derive(Debug)]
 pub(super) struct Guest {
     id: String,
+    config: SandboxConfig,
     pid: i32,
-    vm: Mutex<Vm>,
+    pub(super) vm: Mutex<Vm>,
+    pub(super) rest: Mutex<Rest>,
+    pub(super) size: Mutex<Size>,
+    pub(super) group: Group,
     mux: Mux,
     channel: JoinHandle<std::io::Result<()>>,
     task: TaskClientDebug,
@@ -99,22 +108,41 @@ fn believed(exit: ExitDetails) -> ExitDetails {
     ExitDetails { exit_code: exit.exit_code.clamp(0, 255), exited_at, oom_killed: exit.oom_killed, error }
 }
 
+/// What a booted VM consists of.
+pub(super) struct Parts {
+    pub vm: Vm,
+    pub mux: Mux,
+    pub channel: JoinHandle<std::io::Result<()>>,
+    pub task: TaskClient,
+    pub extra: ExtraClient,
+}
+
 impl Guest {
-    pub fn new(
-        id: String,
-        vm: Vm,
-        mux: Mux,
-        channel: JoinHandle<std::io::Result<()>>,
-        task: TaskClient,
-        extra: ExtraClient,
-    ) -> Self {
-        let pid = vm.pid();
-        Self { id, pid, vm: Mutex::new(vm), mux, channel, task: TaskClientDebug(task), extra: ExtraDebug(extra) }
+    pub fn new(config: SandboxConfig, size: Size, group: Group, parts: Parts) -> Self {
+        let Parts { vm, mux, channel, task, extra } = parts;
+        Self {
+            id: config.id.to_string(),
+            config,
+            pid: vm.pid(),
+            vm: Mutex::new(vm),
+            rest: Mutex::new(Rest::Running),
+            size: Mutex::new(size),
+            group,
+            mux,
+            channel,
+            task: TaskClientDebug(task),
+            extra: ExtraDebug(extra),
+        }
     }
 
     /// QEMU's process, while the agent's channel lives.
     pub fn vm_pid(&self) -> Option<i32> {
         (!self.channel.is_finished()).then_some(self.pid)
+    }
+
+    /// Asks the agent; a machine that is halted is woken for it.
+    async fn ask<T>(&self, request: impl Future<Output = ttrpc::Result<T>>) -> Result<T> {
+        self.awake(async { self.answer(request.await).await }).await
     }
 
     /// The answer, or why the VM gives none any more.
@@ -145,8 +173,9 @@ impl Guest {
         }
     }
 
-    pub async fn create(&self, req: &CreateRequest) -> Result<(i32, Stdio)> {
-        let bundle = read_bundle(&req.bundle)?;
+    /// `spec` is the guest's part of the bundle's `config.json`.
+    pub async fn create(&self, req: &CreateRequest, spec: &[u8]) -> Result<(i32, Stdio)> {
+        let bundle = read_bundle(&req.bundle, spec)?;
         let stdio = self.stdio("", req.stdio).await?;
         let mut message = task::CreateTaskRequest::new();
         message.id.clone_from(&self.id);
@@ -169,6 +198,10 @@ impl Guest {
     }
 
     pub async fn exec(&self, exec_id: &str, process: Vec<u8>, request: StdioRequest) -> Result<Stdio> {
+        self.awake(self.exec_awake(exec_id, process, request)).await
+    }
+
+    async fn exec_awake(&self, exec_id: &str, process: Vec<u8>, request: StdioRequest) -> Result<Stdio> {
         let stdio = self.stdio(exec_id, request).await?;
         let mut message = task::ExecProcessRequest::new();
         message.id.clone_from(&self.id);
@@ -182,14 +215,19 @@ impl Guest {
 
     pub async fn start(&self, exec_id: Option<&str>) -> Result<i32> {
         let message = task::StartRequest { id: self.id.clone(), exec_id: name(exec_id), ..Default::default() };
-        let reply = self.answer(self.task.0.start(ctx(), &message).await).await?;
+        let reply = self.ask(self.task.0.start(ctx(), &message)).await?;
         Ok(pid(reply.pid))
     }
 
     pub async fn kill(&self, exec_id: Option<&str>, signal: u32, all: bool) -> Result<()> {
         let message =
             task::KillRequest { id: self.id.clone(), exec_id: name(exec_id), signal, all, ..Default::default() };
-        self.answer(self.task.0.kill(ctx(), &message).await).await.map(drop)
+        if signal == SIGKILL && exec_id.is_none() {
+            // The agent thaws whom it kills, and then tells of the end: the
+            // pause is over.
+            self.stay_awake().await?;
+        }
+        self.ask(self.task.0.kill(ctx(), &message)).await.map(drop)
     }
 
     /// A VM that died ends every wait: its processes were killed with it.
@@ -214,35 +252,36 @@ impl Guest {
             height: height.into(),
             ..Default::default()
         };
-        self.answer(self.task.0.resize_pty(ctx(), &message).await).await.map(drop)
+        self.ask(self.task.0.resize_pty(ctx(), &message)).await.map(drop)
     }
 
     pub async fn pids(&self) -> Result<Vec<i32>> {
         let message = task::PidsRequest { id: self.id.clone(), ..Default::default() };
-        let reply = self.answer(self.task.0.pids(ctx(), &message).await).await?;
+        let reply = self.ask(self.task.0.pids(ctx(), &message)).await?;
         Ok(reply.processes.iter().map(|process| pid(process.pid)).collect())
     }
 
-    pub async fn pause(&self) -> Result<()> {
+    pub(super) async fn freeze(&self) -> Result<()> {
         let message = task::PauseRequest { id: self.id.clone(), ..Default::default() };
         self.answer(self.task.0.pause(ctx(), &message).await).await.map(drop)
     }
 
-    pub async fn resume(&self) -> Result<()> {
+    pub(super) async fn thaw(&self) -> Result<()> {
         let message = task::ResumeRequest { id: self.id.clone(), ..Default::default() };
         self.answer(self.task.0.resume(ctx(), &message).await).await.map(drop)
     }
 
     pub async fn processes(&self) -> Result<ProcessList> {
-        let answer = self.extra.0.processes(&self.whole()).await;
-        self.understood(answer).await.map(figures::believed_processes)
+        let whole = self.whole();
+        let ask = async { self.understood(self.extra.0.processes(&whole).await).await };
+        self.awake(ask).await.map(figures::believed_processes)
     }
 
     /// The workload's figures as the agent has them, and the cost of the VM,
     /// which has been given `guest_memory` bytes, as this host has it.
     pub async fn stats(&self, guest_memory: u64) -> Result<Figures> {
-        let answer = self.extra.0.figures(&self.whole()).await;
-        let reply = self.understood(answer).await?;
+        let whole = self.whole();
+        let reply = self.awake(async { self.understood(self.extra.0.figures(&whole).await).await }).await?;
         let metrics =
             STANDARD.decode(&reply.metrics).map_err(|err| Error::internal(format!("figures of the guest: {err}")))?;
         let vm = figures::of_vm(&*self.vm.lock().await, guest_memory);
@@ -261,17 +300,33 @@ impl Guest {
         }
     }
 
-    pub async fn update(&self, resources: Vec<u8>) -> Result<()> {
+    pub(super) async fn set_limits(&self, limits: &Resources) -> Result<()> {
+        let limits = serde_json::to_vec(limits).map_err(|err| Error::internal(err.to_string()))?;
         let mut message = task::UpdateTaskRequest::new();
         message.id.clone_from(&self.id);
         message.resources =
-            Some(any("types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", resources)).into();
+            Some(any("types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", limits)).into();
         self.answer(self.task.0.update(ctx(), &message).await).await.map(drop)
+    }
+
+    pub(super) async fn ask_to_grow(&self, lacks: GrowRequest) -> Result<GrowReply> {
+        self.extra.0.grow(&lacks).await
+    }
+
+    /// Sets the guest's clock after a halt. A guest whose clock is late works all the same.
+    pub(super) async fn tell_time(&self) {
+        let told = match configure(&self.config) {
+            Ok(request) => timeout(ANSWER, self.extra.0.configure(&request)).await,
+            Err(err) => return tracing::warn!("{err}"),
+        };
+        if !matches!(told, Ok(Ok(_))) {
+            tracing::warn!("the clock of the virtual machine could not be set");
+        }
     }
 
     pub async fn delete_exec(&self, exec_id: Option<&str>) -> Result<()> {
         let message = task::DeleteRequest { id: self.id.clone(), exec_id: name(exec_id), ..Default::default() };
-        self.answer(self.task.0.delete(ctx(), &message).await).await.map(drop)
+        self.ask(self.task.0.delete(ctx(), &message)).await.map(drop)
     }
 
     /// Mounts the root filesystem for its files alone.
@@ -285,6 +340,10 @@ impl Guest {
     /// Serves one request on files: `client` and the agent talk to each other.
     /// An error comes before a byte has been sent to the client.
     pub async fn files(&self, request: FilesRequest, client: &mut UnixStream) -> Result<()> {
+        self.awake(self.files_awake(request, client)).await
+    }
+
+    async fn files_awake(&self, request: FilesRequest, client: &mut UnixStream) -> Result<()> {
         let head = StreamHead::Files { id: self.id.clone(), request };
         let mut stream = match timeout(ANSWER, open_stream(&self.mux, &head)).await {
             Err(_) => {
@@ -301,6 +360,8 @@ impl Guest {
     /// Ends the VM: by its agent, else by QMP, else by force. With `now` the
     /// guest neither unmounts nor syncs.
     pub async fn end(&self, now: bool) {
+        // A machine that does not wake is ended by force below.
+        let _ = self.stay_awake().await;
         let vm = self.vm.lock().await;
         if !vm.has_ended() {
             let message = task::ShutdownRequest { id: self.id.clone(), now, ..Default::default() };
@@ -318,6 +379,8 @@ impl Guest {
             }
         }
         self.channel.abort();
+        drop(vm);
+        self.group.remove().await;
     }
 }
 
@@ -326,7 +389,7 @@ fn stdin_wanted(request: StdioRequest) -> String {
 }
 
 /// The regular files directly in the bundle.
-fn read_bundle(dir: &Path) -> Result<Vec<u8>> {
+fn read_bundle(dir: &Path, spec: &[u8]) -> Result<Vec<u8>> {
     let mut bundle = Bundle::default();
     let mut total = 0;
     for entry in fs::read_dir(dir).map_err(|err| Error::internal(format!("read {}: {err}", dir.display())))? {
@@ -337,7 +400,8 @@ fn read_bundle(dir: &Path) -> Result<Vec<u8>> {
         if total > MAX_BUNDLE {
             return Err(Error::invalid(format!("the bundle {} is larger than 16 MiB", dir.display())));
         }
-        let content = STANDARD.encode(fs::read(entry.path())?);
+        let content =
+            if name == "config.json" { STANDARD.encode(spec) } else { STANDARD.encode(fs::read(entry.path())?) };
         bundle.files.push(BundleFile { name, mode: meta.permissions().mode() & 0o777, content });
     }
     serde_json::to_vec(&bundle).map_err(|err| Error::internal(format!("encode the bundle: {err}")))

@@ -34,8 +34,12 @@ const NANO: u64 = 1_000_000_000;
 pub struct Sizing {
     /// The guest's memory.
     pub memory_mib: u64,
+    /// What it can grow to: all that the host has.
+    pub most_memory_mib: u64,
     /// Virtual CPUs.
     pub cpus: u32,
+    /// What it can grow to.
+    pub most_cpus: u32,
     /// Bytes for the container's cgroup in the guest (`linux.resources.memory.limit`).
     pub workload_limit: u64,
 }
@@ -61,13 +65,33 @@ pub fn sizing(host: Host, memory_limit: Option<u64>, nano_cpus: Option<u64>) -> 
             (memory, memory - own_need(memory))
         }
     };
-    Sizing { memory_mib: memory.div_ceil(MIB), cpus: cpus(host, nano_cpus), workload_limit }
+    let memory_mib = memory.div_ceil(MIB);
+    Sizing {
+        memory_mib,
+        most_memory_mib: (host.memory / MIB).max(memory_mib),
+        cpus: cpus(host, nano_cpus),
+        most_cpus: host.cpus.clamp(1, MOST_CPUS),
+        workload_limit,
+    }
 }
 
 /// What a VM of this size takes for itself.
 #[must_use]
 pub fn own_need(memory: u64) -> u64 {
     FIXED_NEED + memory / NEED_DIVISOR
+}
+
+/// The guest's memory in which a workload with this limit has room.
+#[must_use]
+pub fn memory_mib(limit: u64) -> u64 {
+    vm_for(limit).div_ceil(MIB)
+}
+
+/// The most that a workload can have in a guest with this memory.
+#[must_use]
+pub fn most_limit(memory_mib: u64) -> u64 {
+    let memory = memory_mib.saturating_mul(MIB);
+    memory.saturating_sub(own_need(memory))
 }
 
 /// The VM in which a workload of `limit` has room.

@@ -16,7 +16,7 @@ use super::{
     record::{Record, State},
     remove, rename,
     request::Happened,
-    start,
+    start, update,
     view::Ends,
 };
 use crate::{Engine, shim::Live};
@@ -236,7 +236,7 @@ impl Actor {
             | Request::Remove { .. }
             | Request::Attach { .. }
             | Request::Files(_)
-            | Request::SetPolicy { .. } => request.refuse(Error::internal("a verb without a name")),
+            | Request::Update { .. } => request.refuse(Error::internal("a verb without a name")),
         }
     }
 
@@ -262,13 +262,8 @@ impl Actor {
             Request::Attach { request, reply } => {
                 let _ = reply.send(attach::run(self, request, todo).await);
             }
-            Request::SetPolicy { policy, reply } => {
-                let old = std::mem::replace(&mut self.record.host.restart_policy, policy);
-                let saved = self.save().await;
-                if saved.is_err() {
-                    self.record.host.restart_policy = old;
-                }
-                let _ = reply.send(saved);
+            Request::Update { asked, reply } => {
+                let _ = reply.send(update::run(self, &asked).await);
             }
             Request::Files(reply) => {
                 // Who is not there any more leaves its lease by being dropped.

@@ -70,6 +70,7 @@ async fn create(engine: &Arc<Engine>, name: &str, platform: &str, body: &[u8]) -
         state: State::Created { failure: None },
         restarts: Restarts::default(),
         health: None,
+        limits_due: false,
         id,
     };
     if let Err(err) = commit(engine, record, image).await {

@@ -15,7 +15,11 @@ use crate::{
 };
 use hako_api::time;
 use hako_model::{ExitDetails, Isolation, Result, ShimPhase};
-use std::{fs, time::Duration};
+use hako_os::cgroup::Cgroup;
+use std::{
+    fs, io,
+    time::{Duration, Instant},
+};
 use tokio::process::Command;
 
 /// How long a shim gets to shut down before it is killed.
@@ -122,13 +126,45 @@ pub(super) async fn tear_down(
             tracing::warn!("shim of {id}: {err}");
         }
     }
-    if clean || isolation == Some(Isolation::Hyperv) {
+    if clean {
         // The shim has let go of its files, and a namespace takes its time to go.
         tokio::join!(gone(process, id), remove_folders(engine, id));
-    } else {
-        gone(process, id).await;
+        return;
+    }
+    gone(process, id).await;
+    if isolation != Some(Isolation::Hyperv) {
         force_delete(engine, id).await;
-        remove_folders(engine, id).await;
+    }
+    // Before the bundle goes, which says where it is.
+    if let Some(path) = dir.cgroup() {
+        remove_cgroup(path).await;
+    }
+    remove_folders(engine, id).await;
+}
+
+/// Removes a cgroup that a shim could not: its processes (a virtual machine
+/// dies with its shim) are killed first.
+async fn remove_cgroup(path: String) {
+    let work = tokio::task::spawn_blocking(move || {
+        let group = Cgroup::at(&path)?;
+        let begin = Instant::now();
+        loop {
+            for pid in group.pids()?.unwrap_or_default() {
+                // It may have ended since.
+                let _ = hako_os::process::kill(pid, libc::SIGKILL);
+            }
+            match group.remove_with_parents() {
+                Err(err) if err.kind() == io::ErrorKind::ResourceBusy && begin.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                done => return done,
+            }
+        }
+    });
+    match work.await {
+        Ok(Ok(())) => {}
+        Ok(Err(err)) => tracing::warn!("{err}"),
+        Err(err) => tracing::warn!("remove a cgroup: {err}"),
     }
 }
 

@@ -56,8 +56,11 @@ async fn send(actor: &mut Actor, signal: i32, thaw: bool) -> Result<()> {
     }
     actor.emit("kill", &[("signal", signal.to_string())]);
     if thaw {
-        // A frozen process takes a signal once it is thawed.
-        live.resume().await?;
+        // A frozen process takes a signal once it is thawed; it may be dead by then.
+        match live.resume().await {
+            Err(err) if matches!(err.kind, ErrorKind::Conflict | ErrorKind::NotFound) => return Ok(()),
+            other => other?,
+        }
         actor.happen(Event::Thawed).await?;
     }
     Ok(())

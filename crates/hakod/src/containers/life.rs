@@ -31,8 +31,8 @@ pub enum Verb {
     Attach,
     /// Run a further process in it.
     Exec,
-    /// Give it another restart policy.
-    SetPolicy,
+    /// Give it other limits or another restart policy.
+    Update,
     /// Reach its files.
     Files,
 }
@@ -107,7 +107,7 @@ pub fn admit(state: &State, verb: Verb, who: Who<'_>) -> Result<Todo> {
         Verb::Pause => pause(state, who),
         Verb::Unpause => unpause(state, who),
         Verb::Rename => change(state, "renamed"),
-        Verb::SetPolicy => change(state, "updated"),
+        Verb::Update => update(state, who),
         Verb::Remove { force } => remove(state, force, who),
         Verb::Attach => attach(state, who),
         Verb::Exec => exec(state, who),
@@ -186,6 +186,20 @@ fn change(state: &State, done: &str) -> Result<Todo> {
         | State::Restarting(_)
         | State::Exited(_) => Ok(Todo::Now),
         State::Removing { .. } | State::Dead { .. } => Err(marked(done)),
+    }
+}
+
+/// A start that is under way takes the limits that it has begun with.
+fn update(state: &State, who: Who<'_>) -> Result<Todo> {
+    match state {
+        State::Starting { .. } => Ok(Todo::AfterStart),
+        State::Created { .. } | State::Running(_) | State::Paused(_) | State::Restarting(_) | State::Exited(_) => {
+            Ok(Todo::Now)
+        }
+        State::Removing { .. } | State::Dead { .. } => Err(Error::conflict(format!(
+            "Cannot update container {}: container is marked for removal and cannot be \"update\"",
+            who.id
+        ))),
     }
 }
 

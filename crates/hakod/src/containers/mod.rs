@@ -35,6 +35,7 @@ pub mod state;
 pub mod stats;
 pub mod stop;
 pub mod top;
+pub mod update;
 mod view;
 pub mod wait;
 

@@ -39,4 +39,7 @@ pub struct Record {
     /// the next change of state, as in Docker, and not for each probe.
     #[serde(default)]
     pub health: Option<Health>,
+    /// Limits of `host` that the running container does not have yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub limits_due: bool,
 }

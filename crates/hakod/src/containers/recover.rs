@@ -8,7 +8,7 @@ use super::{
     life::{self, Event, Found, Return},
     policy,
     record::{Record, State},
-    remove, start,
+    remove, start, update,
 };
 use crate::{
     Engine,
@@ -101,6 +101,7 @@ async fn attend(actor: &mut Actor, live: Option<Live>, event: Option<Event>) {
     }
     actor.watch_run(live);
     health::attend(actor);
+    update::overdue(actor).await;
 }
 
 /// What a container that does not run is waiting for.

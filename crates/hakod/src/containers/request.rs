@@ -8,7 +8,7 @@ use super::{
     life::Verb,
     start::Started,
 };
-use hako_api::types::{ContainerConfig, RestartPolicy};
+use hako_api::types::{ContainerConfig, HostConfig};
 use hako_model::{Error, ExitDetails, Result};
 use hako_task::stdio::AttachRequest;
 
@@ -33,10 +33,9 @@ pub(super) enum Request {
         request: AttachRequest,
         reply: Reply<AttachTicket>,
     },
-    /// Another restart policy, which [`super::policy::validate`] has passed.
-    #[allow(dead_code)] // Asked by `update`.
-    SetPolicy {
-        policy: RestartPolicy,
+    /// Other limits, another restart policy; fields that are not set stay.
+    Update {
+        asked: Box<HostConfig>,
         reply: Reply<()>,
     },
     /// Whether the end of a run keeps a container that is otherwise removed then.
@@ -84,7 +83,7 @@ impl Request {
             Self::Rename { .. } => Verb::Rename,
             Self::Remove { force, .. } => Verb::Remove { force: *force },
             Self::Attach { .. } => Verb::Attach,
-            Self::SetPolicy { .. } => Verb::SetPolicy,
+            Self::Update { .. } => Verb::Update,
             Self::Files(_) => Verb::Files,
             Self::Keep { .. }
             | Self::FilesIdle { .. }
@@ -105,7 +104,7 @@ impl Request {
             | Self::Unpause(_)
             | Self::Rename { .. }
             | Self::Attach { .. }
-            | Self::SetPolicy { .. }
+            | Self::Update { .. }
             | Self::Keep { .. }
             | Self::Files(_)
             | Self::FilesIdle { .. }
@@ -125,7 +124,7 @@ impl Request {
             | Self::Unpause(reply)
             | Self::Rename { reply, .. }
             | Self::Remove { reply, .. }
-            | Self::SetPolicy { reply, .. }
+            | Self::Update { reply, .. }
             | Self::FilesEnd(reply)
             | Self::LetGo(reply)
             | Self::Keep { reply, .. } => {

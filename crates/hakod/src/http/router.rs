@@ -81,6 +81,7 @@ async fn dispatch(engine: &Arc<Engine>, op: Op, req: Request) -> Result<Response
         Op::ContainerKill => containers::kill::serve(engine, &req).await,
         Op::ContainerPause => containers::pause::pause(engine, &req).await,
         Op::ContainerUnpause => containers::pause::unpause(engine, &req).await,
+        Op::ContainerUpdate => containers::update::serve(engine, req).await,
         Op::ContainerRename => containers::rename::serve(engine, &req).await,
         Op::ContainerResize => containers::resize::serve(engine, &req).await,
         Op::ContainerAttach => containers::attach::serve(engine, req).await,

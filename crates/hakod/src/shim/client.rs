@@ -2,7 +2,7 @@
 //! stdio connections on demand.
 
 use super::ShimDir;
-use hako_model::{Error, ErrorKind, ExitDetails, ProcessList, Result};
+use hako_model::{Error, ErrorKind, ExitDetails, ProcessList, Result, resources::Resources};
 use hako_task::{
     error::from_ttrpc,
     extra::{ExtraClient, FiguresReply, MountRequest, ProcessRef},
@@ -11,7 +11,7 @@ use hako_task::{
     stdio::{AttachReply, AttachRequest, ClientHead, read_line, write_line},
     task::{
         CloseIORequest, CreateTaskRequest, DeleteRequest, ExecProcessRequest, KillRequest, PauseRequest,
-        ResizePtyRequest, ResumeRequest, ShutdownRequest, StartRequest,
+        ResizePtyRequest, ResumeRequest, ShutdownRequest, StartRequest, UpdateTaskRequest,
     },
     task_service::TaskClient,
     ttrpc::{
@@ -210,6 +210,26 @@ impl Live {
     pub async fn resume(&self) -> Result<()> {
         let request = ResumeRequest { id: self.id.clone(), ..ResumeRequest::default() };
         self.task.resume(quick(), &request).await.map_err(from_ttrpc)?;
+        Ok(())
+    }
+
+    /// Changes the container's limits. A guest may have to grow for them.
+    ///
+    /// # Errors
+    /// The shim's.
+    pub async fn update(&self, limits: &Resources) -> Result<()> {
+        let value = serde_json::to_vec(limits).map_err(|err| Error::internal(err.to_string()))?;
+        let limits = Any {
+            type_url: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".to_owned(),
+            value,
+            ..Any::default()
+        };
+        let request = UpdateTaskRequest {
+            id: self.id.clone(),
+            resources: MessageField::some(limits),
+            ..UpdateTaskRequest::default()
+        };
+        self.task.update(quick(), &request).await.map_err(from_ttrpc)?;
         Ok(())
     }
 

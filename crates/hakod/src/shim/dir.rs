@@ -80,6 +80,14 @@ impl ShimDir {
         serde_json::from_slice(&fs::read(self.0.join("state.json")).ok()?).ok()
     }
 
+    /// The container's cgroup (OCI's `cgroupsPath`), if the bundle is there.
+    #[must_use]
+    pub fn cgroup(&self) -> Option<String> {
+        let text = fs::read(self.bundle().join("config.json")).ok()?;
+        let spec: serde_json::Value = serde_json::from_slice(&text).ok()?;
+        Some(spec.pointer("/linux/cgroupsPath")?.as_str()?.to_owned())
+    }
+
     /// The last lines of `shim.log`, for a shim that has died.
     #[must_use]
     pub fn last_words(&self) -> String {

@@ -9,7 +9,7 @@ use hako_model::{
 use rustix::fs::{major, minor, stat};
 
 /// Microseconds in which `--cpus` is counted, as Docker's.
-const PERIOD: u64 = 100_000;
+pub const PERIOD: u64 = 100_000;
 
 /// The limits of a container. `workload_limit` is the memory that a VM leaves
 /// for it, whether it asked for a limit or not.

@@ -6,7 +6,10 @@ use crate::{
     containers::{record::Record, settings::storage_size},
     images::ResolvedImage,
     programs::present,
+    spec::resources::PERIOD,
+    sysinfo::numbers,
 };
+use hako_api::types::HostConfig;
 use hako_model::{BootConfig, Disk, Error, Result, VmConfig};
 use hako_sandbox::microvm::sizing::{Host, Sizing, sizing};
 
@@ -27,11 +30,10 @@ pub async fn config(engine: &Engine, record: &Record, image: &ResolvedImage) -> 
     let probe = engine.accelerator.get().await?;
     let host = Host {
         memory: u64::try_from(engine.host.memory).unwrap_or(0),
-        cpus: u32::try_from(engine.host.cpus).unwrap_or(1),
+        cpus: cpus(engine, &record.host),
         accelerator: probe.accelerator,
     };
-    let asked = |value: i64| u64::try_from(value).ok().filter(|value| *value > 0);
-    let size = sizing(host, asked(record.host.memory), asked(record.host.nano_cpus));
+    let size = sizing(host, positive(record.host.memory), nano_cpus(&record.host));
     let rootfs = engine.images.rootfs_erofs(image).await?;
     let scratch = engine.container_dir(record.id.as_str()).join("scratch.img");
     if !scratch.is_file() {
@@ -53,7 +55,9 @@ pub async fn config(engine: &Engine, record: &Record, image: &ResolvedImage) -> 
             attempts: ATTEMPTS,
         },
         memory_mib: size.memory_mib,
+        most_memory_mib: size.most_memory_mib,
         cpus: size.cpus,
+        most_cpus: size.most_cpus,
         disks: vec![
             Disk { serial: "rootfs".to_owned(), path: rootfs, read_only: true },
             Disk { serial: "scratch".to_owned(), path: scratch, read_only: false },
@@ -68,4 +72,26 @@ pub async fn config(engine: &Engine, record: &Record, image: &ResolvedImage) -> 
         )));
     }
     Ok((vm, size))
+}
+
+fn positive(value: i64) -> Option<u64> {
+    u64::try_from(value).ok().filter(|value| *value > 0)
+}
+
+/// The host's CPUs, as far as `--cpuset-cpus` gives them: more virtual ones
+/// would only take turns.
+fn cpus(engine: &Engine, host: &HostConfig) -> u32 {
+    let all = u32::try_from(engine.host.cpus).unwrap_or(1);
+    match numbers(&host.cpuset_cpus) {
+        Ok(list) if !list.is_empty() => u32::try_from(list.len()).unwrap_or(all).min(all),
+        Ok(_) | Err(_) => all,
+    }
+}
+
+/// `--cpus`, or what `--cpu-quota` and `--cpu-period` make of them.
+fn nano_cpus(host: &HostConfig) -> Option<u64> {
+    positive(host.nano_cpus).or_else(|| {
+        let (quota, period) = (positive(host.cpu_quota)?, positive(host.cpu_period).unwrap_or(PERIOD));
+        Some(quota.saturating_mul(1_000_000_000) / period)
+    })
 }

@@ -100,7 +100,7 @@ impl Life {
                 self.ask(Verb::Start);
             }
             Step::SetPolicy(policy) => {
-                if admit(&self.state, Verb::SetPolicy, WHO).is_ok() {
+                if admit(&self.state, Verb::Update, WHO).is_ok() {
                     self.policy = policy;
                 }
             }
@@ -144,7 +144,7 @@ impl Life {
             (Verb::Pause, _) => self.happen(Event::Frozen),
             (Verb::Unpause, _) => self.happen(Event::Thawed),
             (Verb::Remove { .. }, todo) => self.remove(todo),
-            (Verb::Rename | Verb::Attach | Verb::Exec | Verb::SetPolicy | Verb::Files, todo) => {
+            (Verb::Rename | Verb::Attach | Verb::Exec | Verb::Update | Verb::Files, todo) => {
                 assert_eq!(todo, Todo::Now)
             }
         }
