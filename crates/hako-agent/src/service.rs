@@ -10,7 +10,10 @@ use hako_sandbox::{
 };
 use hako_task::{
     error::to_ttrpc,
-    extra::{BUNDLE_TYPE_URL, Bundle, BundleFile, ConfigureReply, ConfigureRequest, Extra, FiguresReply, MountRequest, ProcessRef},
+    extra::{
+        BUNDLE_TYPE_URL, Bundle, BundleFile, ConfigureReply, ConfigureRequest, Extra, FiguresReply, MountRequest,
+        ProcessRef,
+    },
     files::{FilesRequest, refuse},
     mux::MuxStream,
     protos::{
