@@ -32,7 +32,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 const STAT_HEADER: &str = "x-docker-container-path-stat";
 /// The kernel takes no longer one.
 const MAX_PATH: usize = 4096;
-/// How long the rest of a refused archive is read, so that its sender sees the reason.
+/// How long the rest of a refused archive is read.
 const DRAIN: Duration = Duration::from_secs(30);
 /// How much of an archive is moved at once.
 const CHUNK: usize = 128 << 10;
@@ -111,35 +111,40 @@ pub(super) fn frames(lease: Lease, stream: tokio::net::UnixStream) -> impl Strea
 
 /// Unpacks the body, a tar in any of the usual compressions, below a path.
 pub async fn put(engine: &Arc<Engine>, req: Request) -> Result<Response> {
-    let (container, path) = target(engine, &req)?;
+    let opened = open(engine, &req).await;
+    let mut body = Body::new(req.body);
+    let (done, end) = oneshot::channel();
+    // Blocking work as long as the client likes: not for the pool that all share.
+    std::thread::Builder::new().name("extract".into()).stack_size(1 << 20).spawn(move || {
+        let sent = opened.and_then(|(container, lease, stream)| {
+            let sent = send(&mut body, stream.into_std()?);
+            drop(lease);
+            sent.map(|()| container)
+        });
+        let failed = sent.is_err();
+        // The client may have gone.
+        let _ = done.send(sent);
+        if failed {
+            body.drain();
+        }
+    })?;
+    let container = end.await.map_err(|_| Error::internal("unpacking broke off"))??;
+    actor::emit(engine, &container.view().record, "extract-to-dir", &[]);
+    Ok(empty(StatusCode::OK))
+}
+
+/// Finds where the archive goes, and has it granted.
+async fn open(engine: &Engine, req: &Request) -> Result<(Arc<Container>, Lease, tokio::net::UnixStream)> {
+    let (container, path) = target(engine, req)?;
     let user = container.view().record.config.user.clone();
     let request = FilesRequest::Extract {
         path: path.clone(),
         no_overwrite_dir_non_dir: req.query.flag("noOverwriteDirNonDir"),
         owner: (req.query.flag("copyUIDGID") && !user.is_empty()).then_some(user),
     };
-    let opened = match container.ask(Ask::Files).await {
-        Ok(lease) => lease.open(&request).await.map_err(missing(&req, &path)).map(|(stream, _)| (lease, stream)),
-        Err(err) => Err(err),
-    };
-    let mut body = Body::new(req.body);
-    let (done, end) = oneshot::channel();
-    // Blocking work as long as the client likes: not for the pool that all share.
-    std::thread::Builder::new().name("extract".into()).stack_size(1 << 20).spawn(move || {
-        let sent = opened.and_then(|(lease, stream)| {
-            let sent = send(&mut body, stream.into_std()?);
-            drop(lease);
-            sent
-        });
-        if sent.is_err() {
-            body.drain();
-        }
-        // The client may have gone.
-        let _ = done.send(sent);
-    })?;
-    end.await.map_err(|_| Error::internal("unpacking broke off"))??;
-    actor::emit(engine, &container.view().record, "extract-to-dir", &[]);
-    Ok(empty(StatusCode::OK))
+    let lease = container.ask(Ask::Files).await?;
+    let (stream, _) = lease.open(&request).await.map_err(missing(req, &path))?;
+    Ok((container, lease, stream))
 }
 
 /// A request's body for a blocking reader.
@@ -151,6 +156,8 @@ impl Body {
         Self(Box::new(SyncIoBridge::new(StreamReader::new(Box::pin(pieces)))))
     }
 
+    /// Reads on while the client hears the reason of a refusal: one that still
+    /// sends would see a broken connection instead.
     fn drain(&mut self) {
         let (start, mut buffer) = (Instant::now(), vec![0; CHUNK]);
         while start.elapsed() < DRAIN && matches!(self.0.read(&mut buffer), Ok(n) if n > 0) {}
