@@ -99,3 +99,32 @@ fn killed_at_any_time() {
     }
     engine.finish();
 }
+
+/// `--rm` is kept also for a container that ends while hakod is dead.
+#[test]
+fn removed_by_an_engine_that_was_down() {
+    if Engine::is_reference() {
+        return;
+    }
+    let engine = Engine::start();
+    engine.load(&busybox());
+    for wall in ["hyperv", "process"] {
+        let flag = format!("--isolation={wall}");
+        let _ = engine.docker(["run", "-d", "--rm", "--name", wall, &flag, "busybox", "sleep", "4"]).text();
+        let kept = format!("kept-{wall}");
+        let _ = engine.docker(["run", "-d", "--rm", "--name", &kept, &flag, "busybox", "sleep", "1000"]).text();
+    }
+    engine.end_by(Signal::SIGKILL);
+    thread::sleep(Duration::from_secs(5));
+    engine.launch();
+    let names = || {
+        let text = engine.docker(["ps", "-a", "--format", "{{.Names}}"]).text();
+        let mut names: Vec<&str> = text.lines().collect();
+        names.sort_unstable();
+        names.join(" ")
+    };
+    wait_until(MINUTE, "what has ended to be gone", || names() == "kept-hyperv kept-process");
+    let _ = engine.docker(["kill", "kept-hyperv", "kept-process"]).text();
+    wait_until(MINUTE, "the others to be gone", || names().is_empty());
+    engine.finish();
+}

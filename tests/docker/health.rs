@@ -53,6 +53,11 @@ both_walls! {
         assert!(last["Start"].as_str().unwrap() < last["End"].as_str().unwrap(), "{seen}");
         assert_eq!(case.docker(["ps", "-q", "--filter", "health=unhealthy"]).text().lines().count(), 1);
         assert_eq!(case.docker(["ps", "-q", "--filter", "health=healthy"]).text(), "");
+        let summary = |version: &str| case.engine.http("GET", &format!("/v{version}/containers/json"), None).json()[0]["Health"].clone();
+        if !Engine::is_reference() {
+            assert_eq!(summary("1.53")["Status"], "unhealthy");
+            assert_eq!(summary("1.51"), Value::Null);
+        }
         let _ = case.exec("box", "touch /ok").ok();
         becomes(case, "healthy");
         wait_until(MINUTE, "five probes", || health(case)["Log"].as_array().unwrap().len() == 5);

@@ -20,17 +20,14 @@ fn quota(case: &Case, name: &str) -> String {
 
 /// Whether a process of the container can have so many MiB.
 fn holds(case: &Case, name: &str, mib: u64) -> bool {
-    let bytes = mib * MIB;
-    // tail keeps everything of a line that never ends.
-    let output = case.exec(name, &format!("head -c {bytes} /dev/zero | tail | wc -c"));
-    output.code == 0 && output.out() == bytes.to_string()
+    case.exec(name, &format!("dd if=/dev/zero of=/dev/null bs={mib}M count=1 2>/dev/null")).code == 0
 }
 
 both_walls! {
-    /// More than the machine was booted with, and less again.
+    /// More than it began with, and less again.
     fn memory_of_a_running_container(case) {
-        case.daemon("box", &["-m", "64m", "--memory-swap", "64m", "busybox", "sleep", "1000"]);
-        assert!(!holds(case, "box", 120));
+        case.daemon("box", &["-m", "200m", "--memory-swap", "200m", "busybox", "sleep", "1000"]);
+        assert!(!holds(case, "box", 300));
         assert_eq!(case.docker(["update", "-m", "400m", "--memory-swap", "400m", "box"]).text(), "box");
         assert_eq!(memory(case, "box"), 400 * MIB);
         assert_eq!(case.inspect("box", "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}}"), format!("{} {}", 400 * MIB, 400 * MIB));
@@ -80,7 +77,7 @@ both_walls! {
     }
 
     fn a_paused_container(case) {
-        case.daemon("box", &["-m", "64m", "--memory-swap", "64m", "busybox", "sleep", "1000"]);
+        case.daemon("box", &["-m", "100m", "--memory-swap", "100m", "busybox", "sleep", "1000"]);
         let _ = case.docker(["pause", "box"]).text();
         let _ = case.docker(["update", "-m", "200m", "--memory-swap", "200m", "box"]).text();
         assert_eq!(case.inspect("box", "{{.State.Status}}"), "paused");
@@ -124,15 +121,15 @@ both_walls! {
     }
 }
 
-/// A machine is as large as the host at most, and says how much that is.
+/// A machine has room for twice the limit, and says how much that is.
 #[test]
-fn more_than_the_host_has() {
+fn more_than_the_machine_has() {
     if Engine::is_reference() {
         return;
     }
     with_wall(Wall::Hyperv, |case| {
         case.daemon("box", &["-m", "64m", "busybox", "sleep", "1000"]);
-        let output = case.docker(["update", "-m", "9000g", "--memory-swap", "9000g", "box"]).run();
+        let output = case.docker(["update", "-m", "900m", "--memory-swap", "900m", "box"]).run();
         output.fails(1, "this container's virtual machine can give its workload at most");
         assert_eq!(case.inspect("box", "{{.HostConfig.Memory}}"), (64 * MIB).to_string());
         assert_eq!(memory(case, "box"), 64 * MIB);

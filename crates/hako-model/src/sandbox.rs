@@ -85,9 +85,6 @@ pub struct VmConfig {
     pub boot: BootConfig,
     /// The guest's memory in MiB: what the workload gets and the VM's own need.
     pub memory_mib: u64,
-    /// What the guest's memory can grow to while it runs.
-    #[serde(default)]
-    pub most_memory_mib: u64,
     /// Virtual CPUs.
     pub cpus: u32,
     /// What they can grow to while it runs.

@@ -119,9 +119,6 @@ pub struct Machine {
     pub accelerator: Accelerator,
     /// Memory that the guest boots with.
     pub memory_mib: u64,
-    /// Memory that the machine has: the guest may add what is more later. It
-    /// costs nothing before it is touched.
-    pub most_memory_mib: u64,
     /// Virtual CPUs that the guest boots with.
     pub cpus: u32,
     /// Virtual CPUs that the machine has: those that are more sleep until the
@@ -177,9 +174,6 @@ impl Machine {
             words.extend(self.accelerator.kernel_args());
         }
         words.extend(self.kernel_args.iter().cloned());
-        if self.most_memory_mib > self.memory_mib {
-            words.push(format!("mem={}M", self.memory_mib));
-        }
         if self.most_cpus > self.cpus {
             words.push(format!("maxcpus={}", self.cpus));
         }
@@ -256,7 +250,7 @@ impl CommandLine {
                 self.add("-cpu", "max,-erms");
             }
         }
-        self.add("-m", format!("{}M", machine.most_memory_mib.max(machine.memory_mib)));
+        self.add("-m", format!("{}M", machine.memory_mib));
         self.add("-smp", machine.most_cpus.max(machine.cpus).to_string());
         self.add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     }

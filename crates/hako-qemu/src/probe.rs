@@ -77,7 +77,6 @@ async fn boot(request: &ProbeRequest) -> Result<(Accelerator, String)> {
         initramfs: request.initramfs.clone(),
         accelerator: Accelerator::Kvm,
         memory_mib: MEMORY_MIB,
-        most_memory_mib: MEMORY_MIB,
         cpus: 1,
         most_cpus: 1,
         drives: Vec::new(),

@@ -32,20 +32,16 @@ pub struct ConfigureReply {
     pub agent_version: String,
 }
 
-/// More of what the machine has, for a guest that booted with less.
+/// More of the machine's CPUs, for a guest that booted with fewer.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct GrowRequest {
-    /// MiB to be added, rounded up to the guest's blocks.
-    pub memory_mib: u64,
     /// How many CPUs shall run; never fewer than do.
     pub cpus: u32,
 }
 
-/// What a guest has grown by.
+/// What a guest has grown to.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct GrowReply {
-    /// MiB that were added: at least what was asked for, unless the machine has no more.
-    pub memory_mib: u64,
     /// How many CPUs run.
     pub cpus: u32,
 }
@@ -141,7 +137,7 @@ pub struct FiguresReply {
 pub trait Extra: Send + Sync {
     /// Prepares a guest: clock, entropy, host name. A shim answers `Unsupported`.
     async fn configure(&self, req: ConfigureRequest) -> Result<ConfigureReply>;
-    /// Takes more memory and CPUs into use. A shim answers `Unsupported`.
+    /// Takes more CPUs into use. A shim answers `Unsupported`.
     async fn grow(&self, req: GrowRequest) -> Result<GrowReply>;
     /// How a process ended; waits until it has. `oom_killed` is the container's.
     async fn exit_details(&self, req: ProcessRef) -> Result<ExitDetails>;

@@ -22,6 +22,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
+use tokio::sync::Semaphore;
 
 /// Shared as `Arc<Engine>`; lives as long as the program.
 pub struct Engine {
@@ -49,6 +50,9 @@ pub struct Engine {
     pub accelerator: Arc<AcceleratorCell>,
     /// Compiled seccomp filters.
     pub seccomp: SeccompCache,
+    /// Virtual machines that may boot at once. Each takes a processor while it
+    /// boots: after the host's own boot all of them would start, and none in time.
+    pub boots: Semaphore,
     /// A prune runs.
     pruning: AtomicBool,
 }
@@ -92,6 +96,7 @@ impl Engine {
             collectors: Collectors::default(),
             execs: Execs::default(),
             events: Arc::default(),
+            boots: Semaphore::new(boots_at_once()),
             pruning: AtomicBool::new(false),
             images,
             store,
@@ -152,6 +157,11 @@ impl Engine {
     pub fn container_dir(&self, id: &str) -> PathBuf {
         self.config.data_root.join("containers").join(id)
     }
+}
+
+/// Two for each processor; more would only be slower.
+fn boots_at_once() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get) * 2
 }
 
 fn engine_id(path: &std::path::Path) -> anyhow::Result<String> {

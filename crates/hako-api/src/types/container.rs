@@ -169,6 +169,19 @@ pub struct ContainerSummary {
     pub host_config: SummaryHostConfig,
     pub network_settings: SummaryNetworks,
     pub mounts: Vec<MountPoint>,
+    /// Since version 1.52.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthSummary>,
+}
+
+/// What a list shows of a health check.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct HealthSummary {
+    /// `none`, `starting`, `healthy`, `unhealthy`.
+    pub status: String,
+    /// Failed probes in a row.
+    pub failing_streak: i64,
 }
 
 /// What a list shows of `HostConfig`.

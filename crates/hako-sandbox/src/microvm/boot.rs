@@ -75,7 +75,6 @@ fn machine(vm: &VmConfig, ephemeral: bool) -> Result<Machine> {
         initramfs: vm.boot.initramfs.clone(),
         accelerator,
         memory_mib: vm.memory_mib,
-        most_memory_mib: vm.most_memory_mib,
         cpus: vm.cpus,
         most_cpus: vm.most_cpus,
         drives: drives.collect(),

@@ -1,5 +1,5 @@
-//! Limits of a running VM's workload: more memory and CPUs for the guest where
-//! the new ones need them, then the guest's cgroup, then the host's.
+//! Limits of a running VM's workload: more CPUs for the guest where the new ones
+//! need them, then the guest's cgroup, then the host's. Memory is what it booted with.
 
 use super::{guest::Guest, sizing};
 use hako_model::{Error, ErrorKind, Result, VmConfig, resources::Resources};
@@ -9,7 +9,6 @@ use hako_task::extra::GrowRequest;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Size {
     memory_mib: u64,
-    most_memory_mib: u64,
     cpus: u32,
     most_cpus: u32,
 }
@@ -17,23 +16,16 @@ pub(super) struct Size {
 impl Size {
     /// As it boots.
     pub fn of(vm: &VmConfig) -> Self {
-        Self {
-            memory_mib: vm.memory_mib,
-            most_memory_mib: vm.most_memory_mib.max(vm.memory_mib),
-            cpus: vm.cpus,
-            most_cpus: vm.most_cpus.max(vm.cpus),
-        }
+        Self { memory_mib: vm.memory_mib, cpus: vm.cpus, most_cpus: vm.most_cpus.max(vm.cpus) }
     }
 
     /// What it lacks for a workload with these limits.
     fn lacks(&self, limits: &Resources) -> Result<GrowRequest> {
-        let mut lacks = GrowRequest { memory_mib: 0, cpus: self.cpus };
-        if let Some(limit) = limits.memory.limit.and_then(|limit| u64::try_from(limit).ok()) {
-            let needed = sizing::memory_mib(limit);
-            if needed > self.most_memory_mib {
-                return Err(self.too_much(limit));
-            }
-            lacks.memory_mib = needed.saturating_sub(self.memory_mib);
+        let mut lacks = GrowRequest { cpus: self.cpus };
+        if let Some(limit) = limits.memory.limit.and_then(|limit| u64::try_from(limit).ok())
+            && limit > sizing::most_limit(self.memory_mib)
+        {
+            return Err(self.too_much(limit));
         }
         if let (Some(quota), Some(period)) = (limits.cpu.quota, limits.cpu.period)
             && let Ok(quota) = u64::try_from(quota)
@@ -48,9 +40,10 @@ impl Size {
         Error::new(
             ErrorKind::InvalidParameter,
             format!(
-                "memory limit of {} MiB: this container's virtual machine can give its workload at most {} MiB",
+                "memory limit of {} MiB: this container's virtual machine can give its workload at most {} MiB; \
+                 stop it first for more",
                 limit >> 20,
-                sizing::most_limit(self.most_memory_mib) >> 20
+                sizing::most_limit(self.memory_mib) >> 20
             ),
         )
     }
@@ -81,24 +74,14 @@ impl Guest {
     }
 
     async fn grow(&self, size: &mut Size, lacks: GrowRequest) -> Result<()> {
-        if lacks.memory_mib == 0 && lacks.cpus <= size.cpus {
+        if lacks.cpus <= size.cpus {
             return Ok(());
         }
         let grown = self.ask_to_grow(lacks).await?;
-        // The guest is not believed to have grown beyond what the machine has.
-        size.memory_mib = size.memory_mib.saturating_add(grown.memory_mib).min(size.most_memory_mib);
+        // The guest is not believed to have more than the machine has.
         size.cpus = grown.cpus.clamp(size.cpus, size.most_cpus);
-        if grown.memory_mib < lacks.memory_mib {
-            return Err(self::short(size));
-        }
         Ok(())
     }
-}
-
-/// The machine has more, but not in whole blocks.
-fn short(size: &Size) -> Error {
-    let most = sizing::most_limit(size.memory_mib) >> 20;
-    Error::invalid(format!("this container's virtual machine has no more memory: its workload can have {most} MiB"))
 }
 
 #[cfg(test)]
@@ -108,16 +91,15 @@ mod tests {
 
     #[test]
     fn what_is_lacking() {
-        let size = Size { memory_mib: 200, most_memory_mib: 2000, cpus: 1, most_cpus: 4 };
+        let size = Size { memory_mib: 2000, cpus: 1, most_cpus: 4 };
         let limits = |limit: i64, quota| Resources {
             memory: Memory { limit: Some(limit << 20), ..Memory::default() },
             cpu: Cpu { quota: Some(quota), period: Some(100_000), ..Cpu::default() },
             ..Resources::default()
         };
         let lacks = size.lacks(&limits(64, 50_000)).unwrap();
-        assert_eq!((lacks.memory_mib, lacks.cpus), (0, 1));
+        assert_eq!(lacks.cpus, 1);
         let lacks = size.lacks(&limits(1000, 250_000)).unwrap();
-        assert!((900..1100).contains(&lacks.memory_mib), "{lacks:?}");
         assert_eq!(lacks.cpus, 3);
         let err = size.lacks(&limits(4000, 1)).unwrap_err().message;
         assert!(err.contains("4000 MiB") && err.contains("at most 1803 MiB"), "{err}");

@@ -22,6 +22,9 @@ const DEFAULT_DIVISOR: u64 = 4;
 const DEFAULT_LEAST: u64 = 512 * MIB;
 const DEFAULT_MOST: u64 = 4096 * MIB;
 
+/// A running workload's limit can be raised to this many times what it began with.
+const HEADROOM: u64 = 2;
+
 /// A second emulated CPU costs a tenth of a second at boot, further ones gain nothing.
 const DEFAULT_TCG_CPUS: u32 = 2;
 /// `NR_CPUS` of guest/kernel/config.
@@ -34,8 +37,6 @@ const NANO: u64 = 1_000_000_000;
 pub struct Sizing {
     /// The guest's memory.
     pub memory_mib: u64,
-    /// What it can grow to: all that the host has.
-    pub most_memory_mib: u64,
     /// Virtual CPUs.
     pub cpus: u32,
     /// What it can grow to.
@@ -59,20 +60,15 @@ pub struct Host {
 #[must_use]
 pub fn sizing(host: Host, memory_limit: Option<u64>, nano_cpus: Option<u64>) -> Sizing {
     let (memory, workload_limit) = match memory_limit.filter(|limit| *limit > 0) {
-        Some(limit) => (vm_for(limit), limit),
+        // With room for `update -m`: what is not touched costs the host nothing.
+        Some(limit) => (vm_for(limit.saturating_mul(HEADROOM)).min(host.memory).max(vm_for(limit)), limit),
         None => {
             let memory = (host.memory / DEFAULT_DIVISOR).clamp(DEFAULT_LEAST, DEFAULT_MOST);
             (memory, memory - own_need(memory))
         }
     };
     let memory_mib = memory.div_ceil(MIB);
-    Sizing {
-        memory_mib,
-        most_memory_mib: (host.memory / MIB).max(memory_mib),
-        cpus: cpus(host, nano_cpus),
-        most_cpus: host.cpus.clamp(1, MOST_CPUS),
-        workload_limit,
-    }
+    Sizing { memory_mib, cpus: cpus(host, nano_cpus), most_cpus: host.cpus.clamp(1, MOST_CPUS), workload_limit }
 }
 
 /// What a VM of this size takes for itself.

@@ -101,7 +101,6 @@ impl Fixture {
                 attempts: 2,
             },
             memory_mib: if memory.is_some() { size.memory_mib } else { 256 },
-            most_memory_mib: 2048,
             cpus: size.cpus,
             most_cpus: 2,
             disks: vec![disk("rootfs", "rootfs.erofs", true), disk("scratch", "scratch.img", false)],

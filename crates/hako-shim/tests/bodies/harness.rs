@@ -63,7 +63,6 @@ fn vm(path: &Path) -> VmConfig {
             attempts: 2,
         },
         memory_mib: 256,
-        most_memory_mib: 256,
         cpus: 1,
         most_cpus: 1,
         disks: vec![disk("rootfs", "rootfs.erofs", true), disk("scratch", "scratch.img", false)],

@@ -10,14 +10,17 @@ use crate::{
     http::{Request, Response, json},
 };
 use hako_api::{
-    Filters, time,
+    ApiVersion, Filters, time,
     types::{
         ContainerSummary,
-        container::{SummaryHostConfig, SummaryNetworks},
+        container::{HealthSummary, SummaryHostConfig, SummaryNetworks},
     },
 };
 use hako_model::{Error, Result};
 use std::{collections::BTreeMap, sync::Arc};
+
+/// The version from which on a list shows health.
+const HEALTH_SINCE: ApiVersion = ApiVersion::new(1, 52);
 
 /// Lists containers, the newest first.
 pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
@@ -37,7 +40,8 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     let mut names = ImageNames::default();
     let mut list = Vec::with_capacity(views.len());
     for view in views {
-        list.push(summary(engine, &view, &mut names, size).await);
+        let health = (req.version >= HEALTH_SINCE).then(|| health(&view));
+        list.push(ContainerSummary { health, ..summary(engine, &view, &mut names, size).await });
     }
     Ok(json(&list))
 }
@@ -63,6 +67,13 @@ fn limit(text: &str) -> Result<usize> {
     let number: i64 =
         text.parse().map_err(|_| Error::invalid(format!("strconv.Atoi: parsing {text:?}: invalid syntax")))?;
     Ok(usize::try_from(number).unwrap_or(0))
+}
+
+fn health(view: &View) -> HealthSummary {
+    match &view.record.health {
+        None => HealthSummary { status: "none".to_owned(), failing_streak: 0 },
+        Some(health) => HealthSummary { status: health.status.to_string(), failing_streak: health.failing_streak },
+    }
 }
 
 /// What image names lead to now, each looked up once for a list.
@@ -107,5 +118,6 @@ async fn summary(engine: &Engine, view: &View, names: &mut ImageNames, size: boo
         },
         network_settings: SummaryNetworks { networks: inspect::networks(&record.host.network_mode) },
         mounts: record.mounts.clone(),
+        health: None,
     }
 }

@@ -16,20 +16,12 @@ use std::{io, sync::Arc};
 
 /// Removes a container.
 pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
-    let container = engine.containers.find(&req.param)?;
     if req.query.flag("link") {
-        return Err(link(&req.param));
+        return Err(hako_api::unsupported::REMOVE_LINK.error());
     }
+    let container = engine.containers.find(&req.param)?;
     remove(&container, &req.param, req.query.flag("force")).await?;
     Ok(no_content())
-}
-
-/// Docker's words for `--link` where there is none.
-fn link(name: &str) -> Error {
-    match name.trim_start_matches('/').rsplit_once('/') {
-        None => Error::internal("Conflict, cannot remove the default link name of the container"),
-        Some((parent, _)) => Error::internal(format!("Cannot get parent /{parent} for link name /{name}")),
-    }
 }
 
 /// Removes `container`, which the client calls `name`.

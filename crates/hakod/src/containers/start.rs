@@ -198,6 +198,18 @@ impl Launch {
                 return Err(err);
             }
         };
+        let engine = self.engine.clone();
+        let _turn = match self.record.isolation {
+            Isolation::Process => None,
+            Isolation::Hyperv => tokio::select! {
+                // Nobody closes the semaphore.
+                turn = engine.boots.acquire() => turn.ok(),
+                () = self.cut.cancelled() => {
+                    dir.remove()?;
+                    return Err(cut_off());
+                }
+            },
+        };
         let program = crate::programs::present(&self.engine.programs.shim);
         let child = match program.and_then(|path| crate::shim::spawn(path, &dir)) {
             Ok(child) => child,

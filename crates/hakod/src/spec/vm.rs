@@ -55,7 +55,6 @@ pub async fn config(engine: &Engine, record: &Record, image: &ResolvedImage) -> 
             attempts: ATTEMPTS,
         },
         memory_mib: size.memory_mib,
-        most_memory_mib: size.most_memory_mib,
         cpus: size.cpus,
         most_cpus: size.most_cpus,
         disks: vec![

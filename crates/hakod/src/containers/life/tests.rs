@@ -317,6 +317,7 @@ fn verbs() -> impl Strategy<Value = Verb> {
         1 => Just(Verb::Remove { force: true }),
         1 => Just(Verb::Attach),
         1 => Just(Verb::Exec),
+        1 => Just(Verb::Files),
     ]
 }
 
