@@ -207,7 +207,6 @@ fn what_is_not_supported_is_named() {
         };
         refused(&["-p", "80:80"], "published ports");
         refused(&["--network", "host"], "host");
-        refused(&["--restart", "always"], "restart");
         refused(&["-v", "named:/data"], "volume");
         assert_eq!(case.docker(["ps", "-aq"]).text(), "");
         let output = case.docker(["top", "x"]).run();

@@ -96,7 +96,9 @@ fn processors() -> usize {
 /// Builds the black-box tests and returns their programs.
 fn build_tests() -> Result<Vec<PathBuf>> {
     let output = programs::cargo()?
-        .args(["test", "--release", "--package", "hako-tests", "--tests", "--no-run"])
+        // The whole workspace, as for a run here: with other features of its
+        // dependencies all of them would be built once more.
+        .args(["test", "--release", "--workspace", "--tests", "--no-run"])
         .arg("--message-format=json")
         .stderr(Stdio::inherit())
         .output()
@@ -107,12 +109,14 @@ fn build_tests() -> Result<Vec<PathBuf>> {
     Ok(test_programs(&String::from_utf8_lossy(&output.stdout)))
 }
 
-/// The test programs among cargo's messages; the library's own tests are left out.
+/// The black-box test programs among cargo's messages; tests of single crates
+/// and of the harness itself are left out.
 fn test_programs(messages: &str) -> Vec<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| message["target"]["kind"][0] == "test")
+        .filter(|message| message["manifest_path"].as_str().is_some_and(|path| path.ends_with("/tests/Cargo.toml")))
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
         .collect()
 }
@@ -165,9 +169,11 @@ mod tests {
     #[test]
     fn programs_are_read_from_cargo() {
         let text = concat!(
-            r#"{"reason":"compiler-artifact","target":{"kind":["lib"]},"executable":"/l"}"#,
+            r#"{"reason":"compiler-artifact","manifest_path":"/x/tests/Cargo.toml","target":{"kind":["lib"]},"executable":"/l"}"#,
             "\n",
-            r#"{"reason":"compiler-artifact","target":{"kind":["test"]},"executable":"/t"}"#,
+            r#"{"reason":"compiler-artifact","manifest_path":"/x/tests/Cargo.toml","target":{"kind":["test"]},"executable":"/t"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","manifest_path":"/x/crates/y/Cargo.toml","target":{"kind":["test"]},"executable":"/y"}"#,
             "\nnoise\n"
         );
         assert_eq!(test_programs(text), [std::path::PathBuf::from("/t")]);

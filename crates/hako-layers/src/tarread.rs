@@ -213,9 +213,9 @@ impl<R: BufRead> TarReader<R> {
         let mut entry = Entry {
             kind,
             link: link.unwrap_or_default(),
-            mode: header.mode().map_err(|_| bad("mode"))? & 0o7777,
-            uid: pax.uid.map_or_else(|| header.uid(), Ok).map_err(|_| bad("uid"))?,
-            gid: pax.gid.map_or_else(|| header.gid(), Ok).map_err(|_| bad("gid"))?,
+            mode: number(&header.as_old().mode, || header.mode()).map_err(|_| bad("mode"))? & 0o7777,
+            uid: pax.uid.map_or_else(|| number(&header.as_old().uid, || header.uid()), Ok).map_err(|_| bad("uid"))?,
+            gid: pax.gid.map_or_else(|| number(&header.as_old().gid, || header.gid()), Ok).map_err(|_| bad("gid"))?,
             size,
             mtime: pax.mtime.unwrap_or_else(|| (header_mtime(header), 0)),
             device: (device(header.device_major()), device(header.device_minor())),
@@ -310,4 +310,9 @@ fn text(mut data: Vec<u8>) -> Vec<u8> {
 
 fn header_mtime(header: &tar::Header) -> i64 {
     header.mtime().ok().and_then(|t| i64::try_from(t).ok()).unwrap_or(0)
+}
+
+/// A number of a header; a field with nothing in it is 0, as Go reads it.
+fn number<T: Default>(field: &[u8], read: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(T::default()) } else { read() }
 }

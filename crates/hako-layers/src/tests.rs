@@ -341,3 +341,17 @@ fn erofs_of_merged_layers() {
         assert_eq!(image[1024..1028], 0xE0F5_E1E2_u32.to_le_bytes());
     }
 }
+
+/// Go's reader takes an empty number for 0, and clients leave owners empty.
+#[test]
+fn empty_numbers_are_zero() {
+    let mut tar = Tar::new().add(b'0', "f", "", b"x").0;
+    tar[100..124].fill(0);
+    let mut header = tar::Header::new_gnu();
+    header.as_mut_bytes().copy_from_slice(&tar[..512]);
+    header.set_cksum();
+    tar[..512].copy_from_slice(header.as_bytes());
+    let dir = unpacked(&Tar(tar).end()).unwrap();
+    let meta = dir.path().join("f").metadata().unwrap();
+    assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid()), (0, 0, 0));
+}
