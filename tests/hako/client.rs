@@ -39,7 +39,8 @@ both_walls! {
 
     fn files_and_figures(case) {
         let hako = |args: &[&str]| case.engine.hako(args);
-        let (wall, local) = (case.isolation(), case.engine.path("tmp"));
+        let folder = tempfile::tempdir().unwrap();
+        let (wall, local) = (case.isolation(), folder.path());
         let at = |name: &str| local.join(name).to_str().unwrap().to_owned();
         let _ = hako(&["run", "-d", "--name", "box", "--network=none", "-m", "128m", &wall, "busybox", "sleep", "1000"]).text();
         std::fs::create_dir(local.join("d")).unwrap();
