@@ -27,8 +27,10 @@ use hako_task::{
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 use tokio::{net::UnixStream, sync::Mutex, task::JoinHandle, time::timeout};
 
-/// How long a guest may take to unmount and sync before it is ended by force.
-const SHUTDOWN: Duration = Duration::from_secs(10);
+/// How long a guest may take to unmount and sync before it is ended by force:
+/// what it has not synced by then is lost. Below the half minute after which
+/// hakod gives up on the shim's answer.
+const SHUTDOWN: Duration = Duration::from_secs(20);
 /// How long one that syncs nothing may take.
 const SHUTDOWN_NOW: Duration = Duration::from_millis(500);
 /// How long the agent may take to accept a stream, on a host that is very busy.
