@@ -39,11 +39,18 @@ pub(super) fn words(text: &str) -> Vec<String> {
     words
 }
 
+/// The most `${` in one word: each may stand in the one before it, and a
+/// client's line must not use up the stack.
+const MAX_SUBSTITUTIONS: usize = 256;
+
 /// One word without its quotes and with its variables replaced.
 ///
 /// # Errors
-/// An unfinished quote or variable.
+/// An unfinished quote or variable, or too many of them.
 pub(super) fn expand(word: &str, env: Env<'_>) -> Result<String> {
+    if word.matches("${").count() > MAX_SUBSTITUTIONS {
+        return Err(Error::invalid(format!("a word has more than {MAX_SUBSTITUTIONS} substitutions")));
+    }
     let mut out = String::new();
     let mut chars = word.chars().peekable();
     while let Some(char) = chars.next() {
@@ -167,6 +174,15 @@ mod tests {
     #[test]
     fn words_keep_their_quotes() {
         assert_eq!(words(r#"a "b c" d\ e 'f "g'"#), ["a", r#""b c""#, r"d\ e", r#"'f "g'"#]);
+    }
+
+    #[test]
+    fn a_line_does_not_use_up_the_stack() {
+        let nested = |depth| "${A:-".repeat(depth) + "x" + &"}".repeat(depth);
+        assert_eq!(expand(&nested(MAX_SUBSTITUTIONS), &[]).unwrap(), "x");
+        for depth in [MAX_SUBSTITUTIONS + 1, 100_000] {
+            assert!(expand(&nested(depth), &[]).is_err());
+        }
     }
 
     #[test]
