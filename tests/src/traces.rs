@@ -88,7 +88,7 @@ impl Traces {
 
 fn is_database(file: &Path) -> bool {
     file.file_name().and_then(|n| n.to_str()).is_some_and(|name| name.starts_with("hako.db"))
-        || file.file_name().is_some_and(|name| name == "lock" || name == "hako.lock" || name == "engine-id")
+        || file.file_name().is_some_and(|name| ["lock", "hako.lock", "engine-id", "reserve"].iter().any(|n| name == *n))
 }
 
 impl fmt::Display for Traces {

@@ -219,8 +219,12 @@ pub struct Request {
 
 /// `docker rm --link`.
 pub const REMOVE_LINK: Request = Request { method: "DELETE", target: "/containers/{name}?link=1", what: "links" };
-/// `docker import`.
-pub const IMPORT: Request = Request { method: "POST", target: "/images/create?fromSrc=-", what: "image import" };
+/// `docker import URL`.
+pub const IMPORT_URL: Request = Request {
+    method: "POST",
+    target: "/images/create?fromSrc=http://host/tree.tar",
+    what: "image import from a URL: this engine fetches from registries alone; download it and import the file",
+};
 
 impl Request {
     /// The answer.

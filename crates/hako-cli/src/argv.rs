@@ -21,6 +21,9 @@ const OBJECT_COMMANDS: &[(&str, &str, &str)] = &[
     ("image", "remove", "rmi"),
     ("image", "pull", "pull"),
     ("image", "load", "load"),
+    ("image", "save", "save"),
+    ("image", "import", "import"),
+    ("image", "prune", "prune"),
     ("image", "tag", "tag"),
     ("image", "history", "history"),
 ];

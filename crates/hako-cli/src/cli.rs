@@ -108,9 +108,12 @@ commands! {
     }
     "Images" {
         "load" => c::load::Load: "Load images from a tar archive or stdin",
+        "save" => c::save::Save: "Save images to a tar archive",
+        "import" => c::import::Import: "Make an image of a tar archive of files",
         "tag" => c::tag::Tag: "Give an image another name",
         "rmi" => c::rmi::Rmi: "Remove images",
         "history" => c::history::History: "Show the history of an image",
+        "prune" => c::prune::Prune: "Remove images that no container uses",
     }
     "Any object and the engine" {
         "inspect" => c::inspect::Inspect: "Show all details of containers and images as JSON",

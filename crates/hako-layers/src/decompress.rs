@@ -1,7 +1,10 @@
 //! gzip, bzip2, xz, zstd or plain, told apart by the first bytes.
 
-use crate::{Error, Result};
-use std::io::{BufRead, BufReader, Read};
+use crate::{Error, MAX_LAYER_FLOOR, MAX_LAYER_RATIO, Result};
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// How an archive is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +67,44 @@ pub fn decompress<'a>(reader: impl Read + Send + 'a) -> Result<(Compression, Box
             }
         },
     ))
+}
+
+/// Copies an archive without its compression, within the limit on what it may
+/// grow to; the number of bytes.
+///
+/// # Errors
+/// [`Error::Limit`] for a decompression bomb; the reader's and the writer's.
+pub fn inflate(reader: impl Read + Send, mut out: impl Write) -> Result<u64> {
+    let consumed = AtomicU64::new(0);
+    let (_, mut plain) = decompress(Counted { inner: reader, count: &consumed })?;
+    let mut buffer = vec![0; CHUNK];
+    let mut total = 0u64;
+    loop {
+        let n = plain.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(total);
+        }
+        total += n as u64;
+        let limit = MAX_LAYER_FLOOR.max(consumed.load(Ordering::Relaxed).saturating_mul(MAX_LAYER_RATIO));
+        if total > limit {
+            return Err(Error::Limit(format!("it unpacks to more than {limit} bytes")));
+        }
+        out.write_all(&buffer[..n]).map_err(Error::host("keep the archive"))?;
+    }
+}
+
+/// Counts what is read.
+struct Counted<'a, R> {
+    inner: R,
+    count: &'a AtomicU64,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.count.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
 }
 
 fn peek(reader: &mut impl BufRead) -> Result<Vec<u8>> {

@@ -8,6 +8,7 @@
 //! the layer's folder (`openat2`, links in it lead back into it), device nodes
 //! are made and never opened, and what it may grow to has limits, below.
 
+mod archive;
 mod copy;
 mod decompress;
 mod disk;
@@ -20,14 +21,17 @@ mod tarread;
 mod tarwrite;
 mod tree;
 mod unpack;
+mod verify;
 
+pub use archive::ArchiveWriter;
 pub use copy::sparse_copy;
-pub use decompress::{Compression, decompress};
+pub use decompress::{Compression, decompress, inflate};
 pub use disk::empty_ext4;
 pub use erofs::build_erofs;
 pub use error::{Error, Result};
 pub use tarread::{Entry, EntryKind, TarReader};
 pub use unpack::{Unpacked, unpack, unpack_verified};
+pub use verify::verify;
 
 /// A layer may hold this many bytes, whatever its archive's size.
 pub const MAX_LAYER_FLOOR: u64 = 8 << 30;

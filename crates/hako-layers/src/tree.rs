@@ -21,8 +21,8 @@ use std::{
     rc::Rc,
 };
 
-const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
+pub(crate) const WHITEOUT: &[u8] = b".wh.";
+pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
 const OVERLAY_OPAQUE: &CStr = c"trusted.overlay.opaque";
 /// The time of what has no entry of its own: the same layer gives the same tree.
 const NO_TIME: (i64, u32) = (0, 0);
@@ -67,7 +67,7 @@ pub(crate) fn normalize(path: &[u8]) -> Result<Vec<u8>> {
     Ok(parts.join(&b'/'))
 }
 
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|b| *b == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (b"", path),
@@ -346,7 +346,7 @@ impl Tree {
     }
 }
 
-fn resolve() -> ResolveFlags {
+pub(crate) fn resolve() -> ResolveFlags {
     ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV
 }
 

@@ -55,6 +55,15 @@ impl Store {
         })
     }
 
+    /// How many bytes a blob has.
+    ///
+    /// # Errors
+    /// As [`Store::open_blob`].
+    pub fn blob_size(&self, digest: &Digest) -> Result<u64> {
+        let file = self.open_blob(digest)?;
+        Ok(file.metadata().map_err(Error::io(&self.blob_path(digest)))?.len())
+    }
+
     /// Reads a small blob whole.
     ///
     /// # Errors

@@ -81,7 +81,9 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub fn delete_container(&self, id: &str) -> Result<bool> {
-        let db = self.db();
-        Ok(db.prepare_cached("DELETE FROM containers WHERE id = ?1")?.execute([id])? > 0)
+        self.making_room(|| {
+            let db = self.db();
+            Ok(db.prepare_cached("DELETE FROM containers WHERE id = ?1")?.execute([id])? > 0)
+        })
     }
 }

@@ -27,6 +27,11 @@ pub(crate) fn lock_root(root: &Path) -> Result<File> {
     }
 }
 
+/// Bytes that a file takes on the disk.
+pub(crate) fn on_disk(meta: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(meta) * 512
+}
+
 /// Empties `tmp/`.
 pub(crate) fn empty_tmp(root: &Path) -> Result<()> {
     let tmp = root.join("tmp");

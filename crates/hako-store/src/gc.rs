@@ -16,6 +16,10 @@ impl Store {
     /// # Errors
     /// Database and I/O errors. What could not be removed goes at the next open.
     pub fn collect(&self) -> Result<Vec<Digest>> {
+        self.making_room(|| self.collect_once())
+    }
+
+    fn collect_once(&self) -> Result<Vec<Digest>> {
         let trash = self.temp_dir()?;
         let gone = {
             let leases = self.0.leases.freeze();
@@ -49,7 +53,7 @@ impl Store {
             "SELECT id FROM images UNION SELECT digest FROM image_blobs
              UNION SELECT blob FROM layers WHERE blob IS NOT NULL",
         )?;
-        let chains = self.texts("SELECT chain FROM layers")?;
+        let tops = self.top_chains()?;
         let dirs = self.texts("SELECT CAST(n AS TEXT) FROM layers")?;
         let root = self.root();
         sweep(&root.join("layers"), trash, &|name| dirs.contains(name))?;
@@ -59,11 +63,19 @@ impl Store {
         })?;
         sweep(&root.join("erofs"), trash, &|name| {
             let digest = format!("sha256:{}", name.trim_end_matches(".erofs"));
-            chains.contains(&digest) || leased(&digest) || digest == EMPTY_CHAIN
+            tops.contains(&digest) || leased(&digest) || digest == EMPTY_CHAIN
         })
     }
 
-    fn texts(&self, sql: &str) -> Result<HashSet<String>> {
+    /// The keys of the EROFS images that images have: their top chain ids.
+    pub(crate) fn top_chains(&self) -> Result<HashSet<String>> {
+        self.texts(
+            "SELECT chain FROM image_layers i
+             WHERE position = (SELECT max(position) FROM image_layers WHERE image = i.image)",
+        )
+    }
+
+    pub(crate) fn texts(&self, sql: &str) -> Result<HashSet<String>> {
         let db = self.db();
         let mut stmt = db.prepare_cached(sql)?;
         let rows = stmt.query_map([], |row| row.get(0))?;
@@ -104,6 +116,21 @@ impl Store {
             if !self.layer_dir(n).is_dir() {
                 self.db().execute("DELETE FROM layers WHERE chain = ?1", [chain])?;
             }
+        }
+        self.forget_lost_blobs()
+    }
+
+    /// An archive or a manifest that is gone is not promised any longer; the
+    /// image still runs.
+    fn forget_lost_blobs(&self) -> Result<()> {
+        for digest in self.texts("SELECT blob FROM layers WHERE blob IS NOT NULL UNION SELECT digest FROM image_blobs")? {
+            if digest.parse().is_ok_and(|digest: Digest| self.has_blob(&digest)) {
+                continue;
+            }
+            tracing::warn!(%digest, "content is missing: a save or a push will miss it");
+            let db = self.db();
+            db.execute("UPDATE layers SET blob = NULL WHERE blob = ?1", [&digest])?;
+            db.execute("DELETE FROM image_blobs WHERE digest = ?1", [&digest])?;
         }
         Ok(())
     }

@@ -216,6 +216,19 @@ impl Store {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// Manifests and indexes that an image keeps, with their media types, in
+    /// the order of their digests.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn image_blobs(&self, image: &Digest) -> Result<Vec<(Digest, String)>> {
+        let db = self.db();
+        let mut stmt =
+            db.prepare_cached("SELECT digest, media_type FROM image_blobs WHERE image = ?1 ORDER BY digest")?;
+        let rows = stmt.query_map([image.as_str()], |row| Ok((digest(row, 0)?, row.get(1)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// Lets a name lead to an image, wherever it led before. Durable when this returns.
     ///
     /// # Errors
@@ -232,6 +245,10 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub fn delete_refs(&self, names: &[String]) -> Result<usize> {
+        self.making_room(|| self.delete_refs_once(names))
+    }
+
+    fn delete_refs_once(&self, names: &[String]) -> Result<usize> {
         let mut db = self.db();
         let tx = db.transaction()?;
         let mut count = 0;
@@ -249,7 +266,7 @@ impl Store {
     /// Database and I/O errors; after an I/O error the image is gone and the
     /// rest is removed at the next open.
     pub fn delete_image(&self, id: &Digest) -> Result<Vec<Digest>> {
-        self.db().execute("DELETE FROM images WHERE id = ?1", [id.as_str()])?;
+        self.making_room(|| Ok(self.db().execute("DELETE FROM images WHERE id = ?1", [id.as_str()])?))?;
         self.collect()
     }
 
@@ -259,6 +276,10 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub fn hide_image(&self, id: &Digest) -> Result<()> {
+        self.making_room(|| self.hide_image_once(id))
+    }
+
+    fn hide_image_once(&self, id: &Digest) -> Result<()> {
         let mut db = self.db();
         let tx = db.transaction()?;
         tx.execute("DELETE FROM refs WHERE image = ?1", [id.as_str()])?;

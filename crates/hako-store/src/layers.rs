@@ -105,6 +105,23 @@ impl Store {
         }
     }
 
+    /// Every layer, whether an image has it or not.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn layers(&self) -> Result<Vec<LayerRow>> {
+        Ok(self.layer_rows()?.into_iter().map(|(.., layer)| layer).collect())
+    }
+
+    /// Every layer with its number and the chain id below it.
+    pub(crate) fn layer_rows(&self) -> Result<Vec<(u64, Option<String>, LayerRow)>> {
+        let db = self.db();
+        let mut stmt =
+            db.prepare_cached("SELECT chain, diff, n, size, blob, media_type, parent FROM layers ORDER BY n")?;
+        let rows = stmt.query_map([], |row| Ok((row.get(2)?, row.get(6)?, self.read_layer(row)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     pub(crate) fn layer_dir(&self, n: u64) -> PathBuf {
         self.0.root.join("layers").join(n.to_string())
     }

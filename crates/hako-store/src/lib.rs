@@ -16,6 +16,7 @@
 //! handle, and clones share one database connection.
 
 mod blobs;
+mod check;
 mod containers;
 mod db;
 mod error;
@@ -24,8 +25,10 @@ mod gc;
 mod images;
 mod layers;
 mod lock;
+mod reserve;
 
 pub use blobs::{Blob, BlobWriter};
+pub use check::Finding;
 pub use containers::ContainerRow;
 pub use error::{Error, Result};
 pub use images::{ImageRow, NewImage, NewRef, RefRow};
@@ -70,6 +73,8 @@ impl Store {
         for dir in ["blobs/sha256", "layers", "erofs", "disks", "cache", "containers"] {
             files::make_dir(&root.join(dir), 0o700)?;
         }
+        // On a full disk what follows needs a little room.
+        reserve::release(root);
         files::empty_tmp(root)?;
         let db = db::open(&root.join("hako.db"))?;
         let store = Self(Arc::new(Inner {
@@ -81,6 +86,7 @@ impl Store {
             _lock: lock,
         }));
         store.repair()?;
+        reserve::take(root);
         Ok(store)
     }
 
@@ -139,6 +145,23 @@ impl Store {
         let path = self.erofs_path(key);
         files::commit(file, &path)?;
         Ok(path)
+    }
+
+    /// What every EROFS image takes on the disk, by its key.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn erofs_sizes(&self) -> Result<Vec<(Digest, u64)>> {
+        let dir = self.0.root.join("erofs");
+        let mut sizes = Vec::new();
+        for name in files::names(&dir)? {
+            // One that is collected meanwhile is none.
+            let size = std::fs::metadata(dir.join(&name)).map_or(0, |meta| files::on_disk(&meta));
+            if let Ok(key) = format!("sha256:{}", name.trim_end_matches(".erofs")).parse() {
+                sizes.push((key, size));
+            }
+        }
+        Ok(sizes)
     }
 
     fn erofs_path(&self, key: &Digest) -> PathBuf {

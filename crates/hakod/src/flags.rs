@@ -61,6 +61,9 @@ pub struct Flags {
     /// Options for the default log driver; repeatable
     #[arg(long = "log-opt", value_name = "KEY=VALUE")]
     pub log_opts: Vec<String>,
+    /// Check everything in the data root, say what is wrong, and end
+    #[arg(long)]
+    pub check_store: bool,
     /// The group of unix sockets [default: docker]
     #[arg(short = 'G', long, value_name = "NAME")]
     pub group: Option<String>,

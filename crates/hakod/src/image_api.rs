@@ -1,5 +1,9 @@
 //! The endpoints of images: from HTTP to [`crate::images::ImageService`] and back.
 
+mod import;
+mod prune;
+mod save;
+
 use crate::{
     Engine,
     http::{Request, Response, empty, json, streaming},
@@ -28,8 +32,11 @@ pub async fn serve(engine: &Arc<Engine>, op: Op, req: Request) -> Result<Respons
             };
             Ok(json(&images.list(params).await?))
         }
+        Op::ImagePull if !req.query.get("fromSrc").is_empty() => import::serve(engine, req).await,
         Op::ImagePull => pull(engine, &req).await,
         Op::ImageLoad => load(engine, req).await,
+        Op::ImageSave => save::serve(engine, &req).await,
+        Op::ImagePrune => prune::serve(engine, &req).await,
         Op::ImageInspect => Ok(json(&images.inspect(&req.param, minor).await?)),
         Op::ImageHistory => Ok(json(&images.history(&req.param).await?)),
         Op::ImageTag => {
@@ -50,9 +57,6 @@ fn filters(req: &Request) -> Result<HashMap<String, Vec<String>>> {
 }
 
 async fn pull(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
-    if req.query.has("fromSrc") && !req.query.get("fromSrc").is_empty() {
-        return Err(hako_api::unsupported::IMPORT.error());
-    }
     let auth = req.headers.get("x-registry-auth").and_then(|value| value.to_str().ok());
     let lines = engine
         .images
@@ -68,7 +72,8 @@ async fn pull(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
 
 async fn load(engine: &Arc<Engine>, req: Request) -> Result<Response> {
     let quiet = req.query.flag_or("quiet", true);
-    let lines = engine.images.load(reader(req.body), quiet).await?;
+    let platform = req.query.get("platform").to_owned();
+    let lines = engine.images.load(reader(req.body), quiet, &platform).await?;
     Ok(stream(lines))
 }
 

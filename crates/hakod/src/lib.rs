@@ -7,6 +7,7 @@
 //! ```
 
 mod accelerator;
+mod check_store;
 pub mod config;
 mod containers;
 mod daemon;
@@ -24,5 +25,6 @@ mod spec;
 mod sysinfo;
 mod system;
 
+pub use check_store::check_store;
 pub use daemon::run;
 pub use engine::Engine;

@@ -5,7 +5,9 @@ use hakod::{config::Config, flags::Flags};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match Config::resolve(Flags::parse()).and_then(hakod::run) {
+    let flags = Flags::parse();
+    let work = if flags.check_store { hakod::check_store } else { hakod::run };
+    match Config::resolve(flags).and_then(work) {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
             eprintln!("hakod: {err:#}");

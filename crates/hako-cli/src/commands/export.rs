@@ -35,7 +35,7 @@ impl Export {
 }
 
 /// Writes beside the file first, so that an export that breaks off leaves none.
-async fn to_file(mut body: Incoming, path: &Path) -> Result<()> {
+pub(super) async fn to_file(mut body: Incoming, path: &Path) -> Result<()> {
     let wrong = |err: &io::Error| Error::msg(format!("write {}: {}", path.display(), reason(err)));
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".part-{}", std::process::id()));

@@ -2,6 +2,7 @@
 
 use super::events::Events;
 use super::info::Info;
+use super::prune::{self, confirmed, report};
 use crate::api::{Client, Engine, Query};
 use crate::error::{Error, Result};
 use crate::flags::filters;
@@ -11,7 +12,6 @@ use clap::{Args, Subcommand};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// Start and stop the engine; its disk use
@@ -139,43 +139,13 @@ impl Df {
 impl Prune {
     async fn run(self, client: &Client) -> Result<()> {
         let what = if self.all { "all images without a container" } else { "all images without a name" };
-        if !self.force && !confirmed(&format!("This removes all stopped containers and {what}. Continue? [y/N] "))? {
+        if !self.force && !confirmed("system prune", &format!("This removes all stopped containers and {what}. Continue? [y/N] "))? {
             return Ok(());
         }
         let mut reclaimed = 0;
         let containers = Query::default().opt("filters", filters(&self.filter)?.as_deref()).on("/containers/prune");
         reclaimed += report(&client.post(&containers).await?, "ContainersDeleted", "Deleted Containers")?;
-        let mut conditions = self.filter;
-        conditions.extend(self.all.then(|| "dangling=false".to_owned()));
-        let images = Query::default().opt("filters", filters(&conditions)?.as_deref()).on("/images/prune");
-        reclaimed += report(&client.post(&images).await?, "ImagesDeleted", "Deleted Images")?;
+        reclaimed += prune::images(client, self.all, self.filter).await?;
         print_line(format_args!("Total reclaimed space: {}", human_size(reclaimed)))
     }
-}
-
-fn confirmed(question: &str) -> Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Error::msg("system prune asks first: use --force where there is no terminal"));
-    }
-    print!("{question}");
-    std::io::stdout().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-/// Prints what was deleted; gives the bytes that came free.
-fn report(answer: &Value, key: &str, head: &str) -> Result<i64> {
-    let items: Vec<&Value> = answer[key].as_array().into_iter().flatten().collect();
-    if !items.is_empty() {
-        print_line(format_args!("{head}:"))?;
-    }
-    for item in items {
-        let (what, name) = match item.as_object().and_then(|entry| entry.iter().next()) {
-            Some((what, name)) => (format!("{}: ", what.to_lowercase()), name),
-            None => (String::new(), item),
-        };
-        print_line(format_args!("{what}{}", name.as_str().unwrap_or_default()))?;
-    }
-    Ok(answer["SpaceReclaimed"].as_i64().unwrap_or(0))
 }

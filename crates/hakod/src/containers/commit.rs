@@ -43,6 +43,22 @@ struct Asked {
     config: ContainerConfig,
 }
 
+/// Applies `changes`, Dockerfile instructions, to a configuration.
+///
+/// # Errors
+/// Docker's words for what is wrong with one.
+pub(crate) fn apply_changes(config: &mut ContainerConfig, lines: &[&str]) -> Result<()> {
+    changes::apply(config, lines)
+}
+
+/// The name that `repo` and `tag` give, if any.
+///
+/// # Errors
+/// `InvalidParameter` for a malformed one, and for a digest.
+pub(crate) fn new_name(repo: &str, tag: &str) -> Result<Option<Reference>> {
+    name(repo, tag)
+}
+
 /// Makes an image of a container.
 pub async fn serve(engine: &Arc<Engine>, mut req: Request) -> Result<Response> {
     let body = req.read().await?;

@@ -103,6 +103,8 @@ async fn dispatch(engine: &Arc<Engine>, op: Op, req: Request) -> Result<Response
         Op::ImageList
         | Op::ImagePull
         | Op::ImageLoad
+        | Op::ImageSave
+        | Op::ImagePrune
         | Op::ImageInspect
         | Op::ImageHistory
         | Op::ImageTag

@@ -2,7 +2,7 @@
 
 use super::{
     Document, ImageEvent, ImageService,
-    install::{LayerSource, install_image, install_layer, run_blocking},
+    install::{LayerSource, install_image, install_layer_keeping, run_blocking},
 };
 use chrono::{SecondsFormat, Utc};
 use hako_model::{Digest, Error, Reference, Result};
@@ -69,20 +69,20 @@ fn make(store: &Store, request: CommitRequest) -> Result<Digest> {
     let chains = document.chains();
     let mut lease = store.lease();
     chains.iter().chain(&layer).for_each(|digest| lease.hold(digest));
-    if layer.is_some() {
+    if let Some(blob) = &layer {
         if chains.len() > hako_registry::MAX_LAYERS {
             return Err(Error::invalid(format!("max depth exceeded: {} layers", chains.len())));
         }
+        let kept = request.layer;
         let source = LayerSource {
-            archive: request.layer.open()?,
-            blob: request.layer.digest(),
+            archive: kept.open()?,
+            blob,
             media_type: LAYER,
             index: chains.len() - 1,
             document: &document,
             chains: &chains,
         };
-        install_layer(store, source, &|_| {})?;
-        request.layer.commit()?;
+        install_layer_keeping(store, source, &|_| {}, || Ok(kept.commit()?))?;
     }
     let refs = request.name.iter().map(|name| NewRef { name: name.key(), target: None, manifest: None });
     install_image(store, &mut lease, &config, &document, &[], refs.collect())

@@ -43,7 +43,7 @@ pub struct Consumer {
 /// An event about an image, for `GET /events`.
 #[derive(Debug, Clone)]
 pub struct ImageEvent {
-    /// `pull`, `load`, `tag`, `untag`, `delete`.
+    /// `pull`, `load`, `save`, `import`, `tag`, `untag`, `delete`.
     pub action: &'static str,
     /// `Actor.ID`: the image's id, or for `pull` its familiar name.
     pub id: String,

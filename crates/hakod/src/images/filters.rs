@@ -1,7 +1,8 @@
 //! The filters of the image list.
 
 use super::{Document, ListParams, names};
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
+use hako_api::time;
 use hako_model::{Error, Reference, Result};
 use hako_store::{ImageRow, RefRow, Store};
 
@@ -27,7 +28,7 @@ impl Filters {
                     "label" => filters.labels.push(value.clone()),
                     "before" => filters.before = Some(made(&names::find(store, value)?.image)),
                     "since" => filters.since = Some(made(&names::find(store, value)?.image)),
-                    "until" => filters.until = Some(time(value)?),
+                    "until" => filters.until = until(value)?,
                     _ => return Err(Error::invalid(format!("invalid filter '{key}'"))),
                 }
             }
@@ -48,8 +49,14 @@ impl Filters {
         if !in_time || !self.labels.iter().all(label) {
             return false;
         }
-        let dangling = !rows.iter().any(|row| !names::split(&row.name).1);
-        if self.dangling.is_some_and(|want| want != dangling) {
+        let tagged = rows.iter().any(|row| !names::split(&row.name).1);
+        // What only a digest names is neither.
+        let stays = match self.dangling {
+            None => true,
+            Some(true) => !tagged,
+            Some(false) => !rows.is_empty(),
+        };
+        if !stays {
             return false;
         }
         if self.references.is_empty() {
@@ -66,7 +73,7 @@ pub(super) fn made(image: &ImageRow) -> i64 {
     created.map_or(0, |t| t.timestamp())
 }
 
-fn boolean(value: &str) -> Result<bool> {
+pub(super) fn boolean(value: &str) -> Result<bool> {
     match value {
         "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
         "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
@@ -74,44 +81,10 @@ fn boolean(value: &str) -> Result<bool> {
     }
 }
 
-/// Seconds since 1970, RFC 3339, a day, or Go's duration before now.
-fn time(value: &str) -> Result<i64> {
-    if let Ok(seconds) = value.split('.').next().unwrap_or(value).parse::<i64>() {
-        return Ok(seconds);
-    }
-    if let Ok(time) = DateTime::parse_from_rfc3339(value) {
-        return Ok(time.timestamp());
-    }
-    for format in ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"] {
-        if let Ok(time) = chrono::NaiveDateTime::parse_from_str(value, format) {
-            return Ok(time.and_utc().timestamp());
-        }
-    }
-    if let Ok(day) = chrono::NaiveDate::parse_from_str(value, "%Y-%m-%d") {
-        return Ok(day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp());
-    }
-    let ago = duration(value).ok_or_else(|| Error::invalid(format!("invalid filter 'until={value}'")))?;
-    Ok(Utc::now().timestamp() - ago)
-}
-
-/// `1h30m`, in whole seconds.
-fn duration(text: &str) -> Option<i64> {
-    let (mut rest, mut total) = (text, 0.0);
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let value: f64 = rest[..end].parse().ok()?;
-        let unit_end = rest[end..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |n| end + n);
-        total += value
-            * match &rest[end..unit_end] {
-                "h" => 3600.0,
-                "m" => 60.0,
-                "s" => 1.0,
-                "ms" => 0.001,
-                _ => return None,
-            };
-        rest = &rest[unit_end..];
-    }
-    (!text.is_empty()).then_some(total as i64)
+/// Seconds since 1970; `None` for what means no limit.
+fn until(value: &str) -> Result<Option<i64>> {
+    let time = time::parse_query("until", value).map_err(|_| Error::invalid(format!("invalid filter 'until={value}'")))?;
+    Ok(time.map(|time| time.timestamp()))
 }
 
 /// Docker's rule: the pattern is held against the familiar name with and without tag.
@@ -210,10 +183,9 @@ mod tests {
 
     #[test]
     fn times() {
-        assert_eq!(duration("1h30m"), Some(5400));
-        assert_eq!(duration("x"), None);
-        assert_eq!(time("100.5").unwrap(), 100);
-        assert_eq!(time("1970-01-02").unwrap(), 86400);
-        assert!(time("soon").is_err());
+        assert_eq!(until("100.5").unwrap(), Some(100));
+        assert_eq!(until("0").unwrap(), None);
+        assert!(until("1h30m").unwrap().unwrap() < chrono::Utc::now().timestamp() - 5300);
+        assert!(until("soon").is_err());
     }
 }

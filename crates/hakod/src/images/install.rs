@@ -24,6 +24,19 @@ pub(super) struct LayerSource<'a> {
 /// Unpacks a layer, unless it is there. Two who want the same layer at once
 /// unpack it once. Blocks. Its chain id must be leased.
 pub(super) fn install_layer(store: &Store, source: LayerSource<'_>, progress: &(dyn Fn(u64) + Sync)) -> Result<()> {
+    install_layer_keeping(store, source, progress, || Ok(()))
+}
+
+/// [`install_layer`] of an archive that is not in the store yet: `keep` puts it
+/// there. That happens before the layer's row exists, so that nobody who finds
+/// the layer misses its archive, and after the layer's sync, which has written
+/// these bytes out already.
+pub(super) fn install_layer_keeping(
+    store: &Store,
+    source: LayerSource<'_>,
+    progress: &(dyn Fn(u64) + Sync),
+    keep: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let chain = &source.chains[source.index];
     let _once = store.lock_blocking(&format!("chain:{chain}"));
     if store.layer(chain)?.is_some() {
@@ -34,6 +47,7 @@ pub(super) fn install_layer(store: &Store, source: LayerSource<'_>, progress: &(
     let dir = tmp.path().join("layer");
     std::fs::create_dir(&dir)?;
     let size = unpack(source.archive, &dir, source.blob, diff, source.index, progress)?;
+    keep()?;
     store.commit_layer(
         &dir,
         &NewLayer {
@@ -85,6 +99,7 @@ impl std::io::Read for Watched<'_> {
 }
 
 /// A manifest or index that an image keeps: its bytes, digest and media type.
+#[derive(Debug, Clone)]
 pub(super) struct Kept {
     pub bytes: Vec<u8>,
     pub digest: Digest,

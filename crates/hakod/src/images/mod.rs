@@ -10,29 +10,37 @@ mod document;
 mod face;
 mod filters;
 mod history;
+mod import;
 mod inspect;
 mod install;
 mod list;
 mod load;
 mod names;
+mod platform;
 mod progress;
+mod prune;
 mod pull;
 mod remove;
 mod rootfs;
+mod save;
 mod tag;
 
 pub use commit::CommitRequest;
 pub use config::{Healthcheck, ImageConfig};
 pub use disk_usage::DiskUsage;
+pub use import::ImportRequest;
+pub use prune::Pruned;
 pub use face::{Consumer, ImageEvent, ImagesConfig, InUse, JsonLines, ListParams, Notify, PullRequest, ResolvedImage};
 
 use document::Document;
-use futures::{StreamExt, stream};
+use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
 use hako_model::{Digest, Error, ErrorKind, Result};
 use hako_store::Store;
 use progress::{Lines, error_line};
 use serde_json::Value;
 use std::{
+    io,
     path::PathBuf,
     sync::{Arc, OnceLock},
 };
@@ -92,8 +100,42 @@ impl ImageService {
         self: &Arc<Self>,
         body: impl AsyncRead + Send + Unpin + 'static,
         quiet: bool,
+        platform: &str,
     ) -> Result<JsonLines> {
-        self.load_inner(body, quiet).await
+        self.load_inner(body, quiet, platform).await
+    }
+
+    /// `GET /images/get`: the archive, piece by piece. A piece that is an error
+    /// is the last one: the archive is not whole then.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidParameter` without a name.
+    pub async fn save(
+        &self,
+        names: Vec<String>,
+        platform: &str,
+    ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
+        self.save_inner(names, platform).await
+    }
+
+    /// `POST /images/create?fromSrc=-`; errors as [`ImageService::pull`].
+    ///
+    /// # Errors
+    /// In Docker's words.
+    pub async fn import(
+        self: &Arc<Self>,
+        body: impl AsyncRead + Send + Unpin + 'static,
+        request: ImportRequest,
+    ) -> Result<JsonLines> {
+        self.import_inner(body, request).await
+    }
+
+    /// `POST /images/prune`.
+    ///
+    /// # Errors
+    /// `InvalidParameter` for a filter that is none.
+    pub async fn prune(&self, filters: hako_api::Filters) -> Result<Pruned> {
+        self.prune_inner(filters).await
     }
 
     /// `GET /images/json`.

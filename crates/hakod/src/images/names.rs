@@ -140,7 +140,7 @@ impl ImageService {
                 return Ok(());
             }
             let lines = super::progress::Lines::none();
-            super::load::load_blocking(store, hako_hello::image(), true, &lines).map(|_| ())
+            super::load::load_blocking(store, hako_hello::image(), true, None, &lines).map(|_| ())
         })
         .await
     }
