@@ -100,3 +100,25 @@ both_walls! {
         assert_eq!(case.sh(&[], "ls /new /shared 2>/dev/null | wc -l; wc -l < /etc/group").text(), "0\n4");
     }
 }
+
+/// A client that goes in the middle leaves nothing, while the engine runs on.
+#[test]
+fn a_client_that_goes() {
+    if hako_tests::Engine::is_reference() {
+        return;
+    }
+    with_wall(Wall::Process, |case| {
+        let count = |name: &str| std::fs::read_dir(case.engine.data_root().join(name)).unwrap().count();
+        let kept = || (count("layers"), count("blobs/sha256"), count("tmp"));
+        let before = kept();
+        let archive = marked("half:v1").docker_archive();
+        for part in [1000, archive.len() / 2, archive.len() - 2000] {
+            let mut client = case.docker(["load", "-q"]).start();
+            client.send(&archive[..part]);
+            hako_tests::wait_until(std::time::Duration::from_secs(20), "the engine to read", || count("tmp") > 0);
+            let _ = client.kill();
+            hako_tests::wait_until(std::time::Duration::from_secs(20), "nothing to be left", || kept() == before);
+        }
+        assert_eq!(case.docker(["images", "-q", "half"]).text(), "");
+    });
+}

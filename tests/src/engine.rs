@@ -280,6 +280,15 @@ impl Engine {
         self.launch();
     }
 
+    /// `hakod --check-store`, while hakod does not run.
+    #[must_use]
+    pub fn check_store(&self) -> crate::Output {
+        let hakod = self.options.programs.clone().unwrap_or_else(bin_dir).join("hakod");
+        let (data, run) = (self.data_root(), self.exec_root());
+        let line = Client::new(&hakod).arg("--check-store").arg("--data-root").arg(data).arg("--exec-root").arg(run);
+        line.deadline(Duration::from_secs(180)).run()
+    }
+
     /// The end of hakod's log.
     #[must_use]
     pub fn log(&self) -> String {

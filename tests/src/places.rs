@@ -15,6 +15,10 @@ pub enum Tool {
     DebianDocker,
     /// `docker-registry`.
     Registry,
+    /// podman, with which images are exchanged.
+    Podman,
+    /// skopeo, likewise.
+    Skopeo,
     /// Python with the packages of `tests/python/requirements.txt`.
     Python,
 }
@@ -42,6 +46,8 @@ pub fn tool(tool: Tool) -> PathBuf {
         Tool::Registry => {
             on_path("docker-registry").or_else(|| unpacked("docker-registry_", "usr/bin/docker-registry"))
         }
+        Tool::Podman => on_path("podman").or_else(|| unpacked("podman_", "usr/bin/podman")),
+        Tool::Skopeo => on_path("skopeo"),
         Tool::Python => unpacked("python-", "bin/python"),
     };
     found.unwrap_or_else(|| panic!("{tool:?} is nowhere: `cargo xtask setup` fetches it"))

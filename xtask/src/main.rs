@@ -10,6 +10,7 @@ mod bench;
 mod check;
 mod deb;
 mod demo;
+mod fuzz;
 mod guest;
 mod host_vm;
 mod programs;
@@ -41,6 +42,8 @@ enum Task {
     Bench(bench::Options),
     /// Minutes of mixed load: hakod's memory, open files and tasks must stay flat
     Soak(bench::soak::Options),
+    /// Feed the parsers of untrusted bytes with what a fuzzer makes up
+    Fuzz(fuzz::Args),
     /// Install the packages that building, running and testing need
     Setup,
 }
@@ -54,6 +57,7 @@ fn main() -> Result<()> {
         Task::Guest(args) => guest::run(args),
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => bench::soak::run(&options),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Setup => setup::packages(setup::Purpose::Test),
     }
 }

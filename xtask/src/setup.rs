@@ -63,6 +63,13 @@ const PACKAGES: &[Package] = &[
     // Tests make their images of these.
     package(Purpose::Test, "busybox-static", "busybox"),
     package(Purpose::Test, "debootstrap", "debootstrap"),
+    // The tools that images are exchanged with, and what podman runs containers by.
+    package(Purpose::Test, "skopeo", "skopeo"),
+    package(Purpose::Test, "conmon", "conmon"),
+    package(Purpose::Test, "crun", "crun"),
+    package(Purpose::Test, "libsubid4", "/usr/lib/x86_64-linux-gnu/libsubid.so.4"),
+    // Tests pack archives by them.
+    package(Purpose::Test, "bzip2", "bzip2"),
     // The Python clients of the engine.
     package(Purpose::Test, "python3", "python3"),
     package(Purpose::Test, "python3-venv", "python3"),
@@ -81,6 +88,7 @@ struct Unpacked {
 const UNPACKED: &[Unpacked] = &[
     // Debian's client speaks API 1.41; whatever is installed is newer, and both must work.
     Unpacked { name: "docker.io", program: "usr/bin/docker", always: true },
+    Unpacked { name: "podman", program: "usr/bin/podman", always: false },
     Unpacked { name: "docker-registry", program: "usr/bin/docker-registry", always: false },
 ];
 

@@ -4,6 +4,7 @@ use super::cli::{Client, Way};
 use super::engine::{Engine, Kind};
 use super::image;
 use super::measure::{Row, Subject, interleaved, timed};
+use super::podman;
 use super::scratch::Scratch;
 use crate::deb;
 use anyhow::Result;
@@ -31,7 +32,13 @@ pub fn rows(scratch: &Scratch, engines: &[Engine], rounds: usize) -> Result<Vec<
             subjects.push(load_subject(Way { client: Client::Hako, ..way }, archive.clone()));
         }
     }
-    interleaved("load", rounds.min(ROUNDS), subjects)
+    let mut rows = Vec::new();
+    match podman::load(scratch, &archive, image::LARGE) {
+        Ok(subject) => subjects.push(subject),
+        Err(reason) => rows.push(Row::skipped("load", "podman", "ms", &reason)),
+    }
+    rows.extend(interleaved("load", rounds.min(ROUNDS), subjects)?);
+    Ok(rows)
 }
 
 fn load_subject(way: Way<'_>, archive: PathBuf) -> Subject<'_> {

@@ -31,6 +31,18 @@ pub fn subject<'a>(scratch: &'a Scratch, rows: &mut Vec<Row>) -> Option<Subject<
     }
 }
 
+/// The loading of an archive; the image is removed outside the measure.
+pub fn load<'a>(scratch: &'a Scratch, archive: &'a Path, image: &'a str) -> Result<Subject<'a>, String> {
+    let podman = program("podman")?;
+    Ok(Subject::new("podman", move || {
+        let mut line = command(&podman, scratch);
+        line.args(["load", "--quiet", "--input"]).arg(archive);
+        let millis = apart(|| prepare(scratch), || timed(&mut line))?;
+        apart(|| prepare(scratch), || deb::output(command(&podman, scratch).args(["rmi", "--force", image])))?;
+        Ok(millis)
+    }))
+}
+
 fn run_true(podman: &Path, scratch: &Scratch) -> Result<f64> {
     // Its usual limits are above this machine's hard ones.
     let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];

@@ -5,8 +5,8 @@
 
 use super::{
     Document, ImageEvent, ImageService, JsonLines,
-    install::{LayerSource, install_image, install_layer_keeping, run_blocking},
-    load::drain,
+    install::{LayerSource, install_image, install_layer_keeping, run_apart},
+    load::refused,
     platform,
     progress::Lines,
 };
@@ -46,10 +46,10 @@ impl ImageService {
             let store = service.store.clone();
             let name = request.name.clone();
             let mut bridge = tokio_util::io::SyncIoBridge::new(body);
-            let id = run_blocking(move || {
+            let id = run_apart(move || {
                 let made = import(&store, &mut bridge, &request, &platform);
                 if made.is_err() {
-                    drain(&mut bridge);
+                    refused(&store, &mut bridge);
                 }
                 made
             })

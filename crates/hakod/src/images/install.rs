@@ -4,6 +4,7 @@ use super::{ImageService, document::Document};
 use hako_model::{Digest, Error, Result};
 use hako_store::{Lease, NewImage, NewLayer, NewRef, Store};
 use std::{fs::File, path::Path};
+use tokio::sync::oneshot;
 
 /// One layer to be there before the image.
 pub(super) struct LayerSource<'a> {
@@ -153,6 +154,17 @@ impl ImageService {
         let store = self.store.clone();
         run_blocking(move || work(&store)).await
     }
+}
+
+/// [`run_blocking`] for work that takes as long as a client likes: on a thread
+/// of its own, not on the pool that all share.
+pub(super) async fn run_apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let (done, end) = oneshot::channel();
+    std::thread::Builder::new().name("images".into()).spawn(move || {
+        // Whoever waits may have gone.
+        let _ = done.send(work());
+    })?;
+    end.await.map_err(|_| Error::internal("work on images broke off"))?
 }
 
 /// Runs blocking work; a panic in it is an error here.

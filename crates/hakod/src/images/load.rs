@@ -11,7 +11,7 @@ mod layer;
 use super::{
     Document, ImageEvent, ImageService, JsonLines,
     archive::Archive,
-    install::{install_image, run_blocking},
+    install::{install_image, run_apart},
     platform,
     progress::Lines,
 };
@@ -42,10 +42,10 @@ impl ImageService {
         self.stream(move |lines| async move {
             let mut bridge = tokio_util::io::SyncIoBridge::new(body);
             let store = service.store.clone();
-            let loaded = run_blocking(move || {
+            let loaded = run_apart(move || {
                 let loaded = load_blocking(&store, &mut bridge, quiet, platform.as_ref(), &lines);
                 if loaded.is_err() {
-                    drain(&mut bridge);
+                    refused(&store, &mut bridge);
                 }
                 loaded
             })
@@ -60,9 +60,17 @@ impl ImageService {
     }
 }
 
-/// Reads on for a while after a failure: a client that still sends would see
-/// a broken connection instead of the reason.
-pub(super) fn drain(body: &mut impl Read) {
+/// After a failure, whether anybody still waits or not: removes what came before
+/// it, whose leases are gone by now, and reads on for a while. A client that
+/// still sends would see a broken connection instead of the reason.
+pub(super) fn refused(store: &Store, body: &mut impl Read) {
+    if let Err(err) = store.collect() {
+        tracing::warn!("remove what a failed load left: {err}");
+    }
+    drain(body);
+}
+
+fn drain(body: &mut impl Read) {
     let (start, mut buffer) = (Instant::now(), vec![0; 256 << 10]);
     while start.elapsed() < DRAIN && matches!(body.read(&mut buffer), Ok(n) if n > 0) {}
 }

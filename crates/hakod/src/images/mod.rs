@@ -24,6 +24,8 @@ mod remove;
 mod rootfs;
 mod save;
 mod tag;
+#[doc(hidden)]
+pub mod untrusted;
 
 pub use commit::CommitRequest;
 pub use config::{Healthcheck, ImageConfig};

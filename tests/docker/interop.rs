@@ -1,0 +1,97 @@
+//! Images that go between Hako and the tools beside Docker: podman and skopeo.
+
+use hako_tests::{Case, Client, Engine, Tool, Wall, both_walls, busybox, tool, with_wall};
+use std::path::Path;
+
+/// A script with podman, on a storage in `home`, and skopeo. Both write into
+/// folders of the host unasked: they see empty ones.
+fn apart(case: &Case, script: &str) -> Client {
+    let home = case.engine.path("home/p");
+    std::fs::create_dir_all(&home).unwrap();
+    let podman = format!(
+        "{} --root {h}/root --runroot {h}/runroot --tmpdir {h}/tmp --storage-driver vfs --cgroup-manager cgroupfs --events-backend none",
+        tool(Tool::Podman).display(),
+        h = home.display()
+    );
+    let script = format!(
+        "set -e; for dir in /dev/shm /run /var/lib; do mount -t tmpfs tmpfs $dir; done
+         umount /sys/fs/cgroup/unified 2>/dev/null || true
+         podman() {{ {podman} \"$@\"; }}
+         pod_run() {{ podman run --cgroups=disabled --network=none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 \"$@\"; }}
+         cd {}
+         {script}",
+        case.engine.path("home").display()
+    );
+    Client::new(Path::new("unshare")).args(["--mount", "--propagation=private", "sh", "-c", &script]).env("HOME", home)
+}
+
+fn id(case: &Case, name: &str) -> String {
+    case.docker(["image", "inspect", "-f", "{{.Id}}", name]).text()
+}
+
+both_walls! {
+    /// What podman has made runs here, whichever of its archives it comes in.
+    fn from_podman(case) {
+        if Engine::is_reference() {
+            return;
+        }
+        std::fs::write(case.engine.path("home/busybox.tar"), busybox().docker_archive()).unwrap();
+        let script = "podman load -qi busybox.tar >/dev/null
+            pod_run --name made docker.io/library/busybox sh -c 'echo by podman > /made; rm /etc/group; ln -s made /soft; chown 7:8 /made'
+            podman commit -q --change CMD='[\"sh\",\"-c\",\"cat /soft; stat -c %u:%g /made; ls /etc/group 2>&1\"]' made localhost/made:v1
+            podman save -qo docker.tar localhost/made:v1
+            podman save -q --format oci-archive -o oci.tar localhost/made:v1
+            podman image inspect --format {{.Id}} localhost/made:v1";
+        let said = apart(case, script).text();
+        let made = format!("sha256:{}", said.lines().last().unwrap());
+        for archive in ["docker.tar", "oci.tar"] {
+            let file = case.engine.path("home").join(archive);
+            let said = case.docker(["load", "-i", file.to_str().unwrap()]).text();
+            assert!(said.contains("localhost/made:v1"), "{said}");
+            assert_eq!(id(case, "localhost/made:v1"), made, "{archive}");
+            let said = case.run(&["localhost/made:v1"]).text();
+            assert_eq!(said, "by podman\n7:8\nls: /etc/group: No such file or directory", "{archive}");
+            let _ = case.docker(["rmi", "localhost/made:v1"]).text();
+        }
+    }
+}
+
+/// What Hako has made and saved, podman and skopeo read, and podman runs.
+#[test]
+fn to_podman_and_skopeo() {
+    if Engine::is_reference() {
+        return;
+    }
+    with_wall(Wall::Process, |case| {
+        let script = "echo by hako > /made; rm /etc/group; chown 7:8 /made";
+        let _ = case.walled("run", &["--name", "box", "busybox", "sh", "-c", script]).text();
+        let change = "CMD [\"sh\", \"-c\", \"cat /made; stat -c %u:%g /made; ls /etc/group 2>&1\"]";
+        let made = case.docker(["commit", "--change", change, "box", "made:v1"]).text();
+        let _ = case.docker(["rm", "box"]).text();
+        let file = case.engine.path("home/saved.tar");
+        let saved = file.to_str().unwrap();
+        let _ = case.docker(["save", "-o", saved, "made:v1", "busybox"]).text();
+        let said = apart(case, "podman load -qi saved.tar >&2; podman image inspect --format {{.Id}} made:v1; pod_run --rm docker.io/library/made:v1").text();
+        assert_eq!(said, format!("{}\nby hako\n7:8\nls: /etc/group: No such file or directory", &made[7..]));
+        let skopeo = tool(Tool::Skopeo).display().to_string();
+        // skopeo reads either half, and what it writes of it is the same image.
+        for (source, target) in [("docker-archive:{}:made:v1", "oci-archive"), ("oci-archive:{}:docker.io/library/made:v1", "docker-archive"), ("oci-archive:{}:v1", "docker-archive")] {
+            let source = source.replace("{}", saved);
+            let config = apart(case, &format!("{skopeo} inspect --config --raw '{source}'")).run();
+            if source.ends_with(":docker.io/library/made:v1") && config.code != 0 {
+                // It knows containerd's annotation only since 1.15.
+                continue;
+            }
+            assert_eq!(format!("sha256:{}", hako_tests::sha256(config.ok().as_bytes())), made, "{source}");
+            let copy = case.engine.path("home/copy.tar");
+            let _ = std::fs::remove_file(&copy);
+            let named = if target == "oci-archive" { "copied:v1" } else { "docker.io/library/copied:v1" };
+            let destination = format!("{target}:{}:{named}", copy.display());
+            let _ = apart(case, &format!("{skopeo} copy --quiet '{source}' '{destination}'")).text();
+            let _ = case.docker(["rmi", "-f", "made:v1", "copied:v1"]).run();
+            let _ = case.docker(["load", "-i", copy.to_str().unwrap()]).text();
+            assert_eq!(id(case, "copied:v1"), made, "{source}");
+            let _ = case.docker(["rmi", "-f", "copied:v1"]).text();
+        }
+    });
+}

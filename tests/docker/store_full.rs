@@ -1,0 +1,170 @@
+//! A disk that fills up: what fails leaves nothing, what was answered stays,
+//! and there is always room to remove something.
+
+use hako_tests::{Engine, FakeRegistry, Image, Layer, Options, Reply, busybox, sha256};
+use nix::{
+    mount::{MntFlags, umount2},
+    sys::{signal::Signal, statvfs::statvfs},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const DISK: u64 = 96 << 20;
+
+/// An engine whose data root is a small disk of its own.
+struct Small {
+    engine: Engine,
+    data: PathBuf,
+}
+
+impl Small {
+    fn start() -> Self {
+        let engine = Engine::prepare(Options::default());
+        let (disk, data) = (engine.path("home/disk.img"), engine.data_root());
+        fs::File::create(&disk).unwrap().set_len(DISK).unwrap();
+        run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&disk));
+        // The loop device goes with the mount.
+        run(Command::new("mount").args(["-o", "loop"]).arg(&disk).arg(&data));
+        engine.launch();
+        engine.load(&busybox());
+        Self { engine, data }
+    }
+
+    fn free(&self) -> u64 {
+        let stat = statvfs(&self.data).unwrap();
+        stat.blocks_available() * stat.fragment_size()
+    }
+
+    /// Takes all but about `left` bytes of the disk.
+    fn fill(&self, left: u64) -> PathBuf {
+        let filler = self.data.join("filler");
+        let file = fs::File::create(&filler).unwrap();
+        let mut size = self.free().saturating_sub(left);
+        // Blocks for the file itself are not known beforehand.
+        while nix::fcntl::posix_fallocate(&file, 0, i64::try_from(size).unwrap()).is_err() {
+            size -= 64 << 10;
+        }
+        filler
+    }
+
+    /// Ends hakod by `signal` and lets the store check itself.
+    fn check(&self, what: &str) {
+        self.engine.end_by(Signal::SIGTERM);
+        let said = self.engine.check_store();
+        assert_eq!(said.code, 0, "{what}: {said}");
+        self.engine.launch();
+    }
+
+    fn finish(self) {
+        self.engine.end_by(Signal::SIGTERM);
+        umount2(&self.data, MntFlags::empty()).unwrap();
+        self.engine.finish();
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.engine.end_by(Signal::SIGKILL);
+            let _ = umount2(&self.data, MntFlags::MNT_DETACH);
+        }
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// An image with `size` bytes that do not compress.
+fn image(tag: &str, size: usize) -> Image {
+    use rand::{Rng, SeedableRng};
+    let mut noise = vec![0; size];
+    rand::rngs::StdRng::seed_from_u64(size as u64).fill(noise.as_mut_slice());
+    Image::new(tag, vec![Layer::new().file("noise", 0o644, noise).finish()])
+}
+
+fn names(path: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_fails_leaves_nothing() {
+    if Engine::is_reference() {
+        return;
+    }
+    let small = Small::start();
+    let engine = &small.engine;
+    let kept = || (names(&small.data.join("layers")), names(&small.data.join("blobs/sha256")), names(&small.data.join("tmp")));
+    let (before, free) = (kept(), small.free());
+    let full = "no space left on device";
+    // A load, a pull and an import that are too large.
+    let large = image("too:large", 90 << 20);
+    let says_full = |output: hako_tests::Output| {
+        assert_ne!(output.code, 0, "{output}");
+        assert!(output.err().to_lowercase().contains(full), "{output}");
+        assert_eq!(kept(), before);
+    };
+    says_full(engine.docker(["load"]).stdin(large.docker_archive()).run());
+    says_full(engine.docker(["import", "-", "x"]).stdin(large.layers()[0].clone()).run());
+    let (manifest, blobs) = large.manifest(hako_tests::Compression::Plain);
+    let registry = FakeRegistry::start(move |path| match path {
+        "/v2/" => Reply::ok("application/json", "{}"),
+        "/v2/too/manifests/large" => Reply::ok("application/vnd.oci.image.manifest.v1+json", manifest.clone()),
+        path => match blobs.iter().find(|blob| path.ends_with(&sha256(blob))) {
+            Some(blob) => Reply::ok("application/octet-stream", blob.clone()),
+            None => Reply::missing(),
+        },
+    });
+    says_full(engine.docker(["pull", &registry.reference("too:large")]).run());
+    // A container that writes all it can, and a commit of it.
+    let script = "dd if=/dev/zero of=/fill bs=1M 2>/dev/null; ls /fill";
+    let said = engine.docker(["run", "--name", "box", "--network=none", "busybox", "sh", "-c", script]).text();
+    assert_eq!(said, "/fill");
+    says_full(engine.docker(["commit", "box", "large:box"]).run());
+    let _ = engine.docker(["rm", "box"]).text();
+    assert!(small.free() + (1 << 20) > free, "{} bytes were free, now {}", free, small.free());
+    small.check("after loads that were too large");
+    assert_eq!(small.engine.docker(["run", "--rm", "--network=none", "busybox", "echo", "well"]).text(), "well");
+    small.finish();
+}
+
+/// With more and less room: each load is whole or is not, and says which.
+#[test]
+fn room_is_made_on_a_full_disk() {
+    if Engine::is_reference() {
+        return;
+    }
+    let small = Small::start();
+    let engine = &small.engine;
+    let victim = image("victim:v1", 1 << 20);
+    let (mut refused, mut done) = (0, 0);
+    for left in [0, 1, 3, 6, 9, 14].map(|mib: u64| mib << 20) {
+        engine.load(&victim);
+        let filler = small.fill(left);
+        let wanted = image("wanted:v1", 4 << 20);
+        let loaded = engine.docker(["load"]).stdin(wanted.docker_archive()).run();
+        let listed = engine.docker(["images", "-q", "wanted"]).text();
+        assert_eq!(loaded.code == 0, !listed.is_empty(), "{left} bytes were left: {loaded}");
+        *(if loaded.code == 0 { &mut done } else { &mut refused }) += 1;
+        // hakod dies and comes back, and an image can be removed, on a disk with no room at all.
+        let _ = fs::remove_file(&filler);
+        let filler = small.fill(0);
+        engine.end_by(Signal::SIGKILL);
+        engine.launch();
+        let gone = engine.docker(["rmi", "victim:v1"]).run();
+        assert_eq!(gone.code, 0, "{left} bytes were left: {gone}");
+        fs::remove_file(filler).unwrap();
+        small.check(&format!("{left} bytes were left"));
+        assert_eq!(small.engine.docker(["images", "-q", "wanted"]).text(), listed, "what was answered is there");
+        let _ = engine.docker(["rmi", "-f", "wanted:v1"]).run();
+    }
+    assert!(refused > 0 && done > 0, "{refused} loads were refused, {done} were done");
+    small.finish();
+}
