@@ -17,7 +17,7 @@ fn apart(case: &Case, script: &str) -> Client {
         "set -e; for dir in /dev/shm /run /var/lib; do mount -t tmpfs tmpfs $dir; done
          umount /sys/fs/cgroup/unified 2>/dev/null || true
          podman() {{ {podman} \"$@\"; }}
-         pod_run() {{ podman run --cgroups=disabled --network=none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 \"$@\"; }}
+         pod_run() {{ podman run --pull=never --cgroups=disabled --network=none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 \"$@\"; }}
          cd {}
          {script}",
         case.engine.path("home").display()
@@ -37,7 +37,7 @@ both_walls! {
         }
         std::fs::write(case.engine.path("home/busybox.tar"), busybox().docker_archive()).unwrap();
         let script = "podman load -qi busybox.tar >/dev/null
-            pod_run --name made docker.io/library/busybox sh -c 'echo by podman > /made; rm /etc/group; ln -s made /soft; chown 7:8 /made'
+            pod_run --name made localhost/busybox sh -c 'echo by podman > /made; rm /etc/group; ln -s made /soft; chown 7:8 /made'
             podman commit -q --change CMD='[\"sh\",\"-c\",\"cat /soft; stat -c %u:%g /made; ls /etc/group 2>&1\"]' made localhost/made:v1
             podman save -qo docker.tar localhost/made:v1
             podman save -q --format oci-archive -o oci.tar localhost/made:v1
@@ -71,7 +71,7 @@ fn to_podman_and_skopeo() {
         let file = case.engine.path("home/saved.tar");
         let saved = file.to_str().unwrap();
         let _ = case.docker(["save", "-o", saved, "made:v1", "busybox"]).text();
-        let said = apart(case, "podman load -qi saved.tar >&2; podman image inspect --format {{.Id}} made:v1; pod_run --rm docker.io/library/made:v1").text();
+        let said = apart(case, "podman load -qi saved.tar >&2; podman image inspect --format {{.Id}} made:v1; pod_run --rm localhost/made:v1").text();
         assert_eq!(said, format!("{}\nby hako\n7:8\nls: /etc/group: No such file or directory", &made[7..]));
         let skopeo = tool(Tool::Skopeo).display().to_string();
         // skopeo reads either half, and what it writes of it is the same image.

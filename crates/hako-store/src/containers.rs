@@ -25,6 +25,11 @@ impl Store {
     /// # Errors
     /// [`Error::NameTaken`] where another container has the name.
     pub fn put_container(&self, id: &str, name: &str, json: &str) -> Result<()> {
+        // What has ended has ended, on a full disk too.
+        self.making_room(|| self.put_container_once(id, name, json))
+    }
+
+    fn put_container_once(&self, id: &str, name: &str, json: &str) -> Result<()> {
         let db = self.db();
         let result = db
             .prepare_cached(
