@@ -24,6 +24,7 @@ mod gc;
 mod images;
 mod layers;
 mod lock;
+mod names;
 
 pub use blobs::{Blob, BlobWriter};
 pub use containers::ContainerRow;
