@@ -9,8 +9,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No answer came.
-    #[error("Get \"{url}\": {cause}")]
+    #[error("{method} \"{url}\": {cause}")]
     Transport {
+        /// As Go's clients write it: `Get`.
+        method: &'static str,
         /// What was asked for.
         url: String,
         /// The innermost cause.
@@ -61,7 +63,7 @@ pub enum Error {
         limit: u64,
     },
     /// Content does not have the promised digest.
-    #[error("{what} has digest {actual}, expected {expected}")]
+    #[error("{what} verification failed for digest {expected}: the content has digest {actual}")]
     Digest {
         /// What.
         what: String,
@@ -117,7 +119,7 @@ impl Error {
 
     /// An answer that never came, with the innermost cause alone: reqwest's own
     /// text repeats the address and says little else.
-    pub(crate) fn transport(url: &reqwest::Url, err: &reqwest::Error) -> Self {
+    pub(crate) fn transport(method: &'static str, url: &reqwest::Url, err: &reqwest::Error) -> Self {
         let mut cause: &dyn std::error::Error = err;
         let (mut refused, mut lookup) = (false, false);
         while let Some(next) = cause.source() {
@@ -139,8 +141,17 @@ impl Error {
         } else {
             cause.to_string()
         };
-        Self::Transport { url: url.to_string(), cause }
+        Self::Transport { method, url: url.to_string(), cause }
     }
+}
+
+/// The last cause of a chain.
+pub(crate) fn innermost<'a>(err: &'a (dyn std::error::Error + 'static)) -> &'a dyn std::error::Error {
+    let mut cause: &dyn std::error::Error = err;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause
 }
 
 impl From<Error> for hako_model::Error {
