@@ -84,6 +84,7 @@ commands! {
         "ps" => c::ps::Ps: "List containers",
         "images" => c::images::Images: "List images",
         "pull" => c::pull::Pull: "Download an image from a registry",
+        "push" => c::push::Push: "Upload an image to a registry",
         "logs" => c::logs::Logs: "Show the output of a container",
     }
     "Containers" {
@@ -110,6 +111,8 @@ commands! {
         "load" => c::load::Load: "Load images from a tar archive or stdin",
         "tag" => c::tag::Tag: "Give an image another name",
         "rmi" => c::rmi::Rmi: "Remove images",
+        "login" => c::login::Login: "Log in to a registry",
+        "logout" => c::logout::Logout: "Log out of a registry",
         "history" => c::history::History: "Show the history of an image",
     }
     "Any object and the engine" {

@@ -121,12 +121,15 @@ impl Error {
     /// text repeats the address and says little else.
     pub(crate) fn transport(method: &'static str, url: &reqwest::Url, err: &reqwest::Error) -> Self {
         let mut cause: &dyn std::error::Error = err;
-        let (mut refused, mut lookup) = (false, false);
+        let (mut refused, mut lookup, mut unknown) = (false, false, false);
         while let Some(next) = cause.source() {
             cause = next;
             lookup |= next.to_string() == "dns error";
+            unknown |= is_unknown_authority(next);
             if let Some(io) = next.downcast_ref::<std::io::Error>() {
                 refused |= io.kind() == std::io::ErrorKind::ConnectionRefused;
+                // What is inside is not one of its sources.
+                unknown |= io.get_ref().is_some_and(|inner| is_unknown_authority(inner));
             }
         }
         let host = url.host_str().unwrap_or_default();
@@ -136,6 +139,8 @@ impl Error {
         } else if lookup {
             tracing::debug!("lookup of {host}: {cause}");
             format!("dial tcp: lookup {host}: no such host")
+        } else if unknown {
+            "tls: failed to verify certificate: x509: certificate signed by unknown authority".to_owned()
         } else if err.is_timeout() {
             format!("dial tcp {host}: i/o timeout")
         } else {
@@ -143,6 +148,11 @@ impl Error {
         };
         Self::Transport { method, url: url.to_string(), cause }
     }
+}
+
+fn is_unknown_authority(err: &(dyn std::error::Error + 'static)) -> bool {
+    use rustls::{CertificateError::UnknownIssuer, Error::InvalidCertificate};
+    matches!(err.downcast_ref(), Some(InvalidCertificate(UnknownIssuer)))
 }
 
 /// The last cause of a chain.
