@@ -1,6 +1,6 @@
 //! `docker login` and `logout`, against registries that ask for a password.
 
-use hako_tests::{Case, Compression, FakeRegistry, Registry, Reply, Wall, busybox, with_wall};
+use hako_tests::{Case, Compression, FakeRegistry, Registry, Reply, TokenServer, Wall, both_walls, busybox, with_wall};
 
 fn once(body: fn(&Case)) {
     with_wall(Wall::Process, body);
@@ -69,4 +69,39 @@ fn no_registry_and_no_credentials() {
         let bad = case.engine.http("POST", "/v1.41/auth", Some(&serde_json::json!([1])));
         assert_eq!(bad.status, 400, "{}", bad.text());
     });
+}
+
+both_walls! {
+    /// docker-registry with a token server: each token is asked for by service
+    /// and scope, and lets in to nothing else.
+    fn tokens_for_what_is_done(case) {
+        let tokens = TokenServer::start();
+        let registry = Registry::with_tokens(&tokens);
+        let (public, closed) = (registry.reference("public/box:1"), registry.reference("closed/box:1"));
+        let _ = case.docker(["tag", "busybox", &public]).text();
+        let _ = case.docker(["tag", "busybox", &closed]).text();
+        let nobody = case.docker(["push", &public]).run();
+        nobody.fails(1, "authentication required");
+        assert!(login(case, &registry.address(), "wrong").code != 0);
+        assert!(login(case, &registry.address(), "secret").ok().contains("Login Succeeded"));
+        // What docker has kept now is the token instead of the password.
+        let kept = std::fs::read_to_string(case.engine.path("home/config.json")).unwrap();
+        assert!(kept.contains(TokenServer::REFRESH), "{kept}");
+        let _ = case.docker(["push", &public]).text();
+        let said = case.docker(["push", &closed]).text();
+        assert!(said.contains("Mounted from public/box"), "{said}");
+        let asked = tokens.asked();
+        assert!(asked.contains(&"tester repository:public/box:pull,push".to_owned()), "{asked:?}");
+        assert!(asked.contains(&"tester repository:closed/box:pull,push repository:public/box:pull".to_owned()), "{asked:?}");
+        // One for many requests.
+        assert!(asked.iter().filter(|line| line.ends_with("public/box:pull,push")).count() == 1, "{asked:?}");
+        let _ = case.docker(["logout", &registry.address()]).text();
+        for name in [&public, &closed] {
+            let _ = case.docker(["rmi", name]).text();
+        }
+        let refused = case.docker(["pull", &closed]).run();
+        refused.fails(1, "pull access denied for");
+        assert_eq!(case.run(&[&public, "echo", "public"]).text(), "public");
+        assert!(tokens.asked().contains(&"nobody repository:public/box:pull".to_owned()));
+    }
 }

@@ -125,6 +125,7 @@ pub struct Image {
     tag: String,
     layers: Vec<Vec<u8>>,
     config: Value,
+    architecture: String,
 }
 
 impl Image {
@@ -132,7 +133,12 @@ impl Image {
     #[must_use]
     pub fn new(tag: &str, layers: Vec<Vec<u8>>) -> Self {
         let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-        Self { tag: tag.to_owned(), layers, config: json!({ "Cmd": ["sh"], "Env": [path] }) }
+        Self {
+            tag: tag.to_owned(),
+            layers,
+            config: json!({ "Cmd": ["sh"], "Env": [path] }),
+            architecture: "amd64".to_owned(),
+        }
     }
 
     /// Changes the image's `config`: `Entrypoint`, `User`, `Labels`, …
@@ -146,6 +152,13 @@ impl Image {
     #[must_use]
     pub fn tagged(mut self, tag: &str) -> Self {
         tag.clone_into(&mut self.tag);
+        self
+    }
+
+    /// The same image, said to be for another architecture.
+    #[must_use]
+    pub fn for_architecture(mut self, architecture: &str) -> Self {
+        architecture.clone_into(&mut self.architecture);
         self
     }
 
@@ -170,7 +183,7 @@ impl Image {
             .map(|_| json!({ "created": "2024-01-02T03:04:05Z", "created_by": "the tests' harness" }))
             .collect();
         let config = json!({
-            "architecture": "amd64", "os": "linux", "created": "2024-01-02T03:04:05Z",
+            "architecture": self.architecture, "os": "linux", "created": "2024-01-02T03:04:05Z",
             "config": self.config, "history": history,
             "rootfs": { "type": "layers", "diff_ids": diffs },
         });
@@ -214,6 +227,24 @@ impl Image {
         (manifest.to_string().into_bytes(), blobs)
     }
 
+    /// The same as Docker's manifest of schema 2, its layers packed with gzip.
+    #[must_use]
+    pub fn docker_manifest(&self) -> (Vec<u8>, Vec<Vec<u8>>) {
+        let (manifest, blobs) = self.manifest(Compression::Gzip);
+        let text = String::from_utf8(manifest).expect("JSON is text");
+        let text = text
+            .replace(
+                "application/vnd.oci.image.manifest.v1+json",
+                "application/vnd.docker.distribution.manifest.v2+json",
+            )
+            .replace("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+            .replace(
+                "application/vnd.oci.image.layer.v1.tar+gzip",
+                "application/vnd.docker.image.rootfs.diff.tar.gzip",
+            );
+        (text.into_bytes(), blobs)
+    }
+
     /// An OCI layout as one archive.
     #[must_use]
     pub fn oci_layout(&self, compression: Compression) -> Vec<u8> {
@@ -237,7 +268,7 @@ impl Image {
     }
 }
 
-fn descriptor(media: &str, blob: &[u8]) -> Value {
+pub(crate) fn descriptor(media: &str, blob: &[u8]) -> Value {
     json!({ "mediaType": media, "digest": format!("sha256:{}", sha256(blob)), "size": blob.len() })
 }
 

@@ -16,25 +16,33 @@
 // A harness says what it expects by panicking, as a test does.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod authority;
 mod case;
 mod client;
 mod engine;
+mod fake_registry;
 mod http;
 mod image;
 mod places;
 mod pty;
 mod registry;
+mod tap;
+mod tokens;
 mod traces;
 mod verbs;
 
+pub use authority::Authority;
 pub use case::{Case, Wall, with_wall};
 pub use client::{Client, Output, Running, wait_until};
 pub use engine::{Engine, Options};
+pub use fake_registry::{FakeRegistry, Reply};
 pub use http::{Answer, http};
 pub use image::{Compression, Image, Layer, busybox, debian, sha256};
 pub use places::{Tool, bin_dir, on_path, tool};
 pub use pty::Terminal;
-pub use registry::{FakeRegistry, Registry, Reply};
+pub use registry::Registry;
+pub use tap::{Fate, Tap};
+pub use tokens::TokenServer;
 pub use traces::Traces;
 
 /// Makes of one body two tests, one behind each wall.

@@ -1,16 +1,23 @@
-//! Registries: Debian's docker-registry, and one that lies.
+//! Debian's docker-registry, as each test wants it.
 
-use crate::{Compression, Image, Tool, http::parse, places::tool, sha256, wait_until};
+use crate::{
+    Authority, Compression, Image, TokenServer, Tool, http::parse, image::descriptor, places::tool, sha256, wait_until,
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
-    thread,
     time::Duration,
 };
 use tempfile::TempDir;
+
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// A `docker-registry` of the test's own.
 pub struct Registry {
@@ -23,30 +30,60 @@ impl Registry {
     /// Starts one on a free port.
     #[must_use]
     pub fn start() -> Self {
-        Self::launch("")
+        Self::launch("", &json!({}))
     }
 
     /// One that lets in the user `tester` with the password `secret`, and nobody else.
     #[must_use]
     pub fn with_password() -> Self {
         // bcrypt, at its cheapest.
-        Self::launch("tester:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n")
+        Self::launch("tester:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n", &json!({}))
     }
 
-    fn launch(users: &str) -> Self {
+    /// One that lets in whom `tokens` has given a token for what is asked.
+    #[must_use]
+    pub fn with_tokens(tokens: &TokenServer) -> Self {
+        let auth = json!({ "token": {
+            "realm": tokens.realm(), "service": TokenServer::SERVICE, "issuer": TokenServer::ISSUER,
+            "rootcertbundle": tokens.certificate(),
+        }});
+        Self::launch("", &json!({ "auth": auth }))
+    }
+
+    /// One with TLS and a certificate for `name` and 127.0.0.1; with `clients`
+    /// only for those who have a certificate of the same authority.
+    #[must_use]
+    pub fn with_tls(authority: &Authority, name: &str, clients: bool) -> Self {
+        let (certificate, key) = authority.issue(&[name, "127.0.0.1"]);
+        let mut tls = json!({ "certificate": certificate, "key": key });
+        if clients {
+            tls["clientcas"] = json!([authority.certificate()]);
+        }
+        Self::launch("", &json!({ "http": { "tls": tls } }))
+    }
+
+    fn launch(users: &str, more: &Value) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-        let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-             http: {{addr: '127.0.0.1:{port}'}}\n",
-            dir.path().join("store").display()
-        );
-        let passwords = dir.path().join("htpasswd");
-        fs::write(&passwords, users).expect("a fresh folder");
-        let auth = format!("auth: {{htpasswd: {{realm: tests, path: {}}}}}\n", passwords.display());
-        let config = if users.is_empty() { config } else { config + &auth };
+        let mut config = json!({
+            "version": 0.1, "log": { "level": "error" },
+            "storage": { "filesystem": { "rootdirectory": dir.path().join("store") }, "delete": { "enabled": true } },
+            "http": { "addr": format!("127.0.0.1:{port}") },
+        });
+        if !users.is_empty() {
+            let passwords = dir.path().join("htpasswd");
+            fs::write(&passwords, users).expect("a fresh folder");
+            config["auth"] = json!({ "htpasswd": { "realm": "tests", "path": passwords } });
+        }
+        if let Some(auth) = more.get("auth") {
+            config["auth"] = auth.clone();
+        }
+        if let Some(tls) = more.pointer("/http/tls") {
+            config["http"]["tls"] = tls.clone();
+        }
+        // YAML that is JSON.
         let file = dir.path().join("config.yml");
-        fs::write(&file, config).expect("a fresh folder");
+        fs::write(&file, config.to_string()).expect("a fresh folder");
         let child = Command::new(tool(Tool::Registry))
             .arg("serve")
             .arg(&file)
@@ -72,10 +109,24 @@ impl Registry {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Puts `image` there as `repository:tag`; the manifest's digest.
     #[must_use]
     pub fn push(&self, image: &Image, repository: &str, tag: &str, compression: Compression) -> String {
-        self.put("", image, repository, tag, compression)
+        let (manifest, blobs) = image.manifest(compression);
+        self.put("", repository, tag, OCI_MANIFEST, &manifest, &blobs)
+    }
+
+    /// The same with Docker's own kind of manifest.
+    #[must_use]
+    pub fn push_docker(&self, image: &Image, repository: &str, tag: &str) -> String {
+        let (manifest, blobs) = image.docker_manifest();
+        self.put("", repository, tag, DOCKER_MANIFEST, &manifest, &blobs)
     }
 
     /// The same for a registry that asks who it is.
@@ -88,36 +139,100 @@ impl Registry {
         tag: &str,
         compression: Compression,
     ) {
-        let _ = self.put(&format!("{user}:{password}"), image, repository, tag, compression);
+        let (manifest, blobs) = image.manifest(compression);
+        let _ = self.put(&format!("{user}:{password}"), repository, tag, OCI_MANIFEST, &manifest, &blobs);
     }
 
-    fn put(&self, user: &str, image: &Image, repository: &str, tag: &str, compression: Compression) -> String {
-        let (manifest, blobs) = image.manifest(compression);
+    /// Puts an index of images there, each with what its platform is; `docker`
+    /// makes it and the manifests Docker's own. The index's digest.
+    #[must_use]
+    pub fn push_index(&self, images: &[(Image, Value)], repository: &str, tag: &str, docker: bool) -> String {
+        let (list, single) = if docker { (DOCKER_LIST, DOCKER_MANIFEST) } else { (OCI_INDEX, OCI_MANIFEST) };
+        let entries: Vec<Value> = images
+            .iter()
+            .map(|(image, platform)| {
+                let (manifest, blobs) =
+                    if docker { image.docker_manifest() } else { image.manifest(Compression::Gzip) };
+                let target = format!("sha256:{}", sha256(&manifest));
+                let _ = self.put("", repository, &target, single, &manifest, &blobs);
+                let mut entry = descriptor(single, &manifest);
+                entry["platform"] = platform.clone();
+                entry
+            })
+            .collect();
+        let index = json!({ "schemaVersion": 2, "mediaType": list, "manifests": entries }).to_string();
+        self.put("", repository, tag, list, index.as_bytes(), &[])
+    }
+
+    /// The document under a tag or digest, with its media type.
+    #[must_use]
+    pub fn manifest(&self, repository: &str, target: &str) -> (String, Vec<u8>) {
+        let accept = [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST].join(", ");
+        let accept = format!("Accept: {accept}\r\n");
+        let answer = self.request("GET", &format!("/v2/{repository}/manifests/{target}"), "", &accept, b"");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        (answer.header("content-type").unwrap_or_default().to_owned(), answer.body)
+    }
+
+    fn put(&self, user: &str, repository: &str, tag: &str, media: &str, manifest: &[u8], blobs: &[Vec<u8>]) -> String {
         for blob in blobs {
-            let begun = self.request("POST", &format!("/v2/{repository}/blobs/uploads/"), user, "", b"");
-            let place = begun.header("location").expect("an upload has a place").to_owned();
-            let path = place.split_once(&format!(":{}", self.port)).map_or(place.clone(), |(_, path)| path.to_owned());
-            let target = format!("{path}&digest=sha256:{}", sha256(&blob));
-            assert_eq!(self.request("PUT", &target, user, "application/octet-stream", &blob).status, 201);
+            let length = blob.len() as u64;
+            self.put_blob(user, repository, &sha256(blob), length, |stream| stream.write_all(blob));
         }
         let target = format!("/v2/{repository}/manifests/{tag}");
-        let media = "application/vnd.oci.image.manifest.v1+json";
-        assert_eq!(self.request("PUT", &target, user, media, &manifest).status, 201);
-        format!("sha256:{}", sha256(&manifest))
+        let media = format!("Content-Type: {media}\r\n");
+        assert_eq!(self.request("PUT", &target, user, &media, manifest).status, 201);
+        format!("sha256:{}", sha256(manifest))
     }
 
-    fn request(&self, method: &str, target: &str, user: &str, media: &str, body: &[u8]) -> crate::Answer {
-        let authorization =
-            if user.is_empty() { String::new() } else { format!("Authorization: Basic {}\r\n", base64(user)) };
+    /// Puts a blob there that `write` writes, as `hex` and `length` say.
+    pub fn put_blob(
+        &self,
+        user: &str,
+        repository: &str,
+        hex: &str,
+        length: u64,
+        write: impl FnOnce(&mut TcpStream) -> std::io::Result<()>,
+    ) {
+        let begun = self.request("POST", &format!("/v2/{repository}/blobs/uploads/"), user, "", b"");
+        let place = begun.header("location").expect("an upload has a place").to_owned();
+        let path = place.split_once(&format!(":{}", self.port)).map_or(place.clone(), |(_, path)| path.to_owned());
+        let target = format!("{path}&digest=sha256:{hex}");
+        let media = "Content-Type: application/octet-stream\r\n";
+        assert_eq!(self.stream("PUT", &target, user, media, length, write).status, 201);
+    }
+
+    /// Puts a manifest there whose blobs are there.
+    #[must_use]
+    pub fn put_manifest(&self, repository: &str, tag: &str, manifest: &[u8]) -> String {
+        self.put("", repository, tag, OCI_MANIFEST, manifest, &[])
+    }
+
+    fn request(&self, method: &str, target: &str, user: &str, headers: &str, body: &[u8]) -> crate::Answer {
+        self.stream(method, target, user, headers, body.len() as u64, |stream| stream.write_all(body))
+    }
+
+    fn stream(
+        &self,
+        method: &str,
+        target: &str,
+        user: &str,
+        headers: &str,
+        length: u64,
+        body: impl FnOnce(&mut TcpStream) -> std::io::Result<()>,
+    ) -> crate::Answer {
+        let user = match user {
+            "" => String::new(),
+            user => format!("Authorization: Basic {}\r\n", BASE64_STANDARD.encode(user)),
+        };
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the registry answers");
         let head = format!(
-            "{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\nContent-Type: {media}\r\n\
-             {authorization}Content-Length: {}\r\n\r\n",
-            self.port,
-            body.len()
+            "{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n{headers}{user}\
+             Content-Length: {length}\r\n\r\n",
+            self.port
         );
         stream.write_all(head.as_bytes()).expect("the registry reads");
-        stream.write_all(body).expect("the registry reads");
+        body(&mut stream).expect("the registry reads");
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).expect("the registry answers");
         parse(&answer)
@@ -129,138 +244,4 @@ impl Drop for Registry {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Of text, by hand: it is the only use here.
-fn base64(text: &str) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for chunk in text.as_bytes().chunks(3) {
-        let bits = (0..3).fold(0_u32, |bits, at| bits << 8 | u32::from(chunk.get(at).copied().unwrap_or(0)));
-        for at in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * at) & 63) as usize];
-            out.push(if at <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    out
-}
-
-/// What [`FakeRegistry`] answers to a request.
-pub struct Reply {
-    /// The status code.
-    pub status: u16,
-    /// The `Content-Type`.
-    pub media: String,
-    /// The body's beginning.
-    pub body: Vec<u8>,
-    /// How many bytes of spaces follow it.
-    pub padding: u64,
-    /// A further header line, or empty; `PORT` in it is the registry's own.
-    pub header: String,
-}
-
-impl Reply {
-    /// An answer with a body.
-    #[must_use]
-    pub fn ok(media: &str, body: impl Into<Vec<u8>>) -> Self {
-        Self { status: 200, media: media.to_owned(), body: body.into(), padding: 0, header: String::new() }
-    }
-    /// Not found.
-    #[must_use]
-    pub fn missing() -> Self {
-        Self { status: 404, ..Self::ok("application/json", b"{}".to_vec()) }
-    }
-    /// Closed, until the client does what `challenge` says.
-    #[must_use]
-    pub fn closed(challenge: &str) -> Self {
-        Self { status: 401, header: format!("WWW-Authenticate: {challenge}\r\n"), ..Self::missing() }
-    }
-}
-
-/// A registry that answers what the test wants, true or not.
-pub struct FakeRegistry {
-    port: u16,
-    sent: Arc<Mutex<u64>>,
-}
-
-impl FakeRegistry {
-    /// Serves `answer(path)` for every GET; HEAD has the same without a body.
-    #[must_use]
-    pub fn start(answer: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
-        Self::guarded(move |path, _| answer(path))
-    }
-
-    /// Serves `answer(path, authorization)`, the latter as the client sent it.
-    #[must_use]
-    pub fn guarded(answer: impl Fn(&str, &str) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("bound").port();
-        let sent = Arc::new(Mutex::new(0));
-        let (count, answer) = (Arc::clone(&sent), Arc::new(answer));
-        thread::spawn(move || {
-            for stream in listener.incoming().filter_map(Result::ok) {
-                let (count, answer) = (Arc::clone(&count), Arc::clone(&answer));
-                thread::spawn(move || serve(stream, &*answer, &count));
-            }
-        });
-        Self { port, sent }
-    }
-
-    /// `127.0.0.1:<port>/<name>`.
-    #[must_use]
-    pub fn reference(&self, name: &str) -> String {
-        format!("127.0.0.1:{}/{name}", self.port)
-    }
-
-    /// How many bytes of bodies clients have taken.
-    #[must_use]
-    pub fn sent(&self) -> u64 {
-        *self.sent.lock().expect("not poisoned")
-    }
-}
-
-fn serve(stream: TcpStream, answer: &(dyn Fn(&str, &str) -> Reply + Send + Sync), sent: &Mutex<u64>) {
-    let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
-    let mut line = String::new();
-    if reader.read_line(&mut line).is_err() {
-        return;
-    }
-    let mut words = line.split(' ');
-    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let (mut header, mut authorization) = (String::new(), String::new());
-    while reader.read_line(&mut header).is_ok_and(|n| n > 2) {
-        if let Some((name, value)) = header.split_once(':')
-            && name.eq_ignore_ascii_case("authorization")
-        {
-            value.trim().clone_into(&mut authorization);
-        }
-        header.clear();
-    }
-    let mut reply = answer(path, &authorization);
-    let port = stream.local_addr().map_or(0, |address| address.port());
-    reply.header = reply.header.replace("PORT", &port.to_string());
-    let length = reply.body.len() as u64 + reply.padding;
-    let head = format!(
-        "HTTP/1.1 {} .\r\nContent-Type: {}\r\nContent-Length: {length}\r\n{}Connection: close\r\n\r\n",
-        reply.status, reply.media, reply.header
-    );
-    if send(&stream, head.as_bytes(), None) && method == "GET" && send(&stream, &reply.body, Some(sent)) {
-        let spaces = [b' '; 64 << 10];
-        let mut left = reply.padding;
-        while left > 0 {
-            let part = usize::try_from(left.min(64 << 10)).unwrap_or(0);
-            if !send(&stream, &spaces[..part], Some(sent)) {
-                break;
-            }
-            left -= part as u64;
-        }
-    }
-}
-
-fn send(mut stream: &TcpStream, bytes: &[u8], sent: Option<&Mutex<u64>>) -> bool {
-    let done = stream.write_all(bytes).is_ok();
-    if let (true, Some(sent)) = (done, sent) {
-        *sent.lock().expect("not poisoned") += bytes.len() as u64;
-    }
-    done
 }

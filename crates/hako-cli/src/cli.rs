@@ -84,6 +84,7 @@ commands! {
         "ps" => c::ps::Ps: "List containers",
         "images" => c::images::Images: "List images",
         "pull" => c::pull::Pull: "Download an image from a registry",
+        "push" => c::push::Push: "Upload an image to a registry",
         "logs" => c::logs::Logs: "Show the output of a container",
     }
     "Containers" {
@@ -112,6 +113,8 @@ commands! {
         "import" => c::import::Import: "Make an image of a tar archive of files",
         "tag" => c::tag::Tag: "Give an image another name",
         "rmi" => c::rmi::Rmi: "Remove images",
+        "login" => c::login::Login: "Log in to a registry",
+        "logout" => c::logout::Logout: "Log out of a registry",
         "history" => c::history::History: "Show the history of an image",
         "prune" => c::prune::Prune: "Remove images that no container uses",
     }

@@ -1,4 +1,4 @@
-//! Progress of pulls and loads: bars on a terminal, Docker's plain lines elsewhere.
+//! Progress of pulls, pushes and loads: bars on a terminal, Docker's plain lines elsewhere.
 
 use crate::api::Messages;
 use crate::error::{Error, Result};

@@ -1,92 +1,9 @@
-//! Who asks: credentials as Docker's clients send them, and the tokens that
-//! registries give for them.
+//! The tokens and passwords that let somebody in.
 
-use crate::{Error, Result};
-use base64::{Engine, engine::general_purpose};
-use reqwest::{StatusCode, Url};
+use crate::{Credentials, Error, Result};
+use reqwest::{Response, StatusCode, Url, header};
 use serde::Deserialize;
-use std::fmt;
-
-/// A user's credentials. Printing them shows the name alone.
-#[derive(Clone, Deserialize)]
-pub struct Credentials {
-    /// The user.
-    #[serde(default)]
-    pub username: String,
-    #[serde(default)]
-    password: String,
-    /// `docker login` keeps one of these for registries with OAuth.
-    #[serde(default, rename = "identitytoken")]
-    identity_token: String,
-    #[serde(default, rename = "registrytoken")]
-    registry_token: String,
-    /// `username:password` in base64, instead of the two.
-    #[serde(default)]
-    auth: String,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
-    }
-}
-
-impl Credentials {
-    /// A user with a password.
-    #[must_use]
-    pub fn basic(username: &str, password: &str) -> Self {
-        Self {
-            username: username.to_owned(),
-            password: password.to_owned(),
-            identity_token: String::new(),
-            registry_token: String::new(),
-            auth: String::new(),
-        }
-    }
-
-    /// Reads `X-Registry-Auth`: base64url (or base64) of JSON. Nothing, an
-    /// empty object or no secret in it is nobody.
-    ///
-    /// # Errors
-    /// [`Error::Request`] for what is neither.
-    pub fn from_header(header: &str) -> Result<Option<Self>> {
-        let bad = || Error::Request("invalid X-Registry-Auth header".into());
-        let text = header.trim().trim_end_matches('=');
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let json = general_purpose::URL_SAFE_NO_PAD
-            .decode(text)
-            .or_else(|_| general_purpose::STANDARD_NO_PAD.decode(text))
-            .map_err(|_| bad())?;
-        Self::from_json(&json)
-    }
-
-    /// Reads the JSON itself, as `POST /auth` has it.
-    ///
-    /// # Errors
-    /// As [`Credentials::from_header`].
-    pub fn from_json(json: &[u8]) -> Result<Option<Self>> {
-        let bad = || Error::Request("invalid X-Registry-Auth header".into());
-        if json.trim_ascii() == b"null" {
-            return Ok(None);
-        }
-        let mut found: Self = serde_json::from_slice(json).map_err(|_| bad())?;
-        if found.username.is_empty() && !found.auth.is_empty() {
-            let pair = general_purpose::STANDARD.decode(found.auth.trim()).map_err(|_| bad())?;
-            let pair = String::from_utf8(pair).map_err(|_| bad())?;
-            let (user, password) = pair.split_once(':').ok_or_else(bad)?;
-            found.username = user.to_owned();
-            found.password = password.trim_end_matches('\0').to_owned();
-        }
-        let nobody = found.username.is_empty() && found.identity_token.is_empty() && found.registry_token.is_empty();
-        Ok(if nobody { None } else { Some(found) })
-    }
-
-    fn basic_header(&self) -> String {
-        format!("Basic {}", general_purpose::STANDARD.encode(format!("{}:{}", self.username, self.password)))
-    }
-}
+use std::time::{Duration, Instant};
 
 /// What a registry asks of who wants in.
 #[derive(Debug, Clone)]
@@ -117,36 +34,39 @@ impl Challenge {
         found
     }
 
-    /// The `Authorization` header that answers it.
+    /// What a registry's refusal asks for.
+    pub(crate) fn of(response: &Response) -> Option<Self> {
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return None;
+        }
+        let headers = response.headers().get_all(header::WWW_AUTHENTICATE);
+        Self::parse(headers.iter().filter_map(|value| value.to_str().ok()))
+    }
+
+    /// What answers it, good for `scopes`.
     pub(crate) async fn answer(
         &self,
         http: &reqwest::Client,
         credentials: Option<&Credentials>,
-        scope: &str,
-    ) -> Result<String> {
-        Ok(self.enter(http, credentials, &[("scope", scope)]).await?.authorization)
+        scopes: &[String],
+    ) -> Result<Entry> {
+        self.enter(http, credentials, &Wish { scopes, keep: false }).await
     }
 
     /// The same for who logs in: with no scope, and with a token that can be
     /// kept instead of the password, where the registry gives one.
     pub(crate) async fn log_in(&self, http: &reqwest::Client, credentials: Option<&Credentials>) -> Result<Entry> {
-        self.enter(http, credentials, &[("offline_token", "true"), ("client_id", CLIENT)]).await
+        self.enter(http, credentials, &Wish { scopes: &[], keep: true }).await
     }
 
-    async fn enter(
-        &self,
-        http: &reqwest::Client,
-        credentials: Option<&Credentials>,
-        query: &[(&str, &str)],
-    ) -> Result<Entry> {
-        let plain = |authorization: String| Entry { authorization, identity_token: String::new() };
+    async fn enter(&self, http: &reqwest::Client, credentials: Option<&Credentials>, wish: &Wish<'_>) -> Result<Entry> {
         if let Some(token) = credentials.map(|c| &c.registry_token).filter(|t| !t.is_empty()) {
-            return Ok(plain(format!("Bearer {token}")));
+            return Ok(Entry::lasting(format!("Bearer {token}")));
         }
         match (self, credentials) {
-            (Self::Basic, Some(credentials)) => Ok(plain(credentials.basic_header())),
+            (Self::Basic, Some(credentials)) => Ok(Entry::lasting(credentials.basic_header())),
             (Self::Basic, None) => Err(Error::Unauthorized("no basic auth credentials".into())),
-            (Self::Bearer { realm, service }, credentials) => bearer(http, realm, service, credentials, query).await,
+            (Self::Bearer { realm, service }, credentials) => bearer(http, realm, service, credentials, wish).await,
         }
     }
 }
@@ -154,12 +74,34 @@ impl Challenge {
 /// Who we say we are to token servers.
 const CLIENT: &str = "hako";
 
+/// What a token shall be good for.
+struct Wish<'a> {
+    /// `repository:NAME:ACTIONS`.
+    scopes: &'a [String],
+    /// A token to keep is wanted too.
+    keep: bool,
+}
+
 /// The way in that a registry has given.
+#[derive(Debug, Clone)]
 pub(crate) struct Entry {
     /// The `Authorization` header.
     pub(crate) authorization: String,
     /// What a client may keep instead of the password, or empty.
     pub(crate) identity_token: String,
+    /// When it is no longer good, if ever.
+    ends: Option<Instant>,
+}
+
+impl Entry {
+    fn lasting(authorization: String) -> Self {
+        Self { authorization, identity_token: String::new(), ends: None }
+    }
+
+    /// Whether a request that begins now may use it.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.ends.is_none_or(|ends| Instant::now() < ends)
+    }
 }
 
 #[derive(Deserialize)]
@@ -167,35 +109,50 @@ struct Token {
     token: Option<String>,
     access_token: Option<String>,
     refresh_token: Option<String>,
+    expires_in: Option<u64>,
 }
 
 /// A token is small; a server that sends more is not read to the end.
 const MAX_TOKEN: u64 = 1 << 20;
+/// How long a token lasts at least, whatever its server says, as with Docker's clients.
+const SHORTEST: u64 = 60;
+/// How long before its end a token is no longer used.
+const SPARE: u64 = 10;
 
 async fn bearer(
     http: &reqwest::Client,
     realm: &Url,
     service: &str,
     credentials: Option<&Credentials>,
-    query: &[(&str, &str)],
+    wish: &Wish<'_>,
 ) -> Result<Entry> {
     let request = match credentials {
         Some(c) if !c.identity_token.is_empty() => {
-            let grant = [("grant_type", "refresh_token"), ("refresh_token", c.identity_token.as_str())];
-            let mut form: Vec<(&str, &str)> = grant.into_iter().chain([("service", service)]).collect();
-            form.extend(query.iter().filter(|(key, _)| *key != "client_id"));
-            form.push(("client_id", CLIENT));
+            let scope = wish.scopes.join(" ");
+            let mut form = vec![("grant_type", "refresh_token"), ("refresh_token", c.identity_token.as_str())];
+            form.extend([("service", service), ("client_id", CLIENT)]);
+            if !scope.is_empty() {
+                form.push(("scope", &scope));
+            }
+            if wish.keep {
+                form.push(("access_type", "offline"));
+            }
             http.post(realm.clone()).form(&form)
         }
         other => {
-            let get = http.get(realm.clone()).query(&[("service", service)]).query(query);
+            let scopes: Vec<(&str, &str)> = wish.scopes.iter().map(|scope| ("scope", scope.as_str())).collect();
+            let mut get = http.get(realm.clone()).query(&[("service", service)]).query(&scopes);
+            if wish.keep {
+                get = get.query(&[("offline_token", "true"), ("client_id", CLIENT)]);
+            }
             match other {
-                Some(c) => get.header("Authorization", c.basic_header()).query(&[("account", &c.username)]),
+                Some(c) => get.header(header::AUTHORIZATION, c.basic_header()).query(&[("account", &c.username)]),
                 None => get,
             }
         }
     };
-    let response = request.send().await.map_err(|err| Error::transport(realm, &err))?;
+    let begun = Instant::now();
+    let response = request.send().await.map_err(|err| Error::transport("Get", realm, &err))?;
     match response.status() {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED if credentials.is_some() => {
@@ -204,37 +161,19 @@ async fn bearer(
         StatusCode::UNAUTHORIZED => return Err(Error::Unauthorized("unauthorized: authentication required".into())),
         status => return Err(Error::Unauthorized(format!("failed to fetch token: unexpected status: {status}"))),
     }
-    let body = crate::session::read_limited(response, MAX_TOKEN, "token").await?;
+    let body = crate::answer::read_limited(response, MAX_TOKEN, "token").await?;
     let token: Token = serde_json::from_slice(&body).map_err(|err| Error::malformed("token", err))?;
     let identity_token = token.refresh_token.unwrap_or_default();
+    let lasts = Duration::from_secs(token.expires_in.unwrap_or(SHORTEST).max(SHORTEST) - SPARE);
     let token = token.token.or(token.access_token).filter(|t| !t.is_empty());
     let token = token.ok_or_else(|| Error::malformed("token", "it is empty"))?;
-    Ok(Entry { authorization: format!("Bearer {token}"), identity_token })
+    // A server that promises centuries promises for ever.
+    Ok(Entry { authorization: format!("Bearer {token}"), identity_token, ends: begun.checked_add(lasts) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn header(json: &str) -> String {
-        general_purpose::URL_SAFE.encode(json)
-    }
-
-    #[test]
-    fn what_clients_send() {
-        let creds = Credentials::from_header(&header(r#"{"username":"u","password":"p?>","serveraddress":"x"}"#));
-        let creds = creds.unwrap().unwrap();
-        assert_eq!(creds.basic_header(), format!("Basic {}", general_purpose::STANDARD.encode("u:p?>")));
-        assert!(!format!("{creds:?}").contains("p?>"));
-        assert!(Credentials::from_header("").unwrap().is_none());
-        assert!(Credentials::from_header(&header("{}")).unwrap().is_none());
-        assert!(Credentials::from_header(&header("null")).unwrap().is_none());
-        let auth = header(&format!(r#"{{"auth":"{}"}}"#, general_purpose::STANDARD.encode("a:b")));
-        assert_eq!(Credentials::from_header(&auth).unwrap().unwrap().username, "a");
-        for bad in ["!!", &header("x")] {
-            assert!(Credentials::from_header(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn bearer_goes_before_basic() {

@@ -45,11 +45,11 @@ impl Session {
         let range = format!("bytes={from}-");
         let path = format!("blobs/{}", descriptor.digest);
         let response = self.get(&path, |r| if from > 0 { r.header(header::RANGE, &range) } else { r }).await?;
-        let mut response = self.check(response, &descriptor.digest.to_string()).await?;
+        let mut response = self.check(response, descriptor.digest.as_str()).await?;
         // A server that does not know ranges begins again.
         let mut skip = if from > 0 && !resumes_at(&response, from) { from } else { 0 };
         let url = response.url().clone();
-        while let Some(mut piece) = response.chunk().await.map_err(|err| Error::transport(&url, &err))? {
+        while let Some(mut piece) = response.chunk().await.map_err(|err| Error::transport("Get", &url, &err))? {
             let passed = skip.min(piece.len() as u64);
             skip -= passed;
             // At most piece.len(), so it fits.

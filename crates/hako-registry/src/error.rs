@@ -9,8 +9,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No answer came.
-    #[error("Get \"{url}\": {cause}")]
+    #[error("{method} \"{url}\": {cause}")]
     Transport {
+        /// As Go's clients write it: `Get`.
+        method: &'static str,
         /// What was asked for.
         url: String,
         /// The innermost cause.
@@ -61,7 +63,7 @@ pub enum Error {
         limit: u64,
     },
     /// Content does not have the promised digest.
-    #[error("{what} has digest {actual}, expected {expected}")]
+    #[error("{what} verification failed for digest {expected}: the content has digest {actual}")]
     Digest {
         /// What.
         what: String,
@@ -117,14 +119,17 @@ impl Error {
 
     /// An answer that never came, with the innermost cause alone: reqwest's own
     /// text repeats the address and says little else.
-    pub(crate) fn transport(url: &reqwest::Url, err: &reqwest::Error) -> Self {
+    pub(crate) fn transport(method: &'static str, url: &reqwest::Url, err: &reqwest::Error) -> Self {
         let mut cause: &dyn std::error::Error = err;
-        let (mut refused, mut lookup) = (false, false);
+        let (mut refused, mut lookup, mut unknown) = (false, false, false);
         while let Some(next) = cause.source() {
             cause = next;
             lookup |= next.to_string() == "dns error";
+            unknown |= is_unknown_authority(next);
             if let Some(io) = next.downcast_ref::<std::io::Error>() {
                 refused |= io.kind() == std::io::ErrorKind::ConnectionRefused;
+                // What is inside is not one of its sources.
+                unknown |= io.get_ref().is_some_and(|inner| is_unknown_authority(inner));
             }
         }
         let host = url.host_str().unwrap_or_default();
@@ -134,13 +139,29 @@ impl Error {
         } else if lookup {
             tracing::debug!("lookup of {host}: {cause}");
             format!("dial tcp: lookup {host}: no such host")
+        } else if unknown {
+            "tls: failed to verify certificate: x509: certificate signed by unknown authority".to_owned()
         } else if err.is_timeout() {
             format!("dial tcp {host}: i/o timeout")
         } else {
             cause.to_string()
         };
-        Self::Transport { url: url.to_string(), cause }
+        Self::Transport { method, url: url.to_string(), cause }
     }
+}
+
+fn is_unknown_authority(err: &(dyn std::error::Error + 'static)) -> bool {
+    use rustls::{CertificateError::UnknownIssuer, Error::InvalidCertificate};
+    matches!(err.downcast_ref(), Some(InvalidCertificate(UnknownIssuer)))
+}
+
+/// The last cause of a chain.
+pub(crate) fn innermost<'a>(err: &'a (dyn std::error::Error + 'static)) -> &'a dyn std::error::Error {
+    let mut cause: &dyn std::error::Error = err;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause
 }
 
 impl From<Error> for hako_model::Error {

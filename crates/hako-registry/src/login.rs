@@ -1,6 +1,6 @@
 //! Whether a registry lets somebody in: the one request that `docker login` makes.
 
-use crate::{Client, Credentials, Error, Result, auth::Challenge};
+use crate::{Client, Credentials, Error, Result, auth::Challenge, endpoint::Patience};
 use hako_model::reference::DEFAULT_REGISTRY;
 use reqwest::{Response, StatusCode, Url, header};
 
@@ -12,7 +12,7 @@ impl Client {
     /// # Errors
     /// [`Error::Unauthorized`] where they are refused, else why there is no answer.
     pub async fn log_in(&self, address: &str, credentials: Option<&Credentials>) -> Result<String> {
-        let (http, bases) = self.reach(&registry_of(address)?)?;
+        let (http, bases) = self.reach(&registry_of(address)?, Patience::Answers)?;
         let mut last = Error::Registry("registry has no address".into());
         for base in bases {
             match present(&http, &base, credentials).await {
@@ -32,24 +32,16 @@ async fn present(http: &reqwest::Client, base: &Url, credentials: Option<&Creden
         if let Some(value) = authorization {
             request = request.header(header::AUTHORIZATION, value);
         }
-        request.send().await.map_err(|err| Error::transport(base, &err))
+        request.send().await.map_err(|err| Error::transport("Get", base, &err))
     };
     let first = ask(None).await?;
-    let Some(challenge) = challenge(&first) else { return judge(base, &first).map(|()| String::new()) };
+    let Some(challenge) = Challenge::of(&first) else { return judge(base, &first).map(|()| String::new()) };
     let entry = challenge.log_in(http, credentials).await.map_err(|err| match err {
         Error::Unauthorized(why) => Error::Unauthorized(format!("Get \"{base}\": {why}")),
         other => other,
     })?;
     judge(base, &ask(Some(entry.authorization)).await?)?;
     Ok(entry.identity_token)
-}
-
-fn challenge(response: &Response) -> Option<Challenge> {
-    if response.status() != StatusCode::UNAUTHORIZED {
-        return None;
-    }
-    let headers = response.headers().get_all(header::WWW_AUTHENTICATE);
-    Challenge::parse(headers.iter().filter_map(|value| value.to_str().ok()))
 }
 
 fn judge(base: &Url, response: &Response) -> Result<()> {

@@ -1,11 +1,11 @@
 //! `os[/architecture[/variant]]`, with Docker's aliases.
 
 use crate::{Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A platform, as indexes name it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Platform {
     /// `linux`.
     #[serde(default)]
@@ -14,11 +14,14 @@ pub struct Platform {
     #[serde(default)]
     pub architecture: String,
     /// `v8` and the like, or empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub variant: String,
 }
 
 impl Platform {
+    /// What [`Platform::accepts`] answers where nothing serves better.
+    pub const EXACT: u32 = 100;
+
     /// This host's.
     #[must_use]
     pub fn host() -> Self {
@@ -57,7 +60,7 @@ impl Platform {
             return None;
         }
         if offered.variant == self.variant {
-            return Some(100);
+            return Some(Self::EXACT);
         }
         let rank = |v: &str| v.strip_prefix('v').and_then(|n| n.parse::<u32>().ok());
         match (rank(&self.variant), rank(&offered.variant)) {

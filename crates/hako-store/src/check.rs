@@ -144,7 +144,7 @@ impl Store {
         let mut wanted: BTreeMap<String, &str> = BTreeMap::new();
         for (sql, what) in [
             ("SELECT id FROM images", "config"),
-            ("SELECT digest FROM image_blobs", "manifest"),
+            ("SELECT digest FROM image_blobs", "kept content"),
             ("SELECT blob FROM layers WHERE blob IS NOT NULL", "archive of a layer"),
         ] {
             wanted.extend(self.texts(sql)?.into_iter().map(|digest| (digest, what)));

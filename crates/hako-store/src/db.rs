@@ -6,7 +6,8 @@ use std::path::Path;
 
 /// Each step brings the database from the format before it to its own. Never
 /// change one that has been released; add the next.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
 CREATE TABLE containers (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -55,7 +56,22 @@ CREATE TABLE refs (
     platform TEXT NOT NULL DEFAULT ''
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX refs_image ON refs(image);
-"];
+",
+    "
+-- A name leads to one image for each platform that was pulled of its index.
+CREATE TABLE names (
+    name TEXT NOT NULL,     -- canonical: docker.io/library/x:tag or …@sha256:…
+    image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+    target TEXT,            -- what the registry answered: a manifest's or an index's digest
+    manifest TEXT,          -- the manifest for the image's platform
+    PRIMARY KEY (name, image)
+) STRICT, WITHOUT ROWID;
+INSERT INTO names (name, image, target, manifest) SELECT name, image, target, manifest FROM refs;
+DROP TABLE refs;
+ALTER TABLE names RENAME TO refs;
+CREATE INDEX refs_image ON refs(image);
+",
+];
 
 /// Opens the database and brings it to the newest format.
 pub(crate) fn open(path: &Path) -> Result<Connection> {

@@ -1,8 +1,11 @@
-//! Images and the names that lead to them.
+//! Images. What leads to them is in [`crate::names`].
 
-use crate::{Result, Store};
+use crate::{
+    Result, Store,
+    names::{self, Others},
+};
 use hako_model::Digest;
-use rusqlite::{OptionalExtension, Row, Transaction, params, types::Type};
+use rusqlite::{OptionalExtension, Row, params, types::Type};
 
 /// An image.
 #[derive(Debug, Clone)]
@@ -93,37 +96,11 @@ fn read_image(row: &Row<'_>) -> rusqlite::Result<ImageRow> {
     })
 }
 
-fn read_ref(row: &Row<'_>) -> rusqlite::Result<RefRow> {
-    let optional = |column: usize| -> rusqlite::Result<Option<Digest>> {
-        let text: Option<String> = row.get(column)?;
-        Ok(text.and_then(|t| t.parse().ok()))
-    };
-    Ok(RefRow { name: row.get(0)?, image: digest(row, 1)?, target: optional(2)?, manifest: optional(3)? })
-}
-
-fn write_ref(tx: &Transaction<'_>, image: &Digest, new: &NewRef) -> rusqlite::Result<()> {
-    tx.prepare_cached(
-        "INSERT INTO refs (name, image, target, manifest) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (name) DO UPDATE SET
-             image = excluded.image, target = excluded.target, manifest = excluded.manifest",
-    )?
-    .execute(params![
-        new.name,
-        image.as_str(),
-        new.target.as_ref().map(Digest::as_str),
-        new.manifest.as_ref().map(Digest::as_str)
-    ])?;
-    tx.execute(
-        "UPDATE images SET last_tagged = ?2, hidden = 0 WHERE id = ?1",
-        params![image.as_str(), chrono::Utc::now().timestamp()],
-    )?;
-    Ok(())
-}
-
 impl Store {
     /// Makes an image visible: its row, its layers, what it keeps and its
     /// names, all or nothing, durable when this returns. An image that exists
-    /// gains what is new.
+    /// gains what is new. Where a name already leads to other images by the
+    /// same index, it leads to them as well from now on ([`crate::names`]).
     ///
     /// # Errors
     /// Database errors, also where a layer is not committed.
@@ -144,7 +121,7 @@ impl Store {
                 .execute(params![new.id.as_str(), digest.as_str(), media_type])?;
         }
         for new_ref in &new.refs {
-            write_ref(&tx, &new.id, new_ref)?;
+            names::write(&tx, &new.id, new_ref, Others::OfTheIndexStay)?;
         }
         Ok(tx.commit()?)
     }
@@ -191,72 +168,6 @@ impl Store {
         let mut stmt = db.prepare_cached(&format!("SELECT {COLUMNS} FROM images WHERE {condition}"))?;
         let rows = stmt.query_map(args, read_image)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-
-    /// What the canonical name leads to.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub fn reference(&self, name: &str) -> Result<Option<RefRow>> {
-        let db = self.db();
-        let mut stmt = db.prepare_cached("SELECT name, image, target, manifest FROM refs WHERE name = ?1")?;
-        Ok(stmt.query_row([name], read_ref).optional()?)
-    }
-
-    /// Every name, or those of one image, in the order of their text.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub fn references(&self, image: Option<&Digest>) -> Result<Vec<RefRow>> {
-        let db = self.db();
-        let mut stmt = db.prepare_cached(
-            "SELECT name, image, target, manifest FROM refs WHERE ?1 IS NULL OR image = ?1 ORDER BY name",
-        )?;
-        let rows = stmt.query_map([image.map(Digest::as_str)], read_ref)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-
-    /// Manifests and indexes that an image keeps, with their media types, in
-    /// the order of their digests.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub fn image_blobs(&self, image: &Digest) -> Result<Vec<(Digest, String)>> {
-        let db = self.db();
-        let mut stmt =
-            db.prepare_cached("SELECT digest, media_type FROM image_blobs WHERE image = ?1 ORDER BY digest")?;
-        let rows = stmt.query_map([image.as_str()], |row| Ok((digest(row, 0)?, row.get(1)?)))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-
-    /// Lets a name lead to an image, wherever it led before. Durable when this returns.
-    ///
-    /// # Errors
-    /// Database errors, also where there is no such image.
-    pub fn put_ref(&self, image: &Digest, new: &NewRef) -> Result<()> {
-        let mut db = self.db();
-        let tx = db.transaction()?;
-        write_ref(&tx, image, new)?;
-        Ok(tx.commit()?)
-    }
-
-    /// Removes names; how many there were.
-    ///
-    /// # Errors
-    /// Database errors.
-    pub fn delete_refs(&self, names: &[String]) -> Result<usize> {
-        self.making_room(|| self.delete_refs_once(names))
-    }
-
-    fn delete_refs_once(&self, names: &[String]) -> Result<usize> {
-        let mut db = self.db();
-        let tx = db.transaction()?;
-        let mut count = 0;
-        for name in names {
-            count += tx.execute("DELETE FROM refs WHERE name = ?1", [name])?;
-        }
-        tx.commit()?;
-        Ok(count)
     }
 
     /// Removes an image with all its names, durably, and then what only it

@@ -25,6 +25,7 @@ mod gc;
 mod images;
 mod layers;
 mod lock;
+mod names;
 mod reserve;
 
 pub use blobs::{Blob, BlobWriter};

@@ -133,3 +133,81 @@ fn ids_by_prefix() {
     assert_eq!(store.images_by_prefix(id.hex()).unwrap().len(), 1);
     assert!(store.images_by_prefix("zz").unwrap().is_empty());
 }
+
+/// An image for a platform, under `name`, of the index (or manifest) `target`.
+fn pulled(store: &Store, arch: &str, name: &str, target: u8) -> Digest {
+    let config = format!("{arch} {target}");
+    let id = Digest::from_sha256(<[u8; 32]>::from(<sha2::Sha256 as sha2::Digest>::digest(&config)));
+    let mut lease = store.lease();
+    lease.hold(&id);
+    store.put_blob(config.as_bytes(), Some(&id)).unwrap();
+    let names = NewRef { name: name.to_owned(), target: Some(digest(target)), manifest: None };
+    let new = NewImage {
+        id: id.clone(),
+        size: 1,
+        created: None,
+        os: "linux".into(),
+        architecture: arch.to_owned(),
+        variant: String::new(),
+        chains: vec![],
+        blobs: vec![],
+        refs: vec![names],
+    };
+    store.put_image(&new).unwrap();
+    id
+}
+
+#[test]
+fn a_name_leads_to_every_platform_of_its_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let own = hako_model::policy::native_arch();
+    let images = |name: &str| -> Vec<Digest> {
+        store.references_named(name).unwrap().into_iter().map(|row| row.image).collect()
+    };
+    let foreign = pulled(&store, "m68k", "x:1", 1);
+    assert_eq!(store.reference("x:1").unwrap().unwrap().image, foreign);
+    let host = pulled(&store, own, "x:1", 1);
+    let _again = pulled(&store, "m68k", "x:1", 1);
+    assert_eq!(images("x:1"), [host.clone(), foreign.clone()], "this host's goes first");
+    // The name has moved on to another index.
+    let newer = pulled(&store, own, "x:1", 2);
+    assert_eq!(images("x:1"), [newer.clone()]);
+    // A tag leads where it says, also to another platform of the same index.
+    let beside = pulled(&store, "m68k", "x:1", 2);
+    assert_eq!(images("x:1").len(), 2);
+    store.put_ref(&beside, &NewRef { name: "x:1".into(), target: Some(digest(2)), manifest: None }).unwrap();
+    assert_eq!(images("x:1"), [beside.clone()]);
+    let both = |id: &Digest| (id.clone(), NewRef { name: "y:1".into(), target: Some(digest(2)), manifest: None });
+    store.put_refs(&[both(&newer), both(&beside)]).unwrap();
+    store.delete_refs_of(&newer, &["y:1".to_owned()]).unwrap();
+    assert_eq!(images("y:1"), [beside.clone()]);
+    assert_eq!(store.references(Some(&beside)).unwrap().len(), 2);
+    store
+        .keep(&beside, &[(digest(9), "t".into())], &[NewRef { name: "z".into(), target: None, manifest: None }])
+        .unwrap();
+    assert_eq!(store.kept(&beside).unwrap(), [(digest(9), "t".to_owned())]);
+    assert_eq!(images("z"), [beside.clone()]);
+    assert!(store.keep(&digest(8), &[(digest(9), "t".into())], &[]).is_err(), "there is no such image");
+}
+
+#[test]
+fn names_of_the_first_format_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = {
+        let store = Store::open(dir.path()).unwrap();
+        let id = image(&store, b"old", &[], &["x:1", "x:2"]);
+        let db = store.db();
+        db.execute_batch(
+            "CREATE TABLE old (name TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+                 target TEXT, manifest TEXT, platform TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
+             INSERT INTO old (name, image) SELECT name, image FROM refs;
+             DROP TABLE refs; ALTER TABLE old RENAME TO refs; CREATE INDEX refs_image ON refs(image);
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+        id
+    };
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.references(Some(&id)).unwrap().len(), 2);
+}

@@ -3,15 +3,18 @@
 use crate::{containers::logs::options, flags::Flags, http::Host};
 use anyhow::{Context, bail};
 use hako_api::types::LogConfig;
-use hako_model::Isolation;
+use hako_model::{Isolation, reference::DEFAULT_REGISTRY};
+use hako_registry::Mirror;
 use serde::Deserialize;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs,
     path::{Path, PathBuf},
 };
 
 const DEFAULT_FILE: &str = "/etc/hako/config.toml";
+/// What registries' certificates are looked for in: ours, and Docker's.
+const CERTS_DIRS: [&str; 2] = ["/etc/hako/certs.d", "/etc/docker/certs.d"];
 /// Where certificates are looked for without flags.
 const CONFIG_DIR: &str = "/etc/hako";
 
@@ -38,6 +41,19 @@ struct File {
     log_driver: Option<String>,
     log_opts: BTreeMap<String, String>,
     max_concurrent_downloads: Option<usize>,
+    max_concurrent_uploads: Option<usize>,
+    registry_mirrors: Vec<String>,
+    registry_certs_dirs: Vec<PathBuf>,
+    registries: BTreeMap<String, Registry>,
+}
+
+/// What the file says of one registry, by its name: `host[:port]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Registry {
+    /// Asked first, as `registry-mirrors` for Docker Hub.
+    mirrors: Vec<String>,
+    insecure: bool,
 }
 
 /// TLS for tcp hosts.
@@ -93,8 +109,14 @@ pub struct Config {
     pub group: String,
     /// The log of containers that name no driver.
     pub log: LogConfig,
-    /// Layers downloaded at a time by one pull.
+    /// Layers downloaded at a time.
     pub max_concurrent_downloads: usize,
+    /// Layers uploaded at a time.
+    pub max_concurrent_uploads: usize,
+    /// What is asked before a registry.
+    pub mirrors: HashMap<String, Vec<Mirror>>,
+    /// Folders like Docker's `certs.d`.
+    pub certs_dirs: Vec<PathBuf>,
 }
 
 impl Config {
@@ -129,6 +151,11 @@ impl Config {
         let parent = flags.cgroup_parent.or(file.cgroup_parent).unwrap_or_else(|| "hako".to_owned());
         let mut insecure_registries = file.insecure_registries;
         insecure_registries.extend(flags.insecure_registries);
+        let insecure = file.registries.iter().filter(|(_, registry)| registry.insecure);
+        insecure_registries.extend(insecure.map(|(name, _)| name.clone()));
+        let hub = file.registry_mirrors.into_iter().chain(flags.registry_mirrors).collect();
+        let certs_dirs = [flags.registry_certs_dirs, file.registry_certs_dirs];
+        let certs_dirs = certs_dirs.into_iter().find(|dirs| !dirs.is_empty());
         Ok(Self {
             hosts: hosts.iter().map(|host| host.parse()).collect::<anyhow::Result<_>>()?,
             pidfile: flags.pidfile.or(file.pidfile).unwrap_or_else(|| exec_root.join("hakod.pid")),
@@ -143,9 +170,23 @@ impl Config {
             insecure_registries,
             log: log(flags.log_driver.or(file.log_driver), file.log_opts, flags.log_opts)?,
             group: flags.group.or(file.group).unwrap_or_else(|| "docker".to_owned()),
-            max_concurrent_downloads: file.max_concurrent_downloads.unwrap_or(3),
+            max_concurrent_downloads: flags.max_concurrent_downloads.or(file.max_concurrent_downloads).unwrap_or(3),
+            max_concurrent_uploads: flags.max_concurrent_uploads.or(file.max_concurrent_uploads).unwrap_or(5),
+            mirrors: mirrors(hub, file.registries)?,
+            certs_dirs: certs_dirs.unwrap_or_else(|| CERTS_DIRS.map(PathBuf::from).into()),
         })
     }
+}
+
+/// Mirrors by the registry that they stand for.
+fn mirrors(hub: Vec<String>, others: BTreeMap<String, Registry>) -> anyhow::Result<HashMap<String, Vec<Mirror>>> {
+    let parse = |list: Vec<String>| list.iter().map(|url| Ok(url.parse()?)).collect::<anyhow::Result<Vec<Mirror>>>();
+    let mut all = HashMap::from([(DEFAULT_REGISTRY.to_owned(), parse(hub)?)]);
+    for (name, registry) in others {
+        let mirrors = parse(registry.mirrors).with_context(|| format!("registry {name:?}"))?;
+        all.entry(name).or_default().extend(mirrors);
+    }
+    Ok(all)
 }
 
 fn absolute(path: PathBuf) -> anyhow::Result<PathBuf> {
@@ -217,6 +258,13 @@ mod tests {
             assert_eq!(exec_opts(file.exec_opts.iter()).unwrap().0, Isolation::Hyperv);
         }
         assert!(parse_file("data-rot = '/x'").is_err());
+        let registries =
+            "registry-mirrors = ['http://a']\n[registries.'r:5000']\nmirrors = ['https://b']\ninsecure = true";
+        let file = parse_file(registries).unwrap();
+        let mirrors = mirrors(file.registry_mirrors, file.registries).unwrap();
+        assert_eq!((mirrors["docker.io"].len(), mirrors["r:5000"].len()), (1, 1));
+        assert!(parse_file("[registries.r]\nmirror = 'x'").is_err());
+        assert!(super::mirrors(vec!["http://a/path".into()], BTreeMap::new()).is_err());
         assert!(exec_opts(["isolation=moon".to_owned()].iter()).is_err());
     }
 }

@@ -84,6 +84,9 @@ impl Engine {
             ImagesConfig {
                 insecure_registries: config.insecure_registries.clone(),
                 max_concurrent_downloads: config.max_concurrent_downloads,
+                max_concurrent_uploads: config.max_concurrent_uploads,
+                mirrors: config.mirrors.clone(),
+                certs_dirs: config.certs_dirs.clone(),
             },
         )?;
         let cache = root.join("cache");

@@ -55,6 +55,19 @@ pub struct Flags {
     /// A registry to be spoken to by plain HTTP or with any certificate; repeatable
     #[arg(long = "insecure-registry", value_name = "HOST")]
     pub insecure_registries: Vec<String>,
+    /// A registry that is asked before Docker Hub: https://HOST[:PORT] or http://…; repeatable
+    #[arg(long = "registry-mirror", value_name = "URL")]
+    pub registry_mirrors: Vec<String>,
+    /// A folder like Docker's certs.d, with CAs and certificates for registries; repeatable [default:
+    /// /etc/hako/certs.d and /etc/docker/certs.d]
+    #[arg(long = "registry-certs-dir", value_name = "DIR")]
+    pub registry_certs_dirs: Vec<PathBuf>,
+    /// Layers downloaded at a time [default: 3]
+    #[arg(long, value_name = "N")]
+    pub max_concurrent_downloads: Option<usize>,
+    /// Layers uploaded at a time [default: 5]
+    #[arg(long, value_name = "N")]
+    pub max_concurrent_uploads: Option<usize>,
     /// The log driver of containers that name none: json-file, local or none [default: json-file]
     #[arg(long, value_name = "NAME")]
     pub log_driver: Option<String>,

@@ -4,15 +4,15 @@
 mod autostart;
 mod client;
 mod connect;
+mod credentials;
 mod host;
 mod messages;
 mod query;
-mod registry_auth;
 
 pub(crate) use autostart::Engine;
 pub(crate) use client::{Client, Hijacked, RequestBody};
 pub(crate) use connect::TlsFlags;
+pub(crate) use credentials::{Config, HUB, Login, registry_auth};
 pub(crate) use host::Host;
 pub(crate) use messages::Messages;
 pub(crate) use query::{Query, escape};
-pub(crate) use registry_auth::registry_auth;

@@ -25,14 +25,17 @@ pub(crate) struct Pull {
 
 impl Pull {
     pub(crate) async fn run(self, client: &Client) -> Result<()> {
-        if self.all_tags {
-            return Err(Error::msg("not supported: pull --all-tags"));
+        let bare = self.image == strip_tag(&self.image);
+        if self.all_tags && !bare {
+            return Err(Error::msg("tag can't be used with --all-tags/-a"));
         }
-        if !self.quiet && self.image == strip_tag(&self.image) {
+        if !self.all_tags && !self.quiet && bare {
             print_line("Using default tag: latest")?;
         }
-        pull(client, &self.image, self.platform.as_deref(), self.quiet, Target::Stdout).await?;
-        print_line(full_name(&self.image))
+        let tag = if self.all_tags { Some("") } else { None };
+        fetch(client, &self.image, tag, self.platform.as_deref(), self.quiet, Target::Stdout).await?;
+        let shown = full_name(&self.image);
+        print_line(if self.all_tags { strip_tag(&shown) } else { &shown })
     }
 }
 
@@ -44,18 +47,30 @@ pub(super) async fn pull(
     quiet: bool,
     target: Target,
 ) -> Result<()> {
+    fetch(client, image, None, platform, quiet, target).await
+}
+
+/// The same with a tag of its own, of which the empty one stands for all.
+async fn fetch(
+    client: &Client,
+    image: &str,
+    tag: Option<&str>,
+    platform: Option<&str>,
+    quiet: bool,
+    target: Target,
+) -> Result<()> {
     let name = strip_tag(image);
-    let tag = image[name.len()..].trim_start_matches(['@', ':']);
-    let tag = if tag.is_empty() { "latest" } else { tag };
+    let own = image[name.len()..].trim_start_matches(['@', ':']);
+    let tag = tag.unwrap_or(if own.is_empty() { "latest" } else { own });
     let path = Query::default().set("fromImage", name).set("tag", tag).opt("platform", platform).on("/images/create");
-    let auth = registry_auth(image);
+    let auth = registry_auth(image)?;
     let headers: Vec<(&str, &str)> = auth.iter().map(|auth| ("X-Registry-Auth", auth.as_str())).collect();
     let messages = client.messages(Method::POST, &path, RequestBody::None, &headers).await?;
     Progress::new(target).follow(messages, quiet).await
 }
 
 /// The reference without its tag or digest.
-fn strip_tag(image: &str) -> &str {
+pub(super) fn strip_tag(image: &str) -> &str {
     if let Some((name, _)) = image.split_once('@') {
         return name;
     }
@@ -69,7 +84,7 @@ pub(super) fn with_tag(image: &str) -> String {
 }
 
 /// The reference with its registry, as Docker prints it after a pull.
-fn full_name(image: &str) -> String {
+pub(super) fn full_name(image: &str) -> String {
     let image = with_tag(image);
     match image.split_once('/') {
         Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => image,

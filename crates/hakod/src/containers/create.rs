@@ -19,6 +19,7 @@ use hako_api::{
     types::{ContainerConfig, CreateAnswer, HostConfig},
 };
 use hako_model::{ContainerId, Error, Isolation, Result, policy, validate_name};
+use hako_registry::Platform;
 use hyper::StatusCode;
 use serde_json::Value;
 use std::sync::Arc;
@@ -45,8 +46,11 @@ async fn create(engine: &Arc<Engine>, name: &str, platform: &str, body: &[u8]) -
         .unwrap_or(engine.config.isolation);
     options::merge(&mut host.log_config, &engine.config.log)?;
     let mut warnings = settings::validate(engine, &config, &mut host, isolation)?;
-    let image = engine.images.resolve(&config.image).await?;
-    check_platform(&image, platform, &config.image)?;
+    let image = match platform {
+        "" => engine.images.resolve(&config.image).await?,
+        wanted => engine.images.resolve_for(&config.image, &Platform::parse(wanted)?).await?,
+    };
+    check_runs(&image, &config.image)?;
     merge::merge(&mut config, &image.config)?;
     warnings.extend(image_warnings(&image));
     settings::fill(&mut host, isolation, &engine.host);
@@ -104,31 +108,17 @@ fn parse(body: &[u8]) -> Result<(ContainerConfig, HostConfig)> {
     Ok((decode::decode(Value::Object(whole))?, host))
 }
 
-/// `--platform` must be the image's own: there is no emulation of processors.
-fn check_platform(image: &ResolvedImage, wanted: &str, name: &str) -> Result<()> {
-    let found = format!("{}/{}", image.os, image.architecture);
-    let mut parts = wanted.split('/');
-    let (os, arch, variant) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
-    let arch = arch.map(|arch| match arch {
-        "x86_64" | "x86-64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    });
-    let fits = wanted.is_empty()
-        || (os == image.os && arch.is_none_or(|a| a == image.architecture))
-        || (arch.is_none() && os == image.architecture);
-    if !fits || variant.is_some_and(|v| !image.variant.is_empty() && v != image.variant) {
-        return Err(Error::not_found(format!(
-            "image with reference {name} was found but its platform ({found}) does not match the specified platform ({wanted})"
-        )));
+/// An image of another architecture may be there, but there is no emulation of processors.
+fn check_runs(image: &ResolvedImage, name: &str) -> Result<()> {
+    let native = policy::native_arch();
+    if image.os == "linux" && image.architecture == native {
+        return Ok(());
     }
-    if image.os != "linux" || image.architecture != policy::native_arch() {
-        return Err(Error::unsupported(format!(
-            "image {name} is for {found}, and this host runs linux/{}",
-            policy::native_arch()
-        )));
-    }
-    Ok(())
+    let variant = if image.variant.is_empty() { String::new() } else { format!("/{}", image.variant) };
+    Err(Error::unsupported(format!(
+        "image {name} is for {}/{}{variant}, and this host runs linux/{native}: processors are not emulated",
+        image.os, image.architecture
+    )))
 }
 
 fn image_warnings(image: &ResolvedImage) -> Option<String> {

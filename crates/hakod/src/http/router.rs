@@ -108,7 +108,9 @@ async fn dispatch(engine: &Arc<Engine>, op: Op, req: Request) -> Result<Response
         | Op::ImageInspect
         | Op::ImageHistory
         | Op::ImageTag
-        | Op::ImageRemove => image_api::serve(engine, op, req).await,
+        | Op::ImageRemove
+        | Op::ImagePush
+        | Op::DistributionInspect => image_api::serve(engine, op, req).await,
         Op::PluginList => Ok(json(&Vec::<u8>::new())),
         Op::PluginAbsent => Err(Error::not_found(no_plugin(&req.param))),
         Op::SwarmAbsent(why) => Err(Error::new(ErrorKind::Unavailable, why)),

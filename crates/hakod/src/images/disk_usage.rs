@@ -84,6 +84,11 @@ fn things(store: &Store, image: &Digest, erofs: &HashMap<Digest, u64>) -> Result
         }
         things.insert(Thing::Layer(layer.chain), layer.size);
     }
+    // Manifests, and what was packed for a push.
+    for (digest, _) in store.kept(image)? {
+        let size = store.blob_size(&digest).unwrap_or(0);
+        things.insert(Thing::Archive(digest), size);
+    }
     Ok(things)
 }
 

@@ -3,6 +3,7 @@
 use super::ImageConfig;
 use futures::stream::BoxStream;
 use hako_model::Digest;
+use hako_registry::{Mirror, Platform};
 use serde_json::Value;
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
@@ -23,11 +24,23 @@ pub struct ImagesConfig {
     pub insecure_registries: Vec<String>,
     /// dockerd's `--max-concurrent-downloads`.
     pub max_concurrent_downloads: usize,
+    /// dockerd's `--max-concurrent-uploads`.
+    pub max_concurrent_uploads: usize,
+    /// dockerd's `--registry-mirror`, and those of other registries.
+    pub mirrors: HashMap<String, Vec<Mirror>>,
+    /// Folders like Docker's `/etc/docker/certs.d`.
+    pub certs_dirs: Vec<PathBuf>,
 }
 
 impl Default for ImagesConfig {
     fn default() -> Self {
-        Self { insecure_registries: Vec::new(), max_concurrent_downloads: 3 }
+        Self {
+            insecure_registries: Vec::new(),
+            max_concurrent_downloads: 3,
+            max_concurrent_uploads: 5,
+            mirrors: HashMap::new(),
+            certs_dirs: Vec::new(),
+        }
     }
 }
 
@@ -43,9 +56,9 @@ pub struct Consumer {
 /// An event about an image, for `GET /events`.
 #[derive(Debug, Clone)]
 pub struct ImageEvent {
-    /// `pull`, `load`, `save`, `import`, `tag`, `untag`, `delete`.
+    /// `pull`, `push`, `load`, `save`, `import`, `tag`, `untag`, `delete`.
     pub action: &'static str,
-    /// `Actor.ID`: the image's id, or for `pull` its familiar name.
+    /// `Actor.ID`: the image's id, or for `pull` and `push` its familiar name.
     pub id: String,
     /// `Actor.Attributes`: `name`, and the image's labels.
     pub attributes: HashMap<String, String>,
@@ -60,6 +73,19 @@ pub struct PullRequest {
     pub tag: String,
     /// `platform`: `os[/arch[/variant]]`, or empty for the host's.
     pub platform: String,
+    /// The `X-Registry-Auth` header as it came.
+    pub auth: Option<String>,
+}
+
+/// What push needs.
+#[derive(Debug, Clone)]
+pub struct PushRequest {
+    /// A name, with or without a tag.
+    pub name: String,
+    /// `tag`, or empty: then the name's own, or every tag.
+    pub tag: String,
+    /// Push this platform's image alone.
+    pub platform: Option<Platform>,
     /// The `X-Registry-Auth` header as it came.
     pub auth: Option<String>,
 }

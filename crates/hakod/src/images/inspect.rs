@@ -3,12 +3,16 @@
 use super::{Document, ImageConfig, names};
 use chrono::{DateTime, SecondsFormat, Utc};
 use hako_model::Result;
+use hako_registry::Platform;
 use hako_store::{LayerRow, Store};
 use serde_json::{Map, Value, json};
 
 /// The image as Docker describes it.
-pub(super) fn inspect(store: &Store, name: &str, api_minor: u32) -> Result<Value> {
-    let image = names::find(store, name)?.image;
+pub(super) fn inspect(store: &Store, name: &str, platform: Option<&Platform>, api_minor: u32) -> Result<Value> {
+    let image = match platform {
+        None => names::find(store, name)?.image,
+        Some(platform) => names::find_for(store, name, platform)?,
+    };
     let document = names::document(store, &image.id)?;
     let (tags, digests) = names::tags_and_digests(&store.references(Some(&image.id))?);
     let layers = store.image_layers(&image.id)?;

@@ -6,6 +6,7 @@ mod archive;
 mod commit;
 mod config;
 mod disk_usage;
+mod distribution;
 mod document;
 mod face;
 mod filters;
@@ -16,28 +17,35 @@ mod install;
 mod list;
 mod load;
 mod names;
+mod pack;
+mod parcel;
 mod platform;
 mod progress;
 mod prune;
 mod pull;
+mod push;
 mod remove;
 mod rootfs;
 mod save;
 mod tag;
+mod task;
 #[doc(hidden)]
 pub mod untrusted;
 
 pub use commit::CommitRequest;
 pub use config::{Healthcheck, ImageConfig};
 pub use disk_usage::DiskUsage;
+pub use face::{
+    Consumer, ImageEvent, ImagesConfig, InUse, JsonLines, ListParams, Notify, PullRequest, PushRequest, ResolvedImage,
+};
 pub use import::ImportRequest;
 pub use prune::Pruned;
-pub use face::{Consumer, ImageEvent, ImagesConfig, InUse, JsonLines, ListParams, Notify, PullRequest, ResolvedImage};
 
 use document::Document;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use hako_model::{Digest, Error, ErrorKind, Result};
+use hako_registry::Platform;
 use hako_store::Store;
 use progress::{Lines, error_line};
 use serde_json::Value;
@@ -54,6 +62,9 @@ pub struct ImageService {
     registry: hako_registry::Client,
     /// How many layers are downloaded at once, over all pulls.
     downloads: Arc<Semaphore>,
+    /// How many layers are uploaded at once, over all pushes.
+    uploads: Arc<Semaphore>,
+    packer: Arc<pack::Packer>,
     in_use: OnceLock<InUse>,
     notify: OnceLock<Notify>,
 }
@@ -64,11 +75,17 @@ impl ImageService {
     /// # Errors
     /// None yet.
     pub fn new(store: Store, cfg: ImagesConfig) -> Result<Arc<Self>> {
-        let registry = hako_registry::Config { insecure_registries: cfg.insecure_registries };
+        let registry = hako_registry::Config {
+            insecure_registries: cfg.insecure_registries,
+            mirrors: cfg.mirrors,
+            certs_dirs: cfg.certs_dirs,
+        };
         Ok(Arc::new(Self {
             store,
             registry: hako_registry::Client::new(registry),
             downloads: Arc::new(Semaphore::new(cfg.max_concurrent_downloads.max(1))),
+            uploads: Arc::new(Semaphore::new(cfg.max_concurrent_uploads.max(1))),
+            packer: Arc::default(),
             in_use: OnceLock::new(),
             notify: OnceLock::new(),
         }))
@@ -92,6 +109,22 @@ impl ImageService {
     /// In Docker's words.
     pub async fn pull(self: &Arc<Self>, request: PullRequest) -> Result<JsonLines> {
         self.pull_inner(request).await
+    }
+
+    /// `POST /images/{name}/push`; errors as [`ImageService::pull`].
+    ///
+    /// # Errors
+    /// In Docker's words.
+    pub async fn push(self: &Arc<Self>, request: PushRequest) -> Result<JsonLines> {
+        self.push_inner(request).await
+    }
+
+    /// `GET /distribution/{name}/json`, with the `X-Registry-Auth` header.
+    ///
+    /// # Errors
+    /// In Docker's words.
+    pub async fn distribution(&self, name: &str, auth: Option<String>) -> Result<Value> {
+        self.distribution_inner(name, auth.as_deref()).await
     }
 
     /// `POST /images/load`; errors as [`ImageService::pull`].
@@ -149,13 +182,13 @@ impl ImageService {
         self.blocking(move |store| list::list(store, &params, |id| service.users(id).len())).await
     }
 
-    /// `GET /images/{name}/json`. `api_minor` is n of API version 1.n.
+    /// `GET /images/{name}/json`, for one platform of several. `api_minor` is n of API version 1.n.
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn inspect(self: &Arc<Self>, name: &str, api_minor: u32) -> Result<Value> {
+    pub async fn inspect(self: &Arc<Self>, name: &str, platform: Option<Platform>, api_minor: u32) -> Result<Value> {
         let name = name.to_owned();
-        self.blocking(move |store| inspect::inspect(store, &name, api_minor)).await
+        self.blocking(move |store| inspect::inspect(store, &name, platform.as_ref(), api_minor)).await
     }
 
     /// `GET /images/{name}/history`.
@@ -200,6 +233,16 @@ impl ImageService {
     /// `NotFound`, `InvalidParameter`.
     pub async fn resolve(self: &Arc<Self>, name: &str) -> Result<ResolvedImage> {
         self.resolve_inner(name).await
+    }
+
+    /// The same for one platform: of the images that `name` leads to, the one
+    /// for it.
+    ///
+    /// # Errors
+    /// As [`ImageService::resolve`]; `NotFound` in Docker's words where only
+    /// other platforms' are there, upon which clients pull.
+    pub async fn resolve_for(self: &Arc<Self>, name: &str, platform: &Platform) -> Result<ResolvedImage> {
+        self.resolve_for_inner(name, platform).await
     }
 
     /// The EROFS image of its root filesystem, built on first use; all who

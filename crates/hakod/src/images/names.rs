@@ -2,6 +2,7 @@
 
 use super::{Document, ImageService, ResolvedImage};
 use hako_model::{Digest, Error, ImageName, Reference, Result};
+use hako_registry::Platform;
 use hako_store::{ImageRow, RefRow, Store};
 use std::path::PathBuf;
 
@@ -42,6 +43,37 @@ pub(super) fn find(store: &Store, name: &str) -> Result<Found> {
         }
     }
     Err(no_such(&reference.map_or_else(|| name.to_owned(), |r| r.familiar())))
+}
+
+/// [`find`], for a platform: of the images that a name leads to the one that
+/// serves it best.
+pub(super) fn find_for(store: &Store, name: &str, platform: &Platform) -> Result<ImageRow> {
+    let found = find(store, name)?;
+    let mut offered = vec![found.image.clone()];
+    if let Some(reference) = &found.reference {
+        for row in store.references_named(&reference.key())? {
+            offered.extend(store.image(&row.image)?);
+        }
+    }
+    let rated = offered.into_iter().filter_map(|image| Some((platform.accepts(&platform_of(&image))?, image)));
+    let best = rated.reduce(|best, next| if next.0 > best.0 { next } else { best });
+    best.map(|(_, image)| image).ok_or_else(|| {
+        let name = found.reference.as_ref().map_or_else(|| name.to_owned(), Reference::familiar);
+        mismatch(&name, platform, &platform_of(&found.image))
+    })
+}
+
+/// What an image is for.
+pub(super) fn platform_of(image: &ImageRow) -> Platform {
+    Platform { os: image.os.clone(), architecture: image.architecture.clone(), variant: image.variant.clone() }
+}
+
+/// That the image there is not for the platform that was asked for, in Docker's words.
+pub(super) fn mismatch(name: &str, wanted: &Platform, actual: &Platform) -> Error {
+    Error::not_found(format!(
+        "image with reference {name} was found but does not match the specified platform: \
+         wanted {wanted}, actual: {actual}"
+    ))
 }
 
 /// A reference by digest also matches the image that was tagged from it.
@@ -130,6 +162,18 @@ impl ImageService {
             }
             other => other,
         }
+    }
+
+    pub(super) async fn resolve_for_inner(&self, name: &str, platform: &Platform) -> Result<ResolvedImage> {
+        // Loads what is part of this program, if that is meant.
+        let first = self.resolve_inner(name).await?;
+        let own =
+            Platform { os: first.os.clone(), architecture: first.architecture.clone(), variant: first.variant.clone() };
+        if platform.accepts(&own) == Some(Platform::EXACT) {
+            return Ok(first);
+        }
+        let (owned, platform) = (name.to_owned(), platform.clone());
+        self.blocking(move |store| resolved(store, &find_for(store, &owned, &platform)?)).await
     }
 
     /// Loads the image that is part of this program, once.

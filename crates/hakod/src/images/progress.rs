@@ -48,6 +48,14 @@ impl Lines {
         }
     }
 
+    /// Whether somebody still listens, for work between two lines.
+    pub fn check_listener(&self) -> Result<()> {
+        match &self.0 {
+            Some(sender) if sender.is_closed() => Err(gone()),
+            _ => Ok(()),
+        }
+    }
+
     /// Ends when nobody listens any more.
     pub async fn closed(&self) {
         match &self.0 {

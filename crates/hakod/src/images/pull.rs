@@ -9,7 +9,9 @@
 use super::{
     Document, ImageEvent, ImageService, JsonLines, PullRequest,
     install::{Kept, LayerSource, install_image, install_layer, run_blocking},
+    names,
     progress::{Lines, Meter},
+    task::Task,
 };
 use bytes::Bytes;
 use hako_model::{Digest, Error, Reference, Result};
@@ -21,10 +23,7 @@ use std::{
     io::Write,
     sync::{Arc, Mutex, PoisonError},
 };
-use tokio::{
-    sync::{Semaphore, mpsc},
-    task::JoinHandle,
-};
+use tokio::sync::{Semaphore, mpsc};
 
 /// A pull, its parameters read.
 struct Plan {
@@ -49,24 +48,6 @@ impl Plan {
         let credentials = request.auth.as_deref().and_then(|header| Credentials::from_header(header).ok().flatten());
         let platform = Platform::parse(&request.platform)?;
         Ok(Self { reference, platform, platform_named: !request.platform.is_empty(), credentials })
-    }
-}
-
-/// A task that ends when its handle is dropped.
-struct Task<T>(JoinHandle<Result<T>>);
-
-impl<T> Drop for Task<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl<T> Task<T> {
-    async fn join(mut self) -> Result<T> {
-        match (&mut self.0).await {
-            Ok(result) => result,
-            Err(err) => Err(Error::internal(format!("download broke off: {err}"))),
-        }
     }
 }
 
@@ -101,13 +82,13 @@ impl ImageService {
         let config = self.config(session, &resolved.manifest.config, &mut lease).await?;
         let document = Arc::new(Document::parse(&config)?);
         check(plan, &resolved, &document)?;
-        let before = self.blocking_reference(reference.key()).await?;
+        let before = self.images_named(reference.key()).await?;
         self.layers(session, &resolved, &document, lines, &mut lease).await?;
         let target = resolved.target.clone();
-        let (store, names) = (self.store.clone(), names(reference, &resolved));
+        let (store, names) = (self.store.clone(), new_names(reference, &resolved));
         let id =
             run_blocking(move || install_image(&store, &mut lease, &config, &document, &kept(resolved), names)).await?;
-        let fresh = before.as_ref() != Some(&id);
+        let fresh = !before.contains(&id);
         lines.send(json!({ "status": format!("Digest: {target}") })).await?;
         let word = if fresh { "Downloaded newer image for" } else { "Image is up to date for" };
         lines.send(json!({ "status": format!("Status: {word} {}", reference.familiar()) })).await?;
@@ -120,14 +101,16 @@ impl ImageService {
         Ok(())
     }
 
-    async fn blocking_reference(&self, key: String) -> Result<Option<Digest>> {
-        self.blocking(move |store| Ok(store.reference(&key)?.map(|row| row.image))).await
+    async fn images_named(&self, key: String) -> Result<Vec<Digest>> {
+        self.blocking(move |store| Ok(store.references_named(&key)?.into_iter().map(|row| row.image).collect())).await
     }
 
     /// The image's config, from the store where it is there already.
     async fn config(&self, session: &Session, descriptor: &Descriptor, lease: &mut Lease) -> Result<Vec<u8>> {
         lease.hold(&descriptor.digest);
         let digest = descriptor.digest.clone();
+        // Two pulls of an image fetch it once.
+        let _once = self.store.lock(&format!("blob:{digest}")).await;
         let stored = self
             .blocking(move |store| {
                 if !store.has_blob(&digest) {
@@ -136,10 +119,13 @@ impl ImageService {
                 Ok(Some(store.read_blob(&digest, hako_registry::MAX_CONFIG)?))
             })
             .await?;
-        match stored {
-            Some(bytes) => Ok(bytes),
-            None => Ok(session.small_blob(descriptor).await?),
+        if let Some(bytes) = stored {
+            return Ok(bytes);
         }
+        let bytes = session.small_blob(descriptor).await?;
+        let (digest, content) = (descriptor.digest.clone(), bytes.clone());
+        self.blocking(move |store| Ok(store.put_blob(&content, Some(&digest))?)).await?;
+        Ok(bytes)
     }
 
     /// Brings every layer into the store, unpacked.
@@ -174,7 +160,7 @@ impl ImageService {
                     lines: lines.clone(),
                     slots: self.downloads.clone(),
                 };
-                (index, Task(tokio::spawn(download.run())))
+                (index, Task::spawn(download.run()))
             })
             .collect();
         for (index, download) in downloads {
@@ -221,11 +207,7 @@ impl ImageService {
 fn check(plan: &Plan, resolved: &Resolved, document: &Document) -> Result<()> {
     let actual = document.platform();
     if plan.platform_named && plan.platform.accepts(&actual).is_none() {
-        return Err(Error::not_found(format!(
-            "image with reference {} was found but does not match the specified platform: wanted {}, actual: {actual}",
-            plan.reference.familiar(),
-            plan.platform,
-        )));
+        return Err(names::mismatch(&plan.reference.familiar(), &plan.platform, &actual));
     }
     let (layers, diffs) = (resolved.manifest.layers.len(), document.rootfs.diff_ids.len());
     if layers != diffs {
@@ -235,7 +217,7 @@ fn check(plan: &Plan, resolved: &Resolved, document: &Document) -> Result<()> {
 }
 
 /// The names that a pull gives: the tag, and the repository with the digest.
-fn names(reference: &Reference, resolved: &Resolved) -> Vec<NewRef> {
+fn new_names(reference: &Reference, resolved: &Resolved) -> Vec<NewRef> {
     let by_digest = Reference::by_digest(reference.repository.clone(), resolved.target.clone());
     let mut keys = vec![by_digest.key()];
     if reference.digest.is_none() {
@@ -307,6 +289,16 @@ fn write(store: &Store, descriptor: &Descriptor, lines: &Lines, mut pieces: mpsc
             "status": "Verifying Checksum", "progressDetail": {}, "id": descriptor.digest.short()
         }))?;
     }
-    writer.finish()?.commit()?;
+    writer.finish().map_err(refused)?.commit()?;
     Ok(())
+}
+
+/// What a registry promised and did not send, in Docker's words.
+fn refused(err: hako_store::Error) -> Error {
+    match err {
+        hako_store::Error::Digest { expected, actual } => Error::internal(format!(
+            "filesystem layer verification failed for digest {expected}: the content has digest {actual}"
+        )),
+        other => other.into(),
+    }
 }

@@ -20,7 +20,23 @@ impl ImageService {
     pub(super) async fn remove_inner(&self, name: &str, force: bool) -> Result<Value> {
         // One removal at a time: each looks at what names and containers there are.
         let _alone = self.store.lock("images:remove").await;
+        // A name may lead to an image for each of several platforms: all go with it.
+        let mut answer = self.remove_one(name, force).await?;
+        for _ in 1..answer.1 {
+            let (more, _) = self.remove_one(name, force).await?;
+            answer.0.extend(more.into_iter().filter(|line| line.get("Untagged").is_none()));
+        }
+        Ok(Value::Array(answer.0))
+    }
+
+    /// Removes one image that `name` leads to; what is to be answered, and to
+    /// how many it led.
+    async fn remove_one(&self, name: &str, force: bool) -> Result<(Vec<Value>, usize)> {
         let found = self.find(name).await?;
+        let images = match found.reference.as_ref().map(hako_model::Reference::key) {
+            Some(key) => self.blocking(move |store| Ok(store.references_named(&key)?.len())).await?,
+            None => 1,
+        };
         let id = found.image.id.clone();
         let rows = {
             let id = id.clone();
@@ -52,7 +68,7 @@ impl ImageService {
             answer.extend(gone.iter().map(|chain| json!({ "Deleted": chain })));
             self.tell_of("delete", &id);
         }
-        Ok(Value::Array(answer))
+        Ok((answer, images))
     }
 
     pub(super) async fn container_removed_inner(&self, id: &Digest) -> Result<()> {
@@ -80,7 +96,7 @@ impl ImageService {
 fn carry_out(store: &Store, id: &Digest, names: &[String], deleted: Option<bool>) -> Result<Vec<Digest>> {
     match deleted {
         None => {
-            store.delete_refs(names)?;
+            store.delete_refs_of(id, names)?;
             Ok(Vec::new())
         }
         Some(true) => {

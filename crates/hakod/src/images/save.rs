@@ -22,7 +22,8 @@ use bytes::Bytes;
 use contents::Contents;
 use futures::{Stream, stream};
 use hako_layers::ArchiveWriter;
-use hako_model::{Digest, Error, Reference, Result};
+use hako_model::{Digest, Error, ErrorKind, Reference, Result};
+use hako_registry::Platform;
 use hako_store::Store;
 use std::{
     collections::HashMap,
@@ -49,8 +50,8 @@ impl ImageService {
         let platform = platform::read(platform)?;
         let store = self.store.clone();
         let (contents, ids) = run_blocking(move || {
-            let picked = pick(&store, &wanted)?;
-            let contents = Contents::collect(&store, &picked, platform.as_ref())?;
+            let picked = pick(&store, &wanted, platform.as_ref())?;
+            let contents = Contents::collect(&store, &picked)?;
             let ids: Vec<Digest> = picked.into_iter().map(|image| image.id).collect();
             Ok((contents, ids))
         })
@@ -76,49 +77,57 @@ impl ImageService {
 
 /// By Docker's rules: an id or the beginning of one saves the image without a
 /// name, a repository all its tags, a reference that one.
-fn pick(store: &Store, wanted: &[String]) -> Result<Vec<Picked>> {
+fn pick(store: &Store, wanted: &[String], platform: Option<&Platform>) -> Result<Vec<Picked>> {
     if wanted.is_empty() {
         return Err(Error::invalid("no image is named that shall be saved"));
     }
     let mut picked: Vec<Picked> = Vec::new();
-    let mut add = |id: Digest, tag: Option<Reference>| {
-        let at = picked.iter().position(|image| image.id == id).unwrap_or_else(|| {
-            picked.push(Picked { id, tags: Vec::new() });
-            picked.len() - 1
-        });
-        if let Some(tag) = tag
-            && !picked[at].tags.contains(&tag)
-        {
-            picked[at].tags.push(tag);
-        }
-    };
     for name in wanted {
-        let of_repository = repository(store, name)?;
-        if !of_repository.is_empty() {
-            of_repository.into_iter().for_each(|(id, tag)| add(id, tag));
-            continue;
+        let mut of_repository = repository(store, name)?;
+        if of_repository.is_empty() {
+            of_repository.push(name.clone());
         }
-        let found = names::find(store, name)?;
-        let tag = found.reference.filter(|reference| reference.tag.is_some() && reference.digest.is_none());
-        add(found.image.id, tag);
+        for name in of_repository {
+            let (id, tag) = one(store, &name, platform)?;
+            let at = picked.iter().position(|image| image.id == id).unwrap_or_else(|| {
+                picked.push(Picked { id, tags: Vec::new() });
+                picked.len() - 1
+            });
+            if let Some(tag) = tag.filter(|tag| !picked[at].tags.contains(tag)) {
+                picked[at].tags.push(tag);
+            }
+        }
     }
     Ok(picked)
 }
 
+/// The image that a name leads to, for the platform or else for this host, and
+/// the tag that the name is, if it is one.
+fn one(store: &Store, name: &str, platform: Option<&Platform>) -> Result<(Digest, Option<Reference>)> {
+    let found = names::find(store, name)?;
+    let tag = found.reference.filter(|reference| reference.tag.is_some() && reference.digest.is_none());
+    let Some(platform) = platform else { return Ok((found.image.id, tag)) };
+    match names::find_for(store, name, platform) {
+        Ok(image) => Ok((image.id, tag)),
+        Err(err) if err.kind == ErrorKind::NotFound => {
+            Err(Error::not_found(format!("no suitable export target found for platform {platform}")))
+        }
+        Err(err) => Err(err),
+    }
+}
+
 /// Every name of a repository, if `name` is no more than one.
-fn repository(store: &Store, name: &str) -> Result<Vec<(Digest, Option<Reference>)>> {
+fn repository(store: &Store, name: &str) -> Result<Vec<String>> {
     let Ok(reference) = Reference::parse(name) else { return Ok(Vec::new()) };
     if reference.tag.is_some() || reference.digest.is_some() {
         return Ok(Vec::new());
     }
     let repository = reference.repository.to_string();
-    let rows = store.references(None)?.into_iter().filter(|row| names::split(&row.name).0 == repository);
-    Ok(rows
-        .map(|row| {
-            let tag = Reference::parse(&row.name).ok().filter(|reference| reference.digest.is_none());
-            (row.image, tag)
-        })
-        .collect())
+    let mut names: Vec<String> = store.references(None)?.into_iter().map(|row| row.name).collect();
+    names.retain(|name| names::split(name).0 == repository);
+    // One that leads to images for several platforms is there for each.
+    names.dedup();
+    Ok(names)
 }
 
 fn write(store: &Store, contents: &Contents, out: &mut Pieces) -> io::Result<()> {

@@ -1,8 +1,8 @@
 //! `POST /images/{name}/tag`.
 
 use super::{ImageEvent, ImageService};
-use hako_model::{Error, Reference, Result, reference::DEFAULT_TAG};
-use hako_store::NewRef;
+use hako_model::{Digest, Error, Reference, Result, reference::DEFAULT_TAG};
+use hako_store::{NewRef, RefRow, Store};
 use std::collections::HashMap;
 
 impl ImageService {
@@ -18,17 +18,32 @@ impl ImageService {
         let reference = Reference::tagged(repo.repository.clone(), tag)?;
         let found = self.find(name).await?;
         let id = found.image.id;
-        let key = reference.key();
-        let target = id.clone();
+        let (key, image) = (reference.key(), id.clone());
+        let source = found.reference.as_ref().map(Reference::key);
         self.blocking(move |store| {
-            // The new name keeps what the old one knows of the registry.
-            let known = store.references(Some(&target))?.into_iter().find(|row| row.manifest.is_some());
-            let (to, manifest) = known.map_or((None, None), |row| (row.target, row.manifest));
-            store.put_ref(&target, &NewRef { name: key, target: to, manifest }).map_err(Error::from)
+            // A name leads to the images of every platform that the old one leads to.
+            let rows = source.map_or_else(|| Ok(Vec::new()), |source| store.references_named(&source))?;
+            let new = match rows.as_slice() {
+                [] | [RefRow { manifest: None, .. }] => vec![entry(store, image, key)?],
+                rows => rows.iter().map(|row| (row.image.clone(), like(row, &key))).collect(),
+            };
+            store.put_refs(&new).map_err(Error::from)
         })
         .await?;
         let attributes = HashMap::from([("name".to_owned(), reference.familiar())]);
         self.tell(ImageEvent { action: "tag", id: id.to_string(), attributes });
         Ok(())
     }
+}
+
+/// Another name that knows of the registry what this one knows.
+fn like(row: &RefRow, key: &str) -> NewRef {
+    NewRef { name: key.to_owned(), target: row.target.clone(), manifest: row.manifest.clone() }
+}
+
+/// The new name of an image, which keeps what any other one knows of the registry.
+fn entry(store: &Store, image: Digest, key: String) -> Result<(Digest, NewRef)> {
+    let known = store.references(Some(&image))?.into_iter().find(|row| row.manifest.is_some());
+    let (target, manifest) = known.map_or((None, None), |row| (row.target, row.manifest));
+    Ok((image, NewRef { name: key, target, manifest }))
 }

@@ -154,11 +154,17 @@ fn registry_config(engine: &Engine) -> serde_json::Value {
         |host: &String| (host.clone(), value!({"Name": host, "Mirrors": [], "Secure": false, "Official": false}));
     let mut index: serde_json::Map<String, serde_json::Value> =
         engine.config.insecure_registries.iter().map(insecure).collect();
-    index.insert("docker.io".into(), value!({"Name": "docker.io", "Mirrors": [], "Secure": true, "Official": true}));
+    // Docker ends them with a slash.
+    let mirrors: Vec<String> =
+        engine.config.mirrors.get("docker.io").into_iter().flatten().map(|mirror| format!("{mirror}/")).collect();
+    index.insert(
+        "docker.io".into(),
+        value!({"Name": "docker.io", "Mirrors": mirrors, "Secure": true, "Official": true}),
+    );
     value!({
         "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
         "IndexConfigs": index,
-        "Mirrors": null
+        "Mirrors": if mirrors.is_empty() { serde_json::Value::Null } else { value!(mirrors) }
     })
 }
 

@@ -1,9 +1,7 @@
 //! What an archive of images has in it, decided before its first byte goes out.
 
 use super::{Picked, manifest};
-use crate::images::names;
-use hako_model::{Digest, Error, Result};
-use hako_registry::Platform;
+use hako_model::{Digest, Result};
 use hako_store::{Lease, Store};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -40,12 +38,12 @@ struct Documents {
 
 impl Contents {
     /// Looks up everything that the images need.
-    pub fn collect(store: &Store, picked: &[Picked], platform: Option<&Platform>) -> Result<Self> {
+    pub fn collect(store: &Store, picked: &[Picked]) -> Result<Self> {
         let mut lease = store.lease();
         let mut blobs = BTreeMap::new();
         let mut documents = Documents::default();
         for image in picked {
-            add(store, image, platform, &mut lease, &mut blobs, &mut documents)?;
+            add(store, image, &mut lease, &mut blobs, &mut documents)?;
         }
         let text = |value: &Value| value.to_string().into_bytes();
         let mut files = vec![
@@ -69,19 +67,12 @@ impl Contents {
 fn add(
     store: &Store,
     picked: &Picked,
-    platform: Option<&Platform>,
     lease: &mut Lease,
     blobs: &mut BTreeMap<Digest, Blob>,
     documents: &mut Documents,
 ) -> Result<()> {
     let id = &picked.id;
     lease.hold(id);
-    let document = names::document(store, id)?;
-    if let Some(platform) = platform
-        && platform.accepts(&document.platform()).is_none()
-    {
-        return Err(Error::not_found(format!("no suitable export target found for platform {platform}")));
-    }
     let config = store.blob_size(id)?;
     blobs.insert(id.clone(), Blob::Stored(config));
     let layers = manifest::layers(store, id, lease)?;

@@ -48,7 +48,7 @@ pub(super) fn layers(store: &Store, id: &Digest, lease: &mut Lease) -> Result<Ve
 
 /// The manifest for these layers.
 pub(super) fn of(store: &Store, id: &Digest, config: u64, layers: &[Layer], lease: &mut Lease) -> Result<Manifest> {
-    for (digest, media_type) in store.image_blobs(id)? {
+    for (digest, media_type) in store.kept(id)?.into_iter().filter(|(_, media_type)| media_type.contains("manifest")) {
         lease.hold(&digest);
         let Ok(bytes) = store.read_blob(&digest, hako_registry::MAX_MANIFEST) else { continue };
         if fits(&bytes, &media_type, id, layers) {

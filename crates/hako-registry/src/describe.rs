@@ -1,0 +1,37 @@
+//! What a reference leads to, without its content: for `GET /distribution/…`.
+
+use crate::{Descriptor, Platform, Result, Session, parse_index, parse_manifest};
+use hako_model::Reference;
+
+/// A manifest or index, and what it is for.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// The document that the registry answered with.
+    pub descriptor: Descriptor,
+    /// The platforms of an index, or of the one image.
+    pub platforms: Vec<Platform>,
+}
+
+impl Session {
+    /// Asks for a reference's document, and for the config of a single image:
+    /// nothing else says what that is for.
+    ///
+    /// # Errors
+    /// In Docker's words.
+    pub async fn describe(&self, reference: &Reference) -> Result<Described> {
+        let document = self.document(reference.target(), reference.digest.as_ref(), &reference.familiar()).await?;
+        let index = parse_index(&document.bytes, &document.media_type)?;
+        let platforms = match index {
+            Some(entries) => entries.into_iter().filter_map(|entry| entry.platform).collect(),
+            None => {
+                let manifest = parse_manifest(&document.bytes, &document.media_type)?;
+                let config = self.small_blob(&manifest.config).await?;
+                let platform: Option<Platform> = serde_json::from_slice(&config).ok();
+                platform.into_iter().filter(|p| !p.os.is_empty() && !p.architecture.is_empty()).collect()
+            }
+        };
+        let descriptor =
+            Descriptor { media_type: document.media_type, digest: document.digest, size: document.bytes.len() as u64 };
+        Ok(Described { descriptor, platforms })
+    }
+}
