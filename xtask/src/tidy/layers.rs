@@ -30,6 +30,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("hako-platform", Layer::Words),
     ("hako-api", Layer::Words),
     ("hako-task", Layer::Words),
+    ("hako-dockerfile", Layer::Words),
     ("hako-os", Layer::Os),
     ("hako-store", Layer::Machinery),
     ("hako-registry", Layer::Machinery),
