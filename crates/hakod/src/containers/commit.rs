@@ -7,9 +7,6 @@
 //!
 //! The work goes on when the client has gone, so that the container is thawed.
 
-mod changes;
-mod expand;
-
 use super::{
     Container,
     actor::{self, Request as Ask},
@@ -50,7 +47,7 @@ pub async fn serve(engine: &Arc<Engine>, mut req: Request) -> Result<Response> {
     let record = &container.view().record;
     let mut config = config(&body)?.unwrap_or_else(|| record.config.clone());
     let lines: Vec<&str> = req.query.all("changes");
-    changes::apply(&mut config, &lines)?;
+    hako_dockerfile::config::apply_changes(&mut config, &lines)?;
     merge_config(&mut config, &record.config)?;
     let pause = req.query.get("pause");
     let asked = Asked {
