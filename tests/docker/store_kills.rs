@@ -241,6 +241,9 @@ fn killed_at_random_moments() {
     // What is left can be removed, and nothing of it stays.
     let _ = bench.case.docker(["rm", "-f", "box"]).text();
     let _ = bench.case.docker(["image", "prune", "-a", "-f"]).text();
+    if builds {
+        let _ = bench.case.docker(["builder", "prune", "-a", "-f"]).text();
+    }
     let count = |name: &str| fs::read_dir(bench.case.engine.data_root().join(name)).unwrap().count();
     assert_eq!((count("layers"), count("blobs/sha256"), count("tmp")), (0, 0, 0));
     bench.case.engine.finish();

@@ -30,7 +30,8 @@ CREATE TABLE images (
     os TEXT NOT NULL,
     architecture TEXT NOT NULL,
     variant TEXT NOT NULL,
-    -- Removed by a client while containers still need its layers.
+    -- 1: removed by a client while containers still need its layers.
+    -- 2: a step of the build cache and nothing else.
     hidden INTEGER NOT NULL DEFAULT 0,
     last_tagged INTEGER   -- seconds since 1970
 ) STRICT;
@@ -70,6 +71,27 @@ INSERT INTO names (name, image, target, manifest) SELECT name, image, target, ma
 DROP TABLE refs;
 ALTER TABLE names RENAME TO refs;
 CREATE INDEX refs_image ON refs(image);
+",
+    "
+-- What a build step came to: found by its parent and its instruction. An image
+-- that only this table needs has hidden = 2.
+CREATE TABLE build_steps (
+    key TEXT PRIMARY KEY,
+    image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+    parent TEXT NOT NULL,     -- the image below, or nothing
+    kind TEXT NOT NULL,
+    description TEXT NOT NULL,
+    size INTEGER NOT NULL,    -- bytes of the layer that it added
+    created INTEGER NOT NULL, -- seconds since 1970
+    used INTEGER NOT NULL,
+    uses INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+CREATE INDEX build_steps_image ON build_steps(image);
+-- Containers of builds that are under way: what is here at a start was left by
+-- an engine that was killed.
+CREATE TABLE build_containers (
+    id TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
 ",
 ];
 

@@ -16,6 +16,7 @@
 //! handle, and clones share one database connection.
 
 mod blobs;
+mod build;
 mod check;
 mod containers;
 mod db;
@@ -30,6 +31,7 @@ mod reserve;
 
 pub use blobs::{Blob, BlobWriter};
 pub use check::Finding;
+pub use build::{NewStep, StepRow};
 pub use containers::ContainerRow;
 pub use error::{Error, Result};
 pub use images::{ImageRow, NewImage, NewRef, RefRow};

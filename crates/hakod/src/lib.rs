@@ -7,6 +7,7 @@
 //! ```
 
 mod accelerator;
+mod build;
 mod check_store;
 pub mod config;
 mod containers;

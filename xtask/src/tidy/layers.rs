@@ -30,6 +30,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("hako-platform", Layer::Words),
     ("hako-api", Layer::Words),
     ("hako-task", Layer::Words),
+    ("hako-dockerfile", Layer::Words),
     ("hako-os", Layer::Os),
     ("hako-store", Layer::Machinery),
     ("hako-registry", Layer::Machinery),
@@ -49,8 +50,9 @@ const LAYERS: &[(&str, Layer)] = &[
 
 /// Crates that may use only these others of the workspace.
 const ONLY: &[(&str, &[&str])] = &[
-    // A client of the Docker API like any other: it has no other way in.
-    ("hako-cli", &["hako-model", "hako-api"]),
+    // A client of the Docker API like any other: it has no other way in. What a
+    // `.dockerignore` leaves out is decided here, before anything is sent.
+    ("hako-cli", &["hako-model", "hako-api", "hako-dockerfile"]),
     // Black box: they see what a user sees.
     ("hako-tests", &[]),
     // Must build on a machine without any package.

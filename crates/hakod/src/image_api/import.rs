@@ -4,7 +4,7 @@
 use super::{reader, stream};
 use crate::{
     Engine,
-    containers::commit::{apply_changes, new_name},
+    containers::commit::new_name,
     http::{Request, Response},
     images::ImportRequest,
 };
@@ -18,7 +18,7 @@ pub(super) async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response
         return Err(hako_api::unsupported::IMPORT_URL.error());
     }
     let mut config = ContainerConfig::default();
-    apply_changes(&mut config, &req.query.all("changes"))?;
+    hako_dockerfile::config::apply_changes(&mut config, &req.query.all("changes"))?;
     let message = match req.query.get("message") {
         "" => "Imported from -",
         message => message,

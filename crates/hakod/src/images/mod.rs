@@ -27,6 +27,7 @@ mod push;
 mod remove;
 mod rootfs;
 mod save;
+mod step;
 mod tag;
 mod task;
 #[doc(hidden)]
