@@ -254,7 +254,11 @@ fn write_file(file: &BundleFile, dir: &Path) -> Result<()> {
         .mode(file.mode & 0o777)
         .open(dir.join(&file.name))
         .map_err(failed)?;
-    to.write_all(&content).map_err(failed)
+    to.write_all(&content).map_err(failed)?;
+    if (file.uid, file.gid) != (0, 0) {
+        std::os::unix::fs::fchown(&to, Some(file.uid), Some(file.gid)).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn exec(exec_id: &str) -> Option<&str> {

@@ -221,6 +221,45 @@ pub struct Request {
 pub const REMOVE_LINK: Request = Request { method: "DELETE", target: "/containers/{name}?link=1", what: "links" };
 /// `docker import`.
 pub const IMPORT: Request = Request { method: "POST", target: "/images/create?fromSrc=-", what: "image import" };
+/// A build by BuildKit, or one whose files come over its session.
+pub const BUILDKIT: Request =
+    Request { method: "POST", target: "/build?version=2", what: "image build sessions (BuildKit)" };
+/// `docker build https://…`, which a client cannot do for itself.
+pub const BUILD_REMOTE: Request =
+    Request { method: "POST", target: "/build?remote=…", what: "a build context that the engine fetches" };
+/// `docker build --output`.
+pub const BUILD_OUTPUTS: Request =
+    Request { method: "POST", target: "/build?outputs=[{…}]", what: "outputs of a build (BuildKit)" };
+/// `ADD https://…`.
+pub const BUILD_ADD_URL: Request = Request {
+    method: "POST",
+    target: "/build, `ADD https://…`",
+    what: "ADD of a URL or a repository: the engine fetches nothing but images",
+};
+/// `RUN --security=insecure`.
+pub const BUILD_INSECURE: Request =
+    Request { method: "POST", target: "/build, `RUN --security=insecure`", what: "RUN --security=insecure" };
+/// `RUN --mount=type=ssh`.
+pub const BUILD_SSH: Request =
+    Request { method: "POST", target: "/build, `RUN --mount=type=ssh`", what: "RUN --mount=type=ssh (BuildKit)" };
+/// `RUN --mount=type=cache,from=…`.
+pub const BUILD_CACHE_FROM: Request = Request {
+    method: "POST",
+    target: "/build, `RUN --mount=type=cache,from=…`",
+    what: "RUN --mount=type=cache with files to begin with",
+};
+/// What is refused of requests that otherwise work.
+pub const REQUESTS: &[&Request] = &[
+    &REMOVE_LINK,
+    &IMPORT,
+    &BUILDKIT,
+    &BUILD_REMOTE,
+    &BUILD_OUTPUTS,
+    &BUILD_ADD_URL,
+    &BUILD_INSECURE,
+    &BUILD_SSH,
+    &BUILD_CACHE_FROM,
+];
 
 impl Request {
     /// The answer.

@@ -12,6 +12,18 @@ use std::{fs::File, path::Path, process::Command};
 /// # Errors
 /// [`Error::NoProgram`] without mkfs.ext4; I/O errors. `out` is then removed.
 pub fn empty_ext4(size: u64, out: &Path) -> Result<()> {
+    ext4(size, None, out)
+}
+
+/// The same with the files of the folder `from` in it.
+///
+/// # Errors
+/// As [`empty_ext4`].
+pub fn ext4_of(from: &Path, size: u64, out: &Path) -> Result<()> {
+    ext4(size, Some(from), out)
+}
+
+fn ext4(size: u64, from: Option<&Path>, out: &Path) -> Result<()> {
     let made = File::options()
         .write(true)
         .create_new(true)
@@ -20,7 +32,11 @@ pub fn empty_ext4(size: u64, out: &Path) -> Result<()> {
         .map_err(Error::host(format!("make {}", out.display())));
     let done = made.and_then(|()| {
         let mut mkfs = Command::new("mkfs.ext4");
-        mkfs.args(["-q", "-F", "-m", "0", "-O", "^resize_inode", "-E", "root_owner=0:0,lazy_journal_init=1"]).arg(out);
+        mkfs.args(["-q", "-F", "-m", "0", "-O", "^resize_inode", "-E", "root_owner=0:0,lazy_journal_init=1"]);
+        if let Some(from) = from {
+            mkfs.arg("-d").arg(from);
+        }
+        mkfs.arg(out);
         run(mkfs, "mkfs.ext4", "e2fsprogs")
     });
     if done.is_err() {

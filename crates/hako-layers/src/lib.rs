@@ -23,7 +23,7 @@ mod unpack;
 
 pub use copy::sparse_copy;
 pub use decompress::{Compression, decompress};
-pub use disk::empty_ext4;
+pub use disk::{empty_ext4, ext4_of};
 pub use erofs::build_erofs;
 pub use error::{Error, Result};
 pub use tarread::{Entry, EntryKind, TarReader};

@@ -127,8 +127,8 @@ pub fn unmount(target: &Path) -> io::Result<()> {
 }
 
 /// Gives the calling thread a mount namespace of its own, into which the old
-/// one's mounts still propagate and out of which none do. Call it before any
-/// other thread exists.
+/// one's mounts still propagate and out of which none do. Other threads keep
+/// the old one.
 ///
 /// # Errors
 /// The kernel's.
@@ -158,6 +158,26 @@ pub fn bind_on(source: &Path, target: BorrowedFd<'_>) -> io::Result<()> {
     let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
     sys_mount(Some(source), place.as_str(), None::<&str>, flags, None::<&str>)?;
     Ok(())
+}
+
+/// An overlay that nobody else sees, mounted on the folder `at` in a namespace
+/// of its own, which ends with this call: what is answered is the one way to
+/// its files, and the mount goes when that is closed, also by a SIGKILL.
+/// `at` itself stays as it is.
+///
+/// # Errors
+/// The kernel's, and options that are too long.
+pub fn overlay_root(options: &[String], at: &Path) -> io::Result<OwnedFd> {
+    let (options, at) = (options.to_vec(), at.to_owned());
+    // A thread of its own, so that the namespace is nobody else's.
+    let enter = move || -> io::Result<OwnedFd> {
+        own_namespace()?;
+        mount("overlay", "overlay", &at, &options)?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(nix::fcntl::open(&at, flags, nix::sys::stat::Mode::empty())?)
+    };
+    let thread = std::thread::Builder::new().name("overlay".into()).stack_size(128 << 10).spawn(enter)?;
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that mounts an overlay panicked")))
 }
 
 /// The root directory of the mount namespace of process `pid`, which the caller

@@ -9,7 +9,8 @@
 //! | 1, 2 | disks, in the order given |
 //! | 3 | virtio-rng |
 //! | 4 | virtio-balloon |
-//! | 5, 6, 7 | free: network, shared folder, spare |
+//! | 5 | free: network |
+//! | 6, 7 | further disks |
 
 use crate::{Error, Result, tsc_khz};
 use std::{
@@ -27,8 +28,7 @@ pub const PROBE_ARG: &str = "hako.probe=1";
 /// What a probe guest says.
 pub const PROBE_HELLO: &[u8] = b"hako\n";
 
-const FIRST_DISK_SLOT: usize = 1;
-const DISK_SLOTS: usize = 2;
+const DISK_SLOTS: &[usize] = &[1, 2, 6, 7];
 const RNG_SLOT: usize = 3;
 const BALLOON_SLOT: usize = 4;
 
@@ -124,7 +124,7 @@ pub struct Machine {
     /// Virtual CPUs that the machine has: those that are more sleep until the
     /// guest starts them.
     pub most_cpus: u32,
-    /// At most two disks.
+    /// At most four disks.
     pub drives: Vec<Drive>,
     /// Added to the kernel's command line: [`Accelerator::kernel_args`], which
     /// are measured anew where they are missing, and more.
@@ -191,12 +191,12 @@ impl Machine {
         line.add("-initrd", format!("/proc/self/fd/{initramfs}"));
         line.add("-append", self.kernel_command_line());
         line.serial(sockets);
-        if self.drives.len() > DISK_SLOTS {
-            let source = std::io::Error::other(format!("a machine has at most {DISK_SLOTS} disks"));
+        if self.drives.len() > DISK_SLOTS.len() {
+            let source = std::io::Error::other(format!("a machine has at most {} disks", DISK_SLOTS.len()));
             return Err(Error::Io { step: "lay out the disks", source });
         }
-        for (n, drive) in self.drives.iter().enumerate() {
-            line.drive(n, drive)?;
+        for (n, (drive, slot)) in self.drives.iter().zip(DISK_SLOTS).enumerate() {
+            line.drive(n, *slot, drive)?;
         }
         line.add("-object", "rng-builtin,id=rng");
         line.add("-device", format!("virtio-rng-device,rng=rng,bus=virtio-mmio-bus.{RNG_SLOT}"));
@@ -268,11 +268,10 @@ impl CommandLine {
         self.add("-device", format!("virtserialport,chardev=agent,name={AGENT_PORT},bus=serial.0"));
     }
 
-    fn drive(&mut self, n: usize, drive: &Drive) -> Result<()> {
+    fn drive(&mut self, n: usize, slot: usize, drive: &Drive) -> Result<()> {
         let fd = self.file(&drive.path, drive.read_only)?;
         let read_only = if drive.read_only { "on" } else { "off" };
         let no_flush = if drive.durable { "off" } else { "on" };
-        let slot = FIRST_DISK_SLOT + n;
         self.add("-add-fd", format!("fd={fd},set={slot}"));
         self.add(
             "-blockdev",

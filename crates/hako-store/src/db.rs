@@ -6,7 +6,8 @@ use std::path::Path;
 
 /// Each step brings the database from the format before it to its own. Never
 /// change one that has been released; add the next.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
 CREATE TABLE containers (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -29,7 +30,8 @@ CREATE TABLE images (
     os TEXT NOT NULL,
     architecture TEXT NOT NULL,
     variant TEXT NOT NULL,
-    -- Removed by a client while containers still need its layers.
+    -- 1: removed by a client while containers still need its layers.
+    -- 2: a step of the build cache and nothing else.
     hidden INTEGER NOT NULL DEFAULT 0,
     last_tagged INTEGER   -- seconds since 1970
 ) STRICT;
@@ -55,7 +57,29 @@ CREATE TABLE refs (
     platform TEXT NOT NULL DEFAULT ''
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX refs_image ON refs(image);
-"];
+",
+    "
+-- What a build step came to: found by its parent and its instruction. An image
+-- that only this table needs has hidden = 2.
+CREATE TABLE build_steps (
+    key TEXT PRIMARY KEY,
+    image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+    parent TEXT NOT NULL,     -- the image below, or nothing
+    kind TEXT NOT NULL,
+    description TEXT NOT NULL,
+    size INTEGER NOT NULL,    -- bytes of the layer that it added
+    created INTEGER NOT NULL, -- seconds since 1970
+    used INTEGER NOT NULL,
+    uses INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+CREATE INDEX build_steps_image ON build_steps(image);
+-- Containers of builds that are under way: what is here at a start was left by
+-- an engine that was killed.
+CREATE TABLE build_containers (
+    id TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+",
+];
 
 /// Opens the database and brings it to the newest format.
 pub(crate) fn open(path: &Path) -> Result<Connection> {

@@ -74,6 +74,7 @@ impl Store {
     /// (somebody removed it by hand), sets the counter of layers, collects.
     pub(crate) fn repair(&self) -> Result<()> {
         self.forget_broken()?;
+        self.drop_unused_steps()?;
         let top: Option<u64> = self.db().query_row("SELECT max(n) FROM layers", [], |row| row.get(0))?;
         self.0.next_layer.store(top.unwrap_or(0) + 1, Ordering::Relaxed);
         let gone = self.collect()?;
@@ -86,6 +87,7 @@ impl Store {
     fn forget_broken(&self) -> Result<()> {
         let mut images = self.images()?;
         images.extend(self.hidden_images()?);
+        images.extend(self.step_images()?);
         for image in images {
             let whole = self.has_blob(&image.id) && self.image_layers(&image.id)?.iter().all(|l| l.dir.is_dir());
             if !whole {

@@ -120,6 +120,21 @@ fn write_ref(tx: &Transaction<'_>, image: &Digest, new: &NewRef) -> rusqlite::Re
     Ok(())
 }
 
+/// Writes an image and its layers; one that is there already becomes visible
+/// where the new one is.
+pub(crate) fn write_image(tx: &Transaction<'_>, new: &NewImage, hidden: i64) -> rusqlite::Result<()> {
+    tx.execute(
+        "INSERT INTO images (id, size, created, os, architecture, variant, hidden) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (id) DO UPDATE SET hidden = min(hidden, excluded.hidden)",
+        params![new.id.as_str(), new.size, new.created, new.os, new.architecture, new.variant, hidden],
+    )?;
+    for (position, chain) in new.chains.iter().enumerate() {
+        tx.prepare_cached("INSERT OR IGNORE INTO image_layers (image, position, chain) VALUES (?1, ?2, ?3)")?
+            .execute(params![new.id.as_str(), i64::try_from(position).unwrap_or(i64::MAX), chain.as_str()])?;
+    }
+    Ok(())
+}
+
 impl Store {
     /// Makes an image visible: its row, its layers, what it keeps and its
     /// names, all or nothing, durable when this returns. An image that exists
@@ -130,21 +145,29 @@ impl Store {
     pub fn put_image(&self, new: &NewImage) -> Result<()> {
         let mut db = self.db();
         let tx = db.transaction()?;
-        tx.execute(
-            "INSERT INTO images (id, size, created, os, architecture, variant) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT (id) DO UPDATE SET hidden = 0",
-            params![new.id.as_str(), new.size, new.created, new.os, new.architecture, new.variant],
-        )?;
-        for (position, chain) in new.chains.iter().enumerate() {
-            tx.prepare_cached("INSERT OR IGNORE INTO image_layers (image, position, chain) VALUES (?1, ?2, ?3)")?
-                .execute(params![new.id.as_str(), i64::try_from(position).unwrap_or(i64::MAX), chain.as_str()])?;
-        }
+        write_image(&tx, new, 0)?;
         for (digest, media_type) in &new.blobs {
             tx.prepare_cached("INSERT OR IGNORE INTO image_blobs (image, digest, media_type) VALUES (?1, ?2, ?3)")?
                 .execute(params![new.id.as_str(), digest.as_str(), media_type])?;
         }
         for new_ref in &new.refs {
             write_ref(&tx, &new.id, new_ref)?;
+        }
+        Ok(tx.commit()?)
+    }
+
+    /// Shows an image that was hidden, and lets names lead to it, all at once.
+    ///
+    /// # Errors
+    /// Database errors, also where there is no such image.
+    pub fn show_image(&self, id: &Digest, refs: &[NewRef]) -> Result<()> {
+        let mut db = self.db();
+        let tx = db.transaction()?;
+        if tx.execute("UPDATE images SET hidden = 0 WHERE id = ?1", [id.as_str()])? == 0 {
+            return Err(crate::Error::NotFound(format!("image {id}")));
+        }
+        for new_ref in refs {
+            write_ref(&tx, id, new_ref)?;
         }
         Ok(tx.commit()?)
     }
@@ -167,12 +190,20 @@ impl Store {
         self.images_where("hidden = 0", &[])
     }
 
-    /// Every image that is hidden.
+    /// Every image that was removed while containers needed it.
     ///
     /// # Errors
     /// Database errors.
     pub fn hidden_images(&self) -> Result<Vec<ImageRow>> {
         self.images_where("hidden = 1", &[])
+    }
+
+    /// Every image that is a step of the build cache and nothing else.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn step_images(&self) -> Result<Vec<ImageRow>> {
+        self.images_where("hidden = 2", &[])
     }
 
     /// Up to two images whose ids begin with these hexadecimal digits.
@@ -243,13 +274,27 @@ impl Store {
     }
 
     /// Removes an image with all its names, durably, and then what only it
-    /// used. The answer is the chain ids of layers that went with it.
+    /// used. The answer is the chain ids of layers that went with it. An image
+    /// that is a step of the build cache stays as that alone.
     ///
     /// # Errors
     /// Database and I/O errors; after an I/O error the image is gone and the
     /// rest is removed at the next open.
     pub fn delete_image(&self, id: &Digest) -> Result<Vec<Digest>> {
-        self.db().execute("DELETE FROM images WHERE id = ?1", [id.as_str()])?;
+        {
+            let mut db = self.db();
+            let tx = db.transaction()?;
+            tx.execute("DELETE FROM refs WHERE image = ?1", [id.as_str()])?;
+            tx.execute(
+                "UPDATE images SET hidden = 2 WHERE id = ?1 AND EXISTS (SELECT 1 FROM build_steps WHERE image = ?1)",
+                [id.as_str()],
+            )?;
+            tx.execute(
+                "DELETE FROM images WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM build_steps WHERE image = ?1)",
+                [id.as_str()],
+            )?;
+            tx.commit()?;
+        }
         self.collect()
     }
 

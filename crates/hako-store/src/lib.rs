@@ -16,6 +16,7 @@
 //! handle, and clones share one database connection.
 
 mod blobs;
+mod build;
 mod containers;
 mod db;
 mod error;
@@ -26,6 +27,7 @@ mod layers;
 mod lock;
 
 pub use blobs::{Blob, BlobWriter};
+pub use build::{NewStep, StepRow};
 pub use containers::ContainerRow;
 pub use error::{Error, Result};
 pub use images::{ImageRow, NewImage, NewRef, RefRow};

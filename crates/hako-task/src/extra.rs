@@ -64,6 +64,12 @@ pub struct BundleFile {
     pub name: String,
     /// Permission bits.
     pub mode: u32,
+    /// Owner.
+    #[serde(default)]
+    pub uid: u32,
+    /// Group.
+    #[serde(default)]
+    pub gid: u32,
     /// The content, base64.
     pub content: String,
 }

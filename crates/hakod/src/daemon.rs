@@ -65,6 +65,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     recover::all(&engine).await.context("recover containers")?;
+    containers::step::leftovers(&engine).await.context("containers of builds")?;
     let (stop, stopped) = watch::channel(false);
     let mut servers = tokio::task::JoinSet::new();
     for host in &engine.config.hosts {

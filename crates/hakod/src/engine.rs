@@ -2,6 +2,7 @@
 
 use crate::{
     accelerator::AcceleratorCell,
+    build::Builds,
     config::Config,
     containers::{Containers, stats::Collectors},
     events::Events,
@@ -48,6 +49,8 @@ pub struct Engine {
     pub execs: Execs,
     /// The accelerator of VMs.
     pub accelerator: Arc<AcceleratorCell>,
+    /// Builds that run.
+    pub builds: Arc<Builds>,
     /// Compiled seccomp filters.
     pub seccomp: SeccompCache,
     /// Virtual machines that may boot at once. Each takes a processor while it
@@ -78,6 +81,7 @@ impl Engine {
             let dir = config.exec_root.join(dir);
             fs::create_dir_all(&dir).with_context(|| format!("exec root {}", dir.display()))?;
         }
+        crate::build::clean(&config.exec_root).with_context(|| format!("exec root {}", config.exec_root.display()))?;
         let programs = Programs::locate();
         let images = ImageService::new(
             store.clone(),
@@ -95,6 +99,7 @@ impl Engine {
             containers: Containers::default(),
             collectors: Collectors::default(),
             execs: Execs::default(),
+            builds: Arc::default(),
             events: Arc::default(),
             boots: Semaphore::new(boots_at_once()),
             pruning: AtomicBool::new(false),

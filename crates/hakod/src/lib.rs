@@ -7,6 +7,7 @@
 //! ```
 
 mod accelerator;
+mod build;
 pub mod config;
 mod containers;
 mod daemon;

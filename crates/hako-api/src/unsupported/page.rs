@@ -1,6 +1,6 @@
 //! `docs/unsupported.md`, from the tables.
 
-use super::{Behind, CONFIG, ENDPOINT, HOST_CONFIG, IMPORT, Part, REMOVE_LINK, Refusal};
+use super::{Behind, CONFIG, ENDPOINT, HOST_CONFIG, Part, REQUESTS, Refusal};
 use crate::{
     endpoint::{ENDPOINTS, Op, no_plugin},
     error::http_status,
@@ -36,7 +36,7 @@ pub fn page() -> String {
             let _ = writeln!(page, "| `{} {}` | {answer} |", row.method.as_str(), row.path);
         }
     }
-    for row in [REMOVE_LINK, IMPORT] {
+    for row in REQUESTS {
         let _ = writeln!(page, "| `{} {}` | {} |", row.method, row.target, row.error().message);
     }
     page.push_str(

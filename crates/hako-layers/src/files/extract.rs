@@ -87,9 +87,26 @@ impl<'a> Destination<'a> {
     /// # Errors
     /// The archive's faults, Docker's words for what may not be replaced, and
     /// the kernel's answers; what was unpacked before stays.
-    pub fn unpack(mut self, tar: impl BufRead, how: Extract) -> Result<()> {
+    pub fn unpack(self, tar: impl BufRead, how: Extract) -> Result<()> {
+        self.unpack_as(tar, how, &mut |_| Ok(true))
+    }
+
+    /// [`Destination::unpack`] of what `choose` wants; it may change an entry's
+    /// names, mode and owner before it is made.
+    ///
+    /// # Errors
+    /// As [`Destination::unpack`], and what `choose` says.
+    pub fn unpack_as(
+        mut self,
+        tar: impl BufRead,
+        how: Extract,
+        choose: &mut dyn FnMut(&mut Entry) -> Result<bool>,
+    ) -> Result<()> {
         let mut tar = TarReader::new(tar);
         while let Some(mut entry) = tar.next_entry()? {
+            if !choose(&mut entry)? {
+                continue;
+            }
             if let Some((uid, gid)) = how.owner {
                 (entry.uid, entry.gid) = (uid.into(), gid.into());
             }

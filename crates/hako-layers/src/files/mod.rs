@@ -7,8 +7,10 @@
 //! everything goes by descriptors of what was looked at, nothing is opened but
 //! regular files and directories, and memory has limits that no tree exceeds.
 
+mod archive;
 mod attributes;
 mod changes;
+mod copy;
 mod extract;
 mod layer;
 mod names;
@@ -18,7 +20,9 @@ mod pack;
 mod root;
 mod stat;
 
+pub use archive::unpack_archive;
 pub use changes::{ChangeKind, changes};
+pub use copy::{Copy, CopySource, names};
 pub use extract::{Destination, Extract};
 pub use layer::layer;
 pub use names::{base_name, clean};

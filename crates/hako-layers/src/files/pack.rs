@@ -69,7 +69,19 @@ impl Source {
     /// # Errors
     /// The kernel's, and the writer's.
     pub fn pack(self, out: impl Write) -> Result<()> {
-        let mut packer = Packer::new(out);
+        self.write(Packer::new(out))
+    }
+
+    /// [`Source::pack`] without times: the same for the same names, contents,
+    /// modes, owners and attributes.
+    ///
+    /// # Errors
+    /// As [`Source::pack`].
+    pub fn pack_timeless(self, out: impl Write) -> Result<()> {
+        self.write(Packer { timeless: true, ..Packer::new(out) })
+    }
+
+    fn write(self, mut packer: Packer<impl Write>) -> Result<()> {
         let base = base_name(&self.path);
         if kind_of(&self.what) == FileType::Directory {
             let name = if base == b"/" { b"/".to_vec() } else { [base, b"/"].concat() };
@@ -166,11 +178,19 @@ pub(super) struct Packer<W> {
     links: HashMap<(u32, u32, u64), Vec<u8>>,
     link_bytes: usize,
     buffer: Vec<u8>,
+    /// Every time is written as 0.
+    timeless: bool,
 }
 
 impl<W: Write> Packer<W> {
     pub(super) fn new(out: W) -> Self {
-        Self { tar: TarWriter::new(out), links: HashMap::new(), link_bytes: 0, buffer: vec![0; CHUNK] }
+        let tar = TarWriter::new(out);
+        Self { tar, links: HashMap::new(), link_bytes: 0, buffer: vec![0; CHUNK], timeless: false }
+    }
+
+    fn head<'a>(&self, what: &Statx, name: &'a [u8]) -> Head<'a> {
+        let head = head(what, name);
+        if self.timeless { Head { mtime: 0, ..head } } else { head }
     }
 
     /// Ends the archive.
@@ -219,7 +239,7 @@ impl<W: Write> Packer<W> {
     /// A directory's own entry.
     pub(super) fn directory(&mut self, fd: BorrowedFd<'_>, what: &Statx, name: &[u8]) -> Result<()> {
         let xattrs = attributes::read(fd).map_err(failed("listxattr", name))?;
-        let head = Head { kind: Some(EntryKind::Directory), xattrs: &xattrs, ..head(what, name) };
+        let head = Head { kind: Some(EntryKind::Directory), xattrs: &xattrs, ..self.head(what, name) };
         self.tar.entry(&head).map_err(gone)
     }
 
@@ -234,14 +254,14 @@ impl<W: Write> Packer<W> {
             FileType::Directory | FileType::Socket | FileType::Unknown => return Ok(()),
         };
         if let Some(first) = self.linked(what, name) {
-            let head = Head { kind: Some(EntryKind::HardLink), link: &first, ..head(what, name) };
+            let head = Head { kind: Some(EntryKind::HardLink), link: &first, ..self.head(what, name) };
             return self.tar.entry(&head).map_err(gone);
         }
         match kind {
             EntryKind::File => self.file(fd, what, name),
             EntryKind::Symlink => {
                 let target = fs::readlinkat(fd, c"", Vec::new()).map_err(failed("readlink", name))?;
-                let head = Head { kind: Some(kind), link: target.to_bytes(), mode: 0o777, ..head(what, name) };
+                let head = Head { kind: Some(kind), link: target.to_bytes(), mode: 0o777, ..self.head(what, name) };
                 self.tar.entry(&head).map_err(gone)
             }
             _ => {
@@ -249,7 +269,7 @@ impl<W: Write> Packer<W> {
                     EntryKind::Fifo => (0, 0),
                     _ => (what.stx_rdev_major, what.stx_rdev_minor),
                 };
-                self.tar.entry(&Head { kind: Some(kind), device, ..head(what, name) }).map_err(gone)
+                self.tar.entry(&Head { kind: Some(kind), device, ..self.head(what, name) }).map_err(gone)
             }
         }
     }
@@ -280,7 +300,7 @@ impl<W: Write> Packer<W> {
         let xattrs = attributes::read(fd).map_err(failed("listxattr", name))?;
         let file = std::fs::File::from(reopen(fd, OFlags::RDONLY).map_err(failed("open", name))?);
         let map = stretches(&file, what).map_err(failed("seek", name))?;
-        let head = Head { size: what.stx_size, xattrs: &xattrs, map: map.as_deref(), ..head(what, name) };
+        let head = Head { size: what.stx_size, xattrs: &xattrs, map: map.as_deref(), ..self.head(what, name) };
         self.tar.entry(&head).map_err(gone)?;
         let whole = [Stretch { offset: 0, len: what.stx_size }];
         for stretch in map.as_deref().unwrap_or(&whole) {

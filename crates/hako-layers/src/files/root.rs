@@ -110,6 +110,14 @@ impl Root {
     /// # Errors
     /// The kernel's.
     pub fn make_dirs(&self, path: &[u8]) -> Result<OwnedFd> {
+        self.make_dirs_as(path, None)
+    }
+
+    /// [`Root::make_dirs`], where what is made becomes `owner`'s.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn make_dirs_as(&self, path: &[u8], owner: Option<(u32, u32)>) -> Result<OwnedFd> {
         let path = absolute(path);
         let mut missing = Vec::new();
         let mut at = path.as_slice();
@@ -125,12 +133,17 @@ impl Root {
             }
         };
         while let Some((at, name)) = missing.pop() {
-            match fs::mkdirat(&dir, name, Mode::from(0o755)) {
-                Ok(()) | Err(Errno::EXIST) => {}
+            let made = match fs::mkdirat(&dir, name, Mode::from(0o755)) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
                 Err(err) => return Err(failed("mkdir", at)(err)),
-            }
+            };
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             dir = fs::openat(&dir, name, flags, Mode::empty()).map_err(failed("mkdir", at))?;
+            if let Some((uid, gid)) = owner.filter(|_| made) {
+                let (uid, gid) = (Some(fs::Uid::from_raw(uid)), Some(fs::Gid::from_raw(gid)));
+                fs::chownat(&dir, c"", uid, gid, AtFlags::EMPTY_PATH).map_err(failed("chown", at))?;
+            }
         }
         Ok(dir)
     }
@@ -155,6 +168,14 @@ impl Root {
         let file = fs::openat(&dir, name, flags, Mode::from(0o755)).map_err(failed("open", &path))?;
         drop(file);
         self.find(&path, OFlags::NOFOLLOW).map_err(failed("open", &path))
+    }
+
+    /// Where `path` leads to in this root, all links followed as far as they lead.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn real(&self, path: &[u8]) -> Result<Vec<u8>> {
+        self.follow(path).map_err(failed("readlink", path))
     }
 
     /// Where `path` leads to, all links followed as far as they lead: text for

@@ -24,7 +24,12 @@ use hako_task::{
     task_service::TaskClient,
     ttrpc::{self, context},
 };
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+    time::Duration,
+};
 use tokio::{net::UnixStream, sync::Mutex, task::JoinHandle, time::timeout};
 
 /// How long a guest may take to unmount and sync before it is ended by force:
@@ -404,7 +409,8 @@ fn read_bundle(dir: &Path, spec: &[u8]) -> Result<Vec<u8>> {
         }
         let content =
             if name == "config.json" { STANDARD.encode(spec) } else { STANDARD.encode(fs::read(entry.path())?) };
-        bundle.files.push(BundleFile { name, mode: meta.permissions().mode() & 0o777, content });
+        let (uid, gid) = (meta.uid(), meta.gid());
+        bundle.files.push(BundleFile { name, mode: meta.permissions().mode() & 0o777, uid, gid, content });
     }
     serde_json::to_vec(&bundle).map_err(|err| Error::internal(format!("encode the bundle: {err}")))
 }

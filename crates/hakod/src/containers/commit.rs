@@ -104,20 +104,21 @@ async fn commit(engine: &Arc<Engine>, container: &Container, asked: Asked) -> Re
         return Err(Error::conflict(format!("You cannot commit container {} which is being removed", container.id)));
     }
     let held = asked.pause && container.ask(Ask::Hold).await?;
-    let layer = layer(engine, container).await;
+    let layer = layer(engine, container, &[]).await;
     if held && let Err(err) = container.ask(Ask::LetGo).await {
         tracing::warn!("thaw container {} after a commit: {err}", container.id);
     }
     let record = &container.view().record;
     let request = CommitRequest {
-        parent: record.image_id.parse().map_err(|_| Error::internal("the container's image has no digest"))?,
-        layer: layer?,
+        parent: Some(record.image_id.parse().map_err(|_| Error::internal("the container's image has no digest"))?),
+        layer: Some(layer?),
         container: container.id.to_string(),
         created_by: record.config.cmd.as_deref().unwrap_or_default().join(" "),
         author: asked.author,
         comment: asked.comment.clone(),
         config: serde_json::to_value(&asked.config).map_err(|err| Error::internal(err.to_string()))?,
         name: asked.name.clone(),
+        step: None,
     };
     let id = engine.images.commit(request).await?.to_string();
     let image = asked.name.map(|name| name.familiar()).unwrap_or_default();
@@ -126,10 +127,11 @@ async fn commit(engine: &Arc<Engine>, container: &Container, asked: Asked) -> Re
     Ok(id)
 }
 
-/// What the container has written, as a layer's tar in the store's temporary folder.
-async fn layer(engine: &Arc<Engine>, container: &Container) -> Result<Blob> {
+/// What the container has written, as a layer's tar in the store's temporary
+/// folder; `more` are further paths on which something was mounted.
+pub(super) async fn layer(engine: &Arc<Engine>, container: &Container, more: &[String]) -> Result<Blob> {
     let lease = container.ask(Ask::Files).await?;
-    let (stream, _) = lease.open(&FilesRequest::Layer { hidden: mount_points() }).await?;
+    let (stream, _) = lease.open(&FilesRequest::Layer { hidden: mount_points(more) }).await?;
     let store = engine.store.clone();
     let most = match container.view().record.isolation {
         Isolation::Process => u64::MAX,

@@ -5,7 +5,7 @@ use super::{
     logs::options,
     merge, names,
     policy::Restarts,
-    record::{Record, State},
+    record::{Record, State, StepMount},
     settings,
 };
 use crate::{
@@ -36,10 +36,30 @@ pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
 }
 
 async fn create(engine: &Arc<Engine>, name: &str, platform: &str, body: &[u8]) -> Result<CreateAnswer> {
-    let (mut config, mut host) = parse(body)?;
+    let (config, host) = parse(body)?;
     if !name.is_empty() {
         validate_name(name).map_err(|err| Error::invalid(err.to_string()))?;
     }
+    let id = ContainerId::random();
+    make(engine, Wanted { id, name, platform, config, host, step: Vec::new() }).await
+}
+
+/// A container to be made.
+pub(super) struct Wanted<'a> {
+    pub id: ContainerId,
+    /// Empty for one of the engine's choice.
+    pub name: &'a str,
+    /// Empty for the image's.
+    pub platform: &'a str,
+    pub config: ContainerConfig,
+    pub host: HostConfig,
+    /// What a build mounts besides.
+    pub step: Vec<StepMount>,
+}
+
+/// Makes a container; it is durable when this returns.
+pub(super) async fn make(engine: &Arc<Engine>, wanted: Wanted<'_>) -> Result<CreateAnswer> {
+    let Wanted { id, name, platform, mut config, mut host, step } = wanted;
     let isolation = Isolation::from_request(&host.isolation)
         .map_err(|err| Error::invalid(err.to_string()))?
         .unwrap_or(engine.config.isolation);
@@ -50,7 +70,6 @@ async fn create(engine: &Arc<Engine>, name: &str, platform: &str, body: &[u8]) -
     merge::merge(&mut config, &image.config)?;
     warnings.extend(image_warnings(&image));
     settings::fill(&mut host, isolation, &engine.host);
-    let id = ContainerId::random();
     if config.hostname.is_empty() {
         id.short().clone_into(&mut config.hostname);
     }
@@ -71,6 +90,7 @@ async fn create(engine: &Arc<Engine>, name: &str, platform: &str, body: &[u8]) -
         restarts: Restarts::default(),
         health: None,
         limits_due: false,
+        step,
         id,
     };
     if let Err(err) = commit(engine, record, image).await {

@@ -17,7 +17,7 @@ const MOST: usize = 64 << 20;
 pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     let container = engine.containers.find(&req.param)?;
     let lease = container.ask(Ask::Files).await?;
-    let request = FilesRequest::Changes { hidden: mount_points() };
+    let request = FilesRequest::Changes { hidden: mount_points(&[]) };
     let (stream, _) = lease.open(&request).await?;
     let changes = read(stream).await?;
     drop(lease);

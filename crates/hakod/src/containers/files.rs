@@ -199,11 +199,13 @@ pub async fn end_all(engine: &Arc<Engine>) {
 }
 
 /// Mount points that the runtime makes in the root filesystem. Docker has them
-/// in a layer of its own, so they are no changes of the container.
-pub fn mount_points() -> Vec<String> {
+/// in a layer of its own, so they are no changes of the container. `more` are
+/// those of a build's step.
+pub fn mount_points(more: &[String]) -> Vec<String> {
     let own = ["/etc/resolv.conf", "/etc/hostname", "/etc/hosts", spec::mounts::INIT];
     let mut points: Vec<String> = own.map(str::to_owned).into();
     points.extend(policy::default_mounts().into_iter().map(|mount| mount.destination));
+    points.extend_from_slice(more);
     // The directories that lead there.
     let mut all = Vec::new();
     for point in &points {
@@ -225,7 +227,7 @@ mod tests {
 
     #[test]
     fn mount_points_with_their_parents() {
-        let points = mount_points();
+        let points = mount_points(&[]);
         for point in ["/etc", "/etc/hosts", "/dev", "/dev/shm", "/proc", "/sys", "/sbin", "/sbin/docker-init"] {
             assert!(points.iter().any(|known| known == point), "{point} in {points:?}");
         }

@@ -33,6 +33,7 @@ mod shown;
 pub mod start;
 pub mod state;
 pub mod stats;
+pub mod step;
 pub mod stop;
 pub mod top;
 pub mod update;

@@ -4,6 +4,7 @@ use super::{health::Health, policy::Restarts};
 use hako_api::types::{ContainerConfig, HostConfig, MountPoint};
 use hako_model::{ContainerId, Isolation};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 pub use super::state::{Failure, Run, State};
 
@@ -42,4 +43,52 @@ pub struct Record {
     /// Limits of `host` that the running container does not have yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub limits_due: bool,
+    /// What `RUN --mount` of a build mounts besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub step: Vec<StepMount>,
+}
+
+/// One mount of a build's step. The paths are the engine's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepMount {
+    /// Where, in the container.
+    pub destination: String,
+    /// Whether it may only be read.
+    pub read_only: bool,
+    /// What.
+    pub source: StepSource,
+}
+
+/// What a build's step mounts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum StepSource {
+    /// A file, put into the bundle: a secret. Its content is in no record.
+    File {
+        /// Where it lies until the start.
+        path: PathBuf,
+    },
+    /// A folder or file of the host (process wall).
+    Host {
+        /// Its path, which has no links.
+        path: PathBuf,
+    },
+    /// An overlay whose upper half is thrown away (process wall).
+    Overlay {
+        /// Top first.
+        lowers: Vec<PathBuf>,
+        /// For `upper` and `work`.
+        scratch: PathBuf,
+        /// What of it is mounted, relative and without links.
+        inside: String,
+    },
+    /// A disk, of which the guest mounts a folder (hyperv wall).
+    Disk {
+        /// The raw image.
+        path: PathBuf,
+        /// `ext4`, or `erofs`, over which the guest puts a tmpfs where it may be written to.
+        filesystem: String,
+        /// What of it is mounted, relative and without links.
+        inside: String,
+    },
 }

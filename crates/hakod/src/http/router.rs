@@ -2,7 +2,7 @@
 //! that every answer carries.
 
 use super::{Query, Request, Response, error, json, query::decode};
-use crate::{Engine, containers, exec, image_api, system};
+use crate::{Engine, build, containers, exec, image_api, system};
 use hako_api::{ApiVersion, Method, Op, endpoint::no_plugin, lookup, version};
 use hako_model::{Error, ErrorKind, Result};
 use hyper::{body::Incoming, header::HeaderValue};
@@ -67,6 +67,9 @@ async fn dispatch(engine: &Arc<Engine>, op: Op, req: Request) -> Result<Response
         Op::Events => system::events::serve(engine, &req),
         Op::SystemDf => system::df::serve(engine, &req).await,
         Op::Auth => system::auth::serve(engine, req).await,
+        Op::Build => build::serve(engine, req).await,
+        Op::BuildPrune => build::prune(engine, &req).await,
+        Op::BuildCancel => build::cancel(engine, &req),
         Op::NetworkList => system::networks::list(&req),
         Op::NetworkInspect => system::networks::inspect(&req),
         Op::VolumeList => Ok(system::networks::volumes()),

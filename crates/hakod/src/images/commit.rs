@@ -1,12 +1,13 @@
-//! An image of a container: its image's layers, and one of what it has written.
+//! An image on top of another: its layers, and one more where something was
+//! written. What a container's commit and a step of a build come to.
 
 use super::{
     Document, ImageEvent, ImageService,
-    install::{LayerSource, install_image, install_layer, run_blocking},
+    install::{LayerSource, install_image, install_layer, install_step, run_blocking},
 };
 use chrono::{SecondsFormat, Utc};
-use hako_model::{Digest, Error, Reference, Result};
-use hako_store::{Blob, NewRef, Store};
+use hako_model::{Digest, Error, Reference, Result, policy};
+use hako_store::{Blob, NewRef, NewStep, Store};
 use serde_json::{Value, json};
 use std::{collections::HashMap, sync::Arc};
 
@@ -17,10 +18,10 @@ const EMPTY_TAR: &str = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6
 
 /// What an image is made of.
 pub struct CommitRequest {
-    /// The container's image.
-    pub parent: Digest,
-    /// The layer's tar, not in the store yet.
-    pub layer: Blob,
+    /// The image below; none for a build from nothing.
+    pub parent: Option<Digest>,
+    /// The layer's tar, not in the store yet; none where only the config is another.
+    pub layer: Option<Blob>,
     /// The container.
     pub container: String,
     /// What made the layer, for the history.
@@ -33,6 +34,8 @@ pub struct CommitRequest {
     pub config: Value,
     /// A name for it.
     pub name: Option<Reference>,
+    /// It is a step of a build: nothing but the build cache needs it yet.
+    pub step: Option<NewStep>,
 }
 
 impl ImageService {
@@ -59,30 +62,35 @@ impl ImageService {
 }
 
 fn make(store: &Store, request: CommitRequest) -> Result<Digest> {
-    let parent = store.read_blob(&request.parent, hako_registry::MAX_CONFIG)?;
-    let parent: Value = serde_json::from_slice(&parent)
-        .map_err(|err| Error::internal(format!("config of image {}: {err}", request.parent)))?;
-    let layer = Some(request.layer.digest().clone()).filter(|digest| digest.as_str() != EMPTY_TAR);
+    let parent = match &request.parent {
+        Some(id) => serde_json::from_slice(&store.read_blob(id, hako_registry::MAX_CONFIG)?)
+            .map_err(|err| Error::internal(format!("config of image {id}: {err}")))?,
+        None => json!({ "os": "linux", "architecture": policy::native_arch() }),
+    };
+    let layer = request.layer.as_ref().map(Blob::digest).filter(|digest| digest.as_str() != EMPTY_TAR).cloned();
     let config = describe(parent, &request, layer.as_ref());
     let config = serde_json::to_vec(&config).map_err(|err| Error::internal(err.to_string()))?;
     let document = Document::parse(&config)?;
     let chains = document.chains();
     let mut lease = store.lease();
     chains.iter().chain(&layer).for_each(|digest| lease.hold(digest));
-    if layer.is_some() {
+    if let Some(blob) = request.layer.filter(|_| layer.is_some()) {
         if chains.len() > hako_registry::MAX_LAYERS {
             return Err(Error::invalid(format!("max depth exceeded: {} layers", chains.len())));
         }
         let source = LayerSource {
-            archive: request.layer.open()?,
-            blob: request.layer.digest(),
+            archive: blob.open()?,
+            blob: blob.digest(),
             media_type: LAYER,
             index: chains.len() - 1,
             document: &document,
             chains: &chains,
         };
         install_layer(store, source, &|_| {})?;
-        request.layer.commit()?;
+        blob.commit()?;
+    }
+    if let Some(step) = request.step {
+        return install_step(store, &mut lease, &config, &document, layer.is_some(), step);
     }
     let refs = request.name.iter().map(|name| NewRef { name: name.key(), target: None, manifest: None });
     install_image(store, &mut lease, &config, &document, &[], refs.collect())
@@ -115,7 +123,9 @@ fn describe(parent: Value, request: &CommitRequest, layer: Option<&Digest>) -> V
     let mut history = array(parent.get("history"));
     history.push(step);
     image.insert("config".to_owned(), request.config.clone());
-    image.insert("container".to_owned(), json!(request.container));
+    if !request.container.is_empty() {
+        image.insert("container".to_owned(), json!(request.container));
+    }
     image.insert("created".to_owned(), json!(now));
     image.insert("history".to_owned(), Value::Array(history));
     image.insert("rootfs".to_owned(), json!({ "type": "layers", "diff_ids": diffs }));

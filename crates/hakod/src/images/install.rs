@@ -2,7 +2,7 @@
 
 use super::{ImageService, document::Document};
 use hako_model::{Digest, Error, Result};
-use hako_store::{Lease, NewImage, NewLayer, NewRef, Store};
+use hako_store::{Lease, NewImage, NewLayer, NewRef, NewStep, Store};
 use std::{fs::File, path::Path};
 
 /// One layer to be there before the image.
@@ -109,13 +109,40 @@ pub(super) fn install_image(
         lease.hold(&item.digest);
         store.put_blob(&item.bytes, Some(&item.digest))?;
     }
+    let (image, _) = new_image(store, &id, document)?;
+    let blobs = kept.iter().map(|item| (item.digest.clone(), item.media_type.clone())).collect();
+    store.put_image(&NewImage { blobs, refs, ..image })?;
+    Ok(id)
+}
+
+/// [`install_image`] for a step of a build, which only the build cache needs.
+pub(super) fn install_step(
+    store: &Store,
+    lease: &mut Lease,
+    config: &[u8],
+    document: &Document,
+    has_layer: bool,
+    step: NewStep,
+) -> Result<Digest> {
+    let id = super::document::digest_of(config);
+    lease.hold(&id);
+    store.put_blob(config, Some(&id))?;
+    let (image, top) = new_image(store, &id, document)?;
+    let size = if has_layer { top } else { 0 };
+    store.put_step(&image, &NewStep { size, ..step })?;
+    Ok(id)
+}
+
+/// The row of an image whose layers are there, without names; also its top layer's size.
+fn new_image(store: &Store, id: &Digest, document: &Document) -> Result<(NewImage, u64)> {
     let chains = document.chains();
-    let mut size = 0;
+    let (mut size, mut top) = (0, 0);
     for chain in &chains {
         let layer = store.layer(chain)?;
-        size += layer.ok_or_else(|| Error::internal(format!("layer {chain} is not in the store")))?.size;
+        top = layer.ok_or_else(|| Error::internal(format!("layer {chain} is not in the store")))?.size;
+        size += top;
     }
-    store.put_image(&NewImage {
+    let image = NewImage {
         id: id.clone(),
         size,
         created: document.created.clone(),
@@ -123,10 +150,10 @@ pub(super) fn install_image(
         architecture: document.architecture.clone(),
         variant: document.variant.clone(),
         chains,
-        blobs: kept.iter().map(|item| (item.digest.clone(), item.media_type.clone())).collect(),
-        refs,
-    })?;
-    Ok(id)
+        blobs: Vec::new(),
+        refs: Vec::new(),
+    };
+    Ok((image, top))
 }
 
 impl ImageService {

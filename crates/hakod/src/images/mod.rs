@@ -19,6 +19,7 @@ mod progress;
 mod pull;
 mod remove;
 mod rootfs;
+mod step;
 mod tag;
 
 pub use commit::CommitRequest;

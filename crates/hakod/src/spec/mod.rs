@@ -11,6 +11,7 @@ mod process;
 pub mod resources;
 mod rootfs;
 mod seccomp;
+mod step;
 mod vm;
 
 pub use process::exec_process;
@@ -44,6 +45,7 @@ pub async fn prepare(engine: &Engine, record: &Record, dir: &ShimDir) -> Result<
     dir.make()?;
     let bundle = dir.bundle();
     files::write(&bundle, record, &engine.programs)?;
+    step::files(&bundle, &record.step)?;
     let workload_limit = vm.as_ref().map(|(_, sizing)| sizing.workload_limit);
     let namespaces = namespaces::of(engine, record)?;
     let spec = oci::spec(engine, record, &bundle, &namespaces, workload_limit).await?;
@@ -54,6 +56,7 @@ pub async fn prepare(engine: &Engine, record: &Record, dir: &ShimDir) -> Result<
         Isolation::Hyperv => rootfs::disks(),
     };
     rootfs.extend(namespaces.mount);
+    rootfs.extend(step::mounts(&record.step)?);
     dir.write_config(&sandbox(engine, record, log, vm.map(|(config, _)| config)))?;
     Ok(rootfs)
 }
@@ -73,6 +76,8 @@ pub async fn prepare_files(engine: &Engine, record: &Record, dir: &ShimDir) -> R
         Isolation::Hyperv => {
             let mut small = record.clone();
             (small.host.memory, small.host.nano_cpus) = (FILES_MEMORY, 1_000_000_000);
+            // What a build's step had mounted is none of its files.
+            small.step.clear();
             Some(vm::config(engine, &small, &image).await?.0)
         }
     };

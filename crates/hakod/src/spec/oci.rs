@@ -49,6 +49,9 @@ pub async fn spec(
             "readonlyPaths": host.readonly_paths.as_deref().unwrap_or_default(),
         },
     });
+    if let Some(mounts) = spec["mounts"].as_array_mut() {
+        mounts.extend(super::step::oci(&record.step));
+    }
     if host.uts_mode != "host" {
         spec["hostname"] = json!(record.config.hostname);
     }

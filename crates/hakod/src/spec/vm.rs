@@ -44,6 +44,11 @@ pub async fn config(engine: &Engine, record: &Record, image: &ResolvedImage) -> 
             .await
             .map_err(|err| err.context("scratch disk"))?;
     }
+    let mut disks = vec![
+        Disk { serial: "rootfs".to_owned(), path: rootfs, read_only: true },
+        Disk { serial: "scratch".to_owned(), path: scratch, read_only: false },
+    ];
+    disks.extend(super::step::disks(&record.step));
     let vm = VmConfig {
         boot: BootConfig {
             qemu: QEMU.into(),
@@ -57,10 +62,7 @@ pub async fn config(engine: &Engine, record: &Record, image: &ResolvedImage) -> 
         memory_mib: size.memory_mib,
         cpus: size.cpus,
         most_cpus: size.most_cpus,
-        disks: vec![
-            Disk { serial: "rootfs".to_owned(), path: rootfs, read_only: true },
-            Disk { serial: "scratch".to_owned(), path: scratch, read_only: false },
-        ],
+        disks,
     };
     if vm.memory_mib * 1024 * 1024 > host.memory {
         return Err(Error::invalid(format!(

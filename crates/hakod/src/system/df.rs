@@ -1,8 +1,9 @@
-//! `GET /system/df`: what images and containers take on the disk. There are no
-//! volumes and no build cache yet, so their lists are empty.
+//! `GET /system/df`: what images, containers and the build cache take on the
+//! disk. There are no volumes yet, so their list is empty.
 
 use crate::{
     Engine,
+    build::{self, Usage},
     containers::list,
     http::{Request, Response, json},
     images::DiskUsage,
@@ -60,13 +61,18 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
         true => Some(list::with_sizes(engine).await),
         false => None,
     };
+    let cache = match wanted.build_cache {
+        true => Some(build::usage(engine).await?),
+        false => None,
+    };
     let mut answer = Map::new();
     // Without a word on it, a client may read either shape.
     if verbose.is_none() {
-        old_shape(&mut answer, req.version, wanted, images.as_ref(), containers.as_deref());
+        old_shape(&mut answer, req.version, wanted, images.as_ref(), containers.as_deref(), cache.as_ref());
     }
     if req.version >= ApiVersion::new(1, 52) {
-        new_shape(&mut answer, wanted, images.as_ref(), containers.as_deref(), verbose == Some(true));
+        let verbose = verbose == Some(true);
+        new_shape(&mut answer, wanted, images.as_ref(), containers.as_deref(), cache.as_ref(), verbose);
     }
     Ok(json(&answer))
 }
@@ -78,6 +84,7 @@ fn old_shape(
     wanted: Wanted,
     images: Option<&DiskUsage>,
     containers: Option<&[ContainerSummary]>,
+    cache: Option<&Usage>,
 ) {
     let both = version >= ApiVersion::new(1, 52);
     let mut put = |key: &str, list: Option<Value>| match list {
@@ -90,9 +97,9 @@ fn old_shape(
     put("Images", images.map(|images| images.items.clone().into()));
     put("Containers", containers.map(|containers| value!(containers)));
     put("Volumes", wanted.volumes.then(|| value!([])));
-    put("BuildCache", wanted.build_cache.then(|| value!([])));
+    put("BuildCache", cache.map(|cache| cache.items.clone().into()));
     if version < ApiVersion::new(1, 42) {
-        put("BuilderSize", Some(0.into()));
+        put("BuilderSize", Some(cache.map_or(0, |cache| cache.size).into()));
     }
 }
 
@@ -102,6 +109,7 @@ fn new_shape(
     wanted: Wanted,
     images: Option<&DiskUsage>,
     containers: Option<&[ContainerSummary]>,
+    cache: Option<&Usage>,
     verbose: bool,
 ) {
     let mut put = |key: &str, [active, total, reclaimable, size]: [i64; 4], items: Value| {
@@ -130,8 +138,9 @@ fn new_shape(
     if wanted.volumes {
         put("VolumeUsage", [0; 4], value!([]));
     }
-    if wanted.build_cache {
-        put("BuildCacheUsage", [0; 4], value!([]));
+    if let Some(cache) = cache {
+        let total = i64::try_from(cache.items.len()).unwrap_or(i64::MAX);
+        put("BuildCacheUsage", [cache.active, total, cache.reclaimable, cache.size], cache.items.clone().into());
     }
 }
 
@@ -157,7 +166,7 @@ mod tests {
         let containers = [running, ended];
         let old = |minor| {
             let mut answer = Map::new();
-            old_shape(&mut answer, ApiVersion::new(1, minor), all, None, Some(&containers));
+            old_shape(&mut answer, ApiVersion::new(1, minor), all, None, Some(&containers), Some(&Usage::default()));
             Value::from(answer)
         };
         assert_eq!(old(41)["BuilderSize"], 0);
@@ -166,7 +175,7 @@ mod tests {
         assert!(old(44).get("BuilderSize").is_none());
         assert!(old(52).get("Images").is_none() && old(52).get("LayersSize").is_none());
         let mut answer = Map::new();
-        new_shape(&mut answer, all, None, Some(&containers), false);
+        new_shape(&mut answer, all, None, Some(&containers), None, false);
         let usage = value!({"ActiveCount": 1, "TotalCount": 2, "Reclaimable": 7, "TotalSize": 12});
         assert_eq!(answer["ContainerUsage"], usage);
         assert_eq!(answer["VolumeUsage"], value!({}));

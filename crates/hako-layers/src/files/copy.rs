@@ -1,0 +1,208 @@
+//! From one root to another: what `COPY` and `ADD` of a build do.
+
+use super::{
+    Destination, Extract, Root, failed,
+    names::{absolute, base_name, split},
+    pack::{Names, Source, list},
+    root::{kind_of, stat_of},
+};
+use crate::{
+    decompress::decompress,
+    tarread::{Entry, EntryKind, TarReader},
+};
+use hako_model::{Digest, Error, ErrorKind, Result};
+use rustix::fs::{FileType, OFlags};
+use sha2::{Digest as _, Sha256};
+use std::{
+    fs::File,
+    io::{self, BufReader, BufWriter, Write},
+    os::fd::AsFd,
+};
+
+/// Between the thread that reads and the one that writes.
+const BUFFER: usize = 256 << 10;
+
+/// How it is copied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copy {
+    /// Whose everything becomes, with the directories that are made on the way;
+    /// without it files stay whose they are and those directories are root's.
+    pub owner: Option<(u32, u32)>,
+    /// The mode of every file and directory.
+    pub mode: Option<u32>,
+}
+
+/// What is copied: a file, or what is in a directory.
+#[derive(Debug)]
+pub struct CopySource<'a> {
+    root: &'a Root,
+    /// As it was asked for, which names a file that a link leads to.
+    name: Vec<u8>,
+    /// All links followed.
+    path: Vec<u8>,
+    is_dir: bool,
+}
+
+impl<'a> CopySource<'a> {
+    /// Finds `path`; a link at its end is followed.
+    ///
+    /// # Errors
+    /// `NotFound`; the kernel's.
+    pub fn find(root: &'a Root, path: &[u8]) -> Result<Self> {
+        let fd = root.find(path, OFlags::empty()).map_err(failed("stat", path))?;
+        let what = stat_of(&fd).map_err(failed("stat", path))?;
+        let is_dir = kind_of(&what) == FileType::Directory;
+        let path = absolute(path);
+        let name = base_name(&path).to_vec();
+        let path = root.follow(&path).map_err(failed("readlink", &path))?;
+        Ok(Self { root, name, path, is_dir })
+    }
+
+    /// Whether it is a directory.
+    #[must_use]
+    pub fn is_dir(&self) -> bool {
+        self.is_dir
+    }
+
+    /// The digest of all that is copied: names, contents, modes, owners and
+    /// attributes, and no times.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn digest(&self) -> Result<Digest> {
+        let mut hash = Hash(Sha256::new());
+        // A file that a link leads to has the link's name.
+        hash.0.update(&self.name);
+        hash.0.update([0, u8::from(self.is_dir)]);
+        Source::find(self.root, &self.path)?.pack_timeless(BufWriter::with_capacity(BUFFER, &mut hash))?;
+        Ok(Digest::from_sha256(<[u8; 32]>::from(hash.0.finalize())))
+    }
+
+    /// Whether it is a file that holds a tar, compressed or not.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn is_archive(&self) -> Result<bool> {
+        if self.is_dir {
+            return Ok(false);
+        }
+        let Ok((_, plain)) = decompress(self.open()?) else { return Ok(false) };
+        let mut tar = TarReader::new(BufReader::new(plain));
+        Ok(tar.next_entry().is_ok_and(|entry| entry.is_some()))
+    }
+
+    /// Its content.
+    ///
+    /// # Errors
+    /// The kernel's; it is no regular file.
+    pub fn open(&self) -> Result<File> {
+        self.root.read(&self.path)
+    }
+
+    /// Unpacks it, a tar, below `dest`.
+    ///
+    /// # Errors
+    /// As [`super::unpack_archive`].
+    pub fn unpack(&self, to: &Root, dest: &[u8]) -> Result<()> {
+        let dir = to.follow(dest).map_err(failed("lstat", dest))?;
+        drop(to.make_dirs(&dir)?);
+        super::unpack_archive(self.open()?, to, &dir, Extract::default(), &mut |_| Ok(true))
+    }
+
+    /// Copies it to `dest`, an absolute path whose links are followed. A
+    /// directory's contents go into the directory `dest`; a file becomes
+    /// `dest`, or lands in it where that is a directory or ends with a slash.
+    /// `wanted` is asked for each name, relative to what is copied.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn copy(&self, to: &Root, dest: &[u8], how: Copy, wanted: &dyn Fn(&[u8]) -> bool) -> Result<()> {
+        let target = to.follow(dest).map_err(failed("lstat", dest))?;
+        let (dir, name) = if self.is_dir {
+            (target.as_slice(), None)
+        } else if dest.ends_with(b"/") || to.find_dir(&target).is_ok() {
+            (target.as_slice(), Some(self.name.as_slice()))
+        } else {
+            let (dir, name) = split(&target);
+            (dir, Some(name))
+        };
+        drop(to.make_dirs_as(dir, how.owner)?);
+        let mut choose = |entry: &mut Entry| Ok(self.place(entry, name, how) && wanted(&entry.path));
+        self.transfer(to, dir, Extract { owner: how.owner, ..Extract::default() }, &mut choose)
+    }
+
+    /// One thread reads, this one writes.
+    fn transfer(
+        &self,
+        to: &Root,
+        dir: &[u8],
+        how: Extract,
+        choose: &mut dyn FnMut(&mut Entry) -> Result<bool>,
+    ) -> Result<()> {
+        let source = Source::find(self.root, &self.path)?;
+        let (reader, writer) = io::pipe()?;
+        std::thread::scope(|scope| {
+            let pack = move || source.pack(BufWriter::with_capacity(BUFFER, writer));
+            let packer = std::thread::Builder::new().name("copy".into()).spawn_scoped(scope, pack)?;
+            let unpacked = Destination::find(to, dir)
+                .and_then(|there| there.unpack_as(BufReader::with_capacity(BUFFER, &reader), how, choose));
+            // The one who reads stops at its next write.
+            drop(reader);
+            let packed = packer.join().unwrap_or_else(|_| Err(Error::internal("reading what is copied panicked")));
+            match packed {
+                // What the writer could not read is why the other end is not whole.
+                Err(err) if err.kind != ErrorKind::Unavailable => Err(err),
+                Ok(()) | Err(_) => unpacked,
+            }
+        })
+    }
+
+    /// Gives an entry its place below the directory; false for what is copied itself.
+    fn place(&self, entry: &mut Entry, name: Option<&[u8]>, how: Copy) -> bool {
+        if let Some(mode) = how.mode {
+            entry.mode = mode;
+        }
+        if let Some(name) = name {
+            entry.path = name.to_vec();
+            return true;
+        }
+        let base = base_name(&self.path);
+        let relative = |path: &[u8]| {
+            let path = path.strip_prefix(base).unwrap_or(path);
+            path.strip_prefix(b"/").unwrap_or(path).to_vec()
+        };
+        entry.path = relative(&entry.path);
+        if entry.kind == EntryKind::HardLink {
+            entry.link = relative(&entry.link);
+        }
+        !entry.path.is_empty()
+    }
+}
+
+/// The names in the directory `dir`, sorted; none where it is no directory.
+///
+/// # Errors
+/// The kernel's.
+pub fn names(root: &Root, dir: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let Ok(fd) = root.find_dir(dir) else { return Ok(Vec::new()) };
+    let at = || failed("readdirent", dir);
+    let mut names = Names::new(list(fd.as_fd()).map_err(at())?, 0).map_err(at())?;
+    let mut all = Vec::new();
+    while let Some(name) = names.next().map_err(at())? {
+        all.push(name.into_bytes());
+    }
+    all.sort_unstable();
+    Ok(all)
+}
+
+struct Hash(Sha256);
+
+impl Write for Hash {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! Caches of `RUN --mount=type=cache`: `build-cache/<wall>/<name>` in the data
+//! root, a folder or a disk. Only the first use decides on owner and mode.
+
+use crate::{Engine, containers::step::StepSource};
+use hako_dockerfile::{RunMount, Sharing};
+use hako_model::{Error, Isolation, Result};
+use hako_store::KeyGuard;
+use sha2::{Digest as _, Sha256};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::UNIX_EPOCH,
+};
+
+const FOLDER: &str = "build-cache";
+/// A cache behind the hyperv wall may have so many bytes; its disk is sparse.
+const DISK: u64 = 20 << 30;
+
+/// A cache that a step uses.
+pub struct Held {
+    path: PathBuf,
+    isolation: Isolation,
+    _lock: Option<KeyGuard>,
+    _private: Option<Private>,
+}
+
+impl Held {
+    /// What is mounted.
+    pub fn source(&self) -> StepSource {
+        match self.isolation {
+            Isolation::Process => StepSource::Host { path: self.path.clone() },
+            Isolation::Hyperv => {
+                StepSource::Disk { path: self.path.clone(), filesystem: "ext4".to_owned(), inside: String::new() }
+            }
+        }
+    }
+}
+
+/// A private cache's name, taken until this is dropped.
+struct Private {
+    engine: Arc<Engine>,
+    name: String,
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        super::super::lock(&self.engine.builds.private).remove(&self.name);
+    }
+}
+
+/// Waits until the cache is free, if it is to be locked, and makes it if it is
+/// not there. A disk has one user at a time, whatever was asked for.
+///
+/// # Errors
+/// The host's.
+pub async fn hold(engine: &Arc<Engine>, mount: &RunMount, target: &str, isolation: Isolation) -> Result<Held> {
+    let id = mount.id.as_deref().unwrap_or(target);
+    let mut name = hex::encode(&Sha256::digest(id)[..16]);
+    let mut private = None;
+    if mount.sharing == Sharing::Private {
+        let mut taken = super::super::lock(&engine.builds.private);
+        let mut number = 0;
+        let mut own = format!("{name}-p0");
+        while !taken.insert(own.clone()) {
+            number += 1;
+            own = format!("{name}-p{number}");
+        }
+        name.clone_from(&own);
+        private = Some(Private { engine: engine.clone(), name: own });
+    }
+    let exclusive = mount.sharing == Sharing::Locked || isolation == Isolation::Hyperv;
+    let lock = match exclusive {
+        true => Some(engine.store.lock(&format!("build-cache:{isolation}:{name}")).await),
+        false => None,
+    };
+    let parent = engine.store.root().join(FOLDER).join(isolation.to_string());
+    let (mode, owner) = (mount.mode.unwrap_or(0o755), (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0)));
+    let path = parent.join(match isolation {
+        Isolation::Process => name.clone(),
+        Isolation::Hyperv => format!("{name}.img"),
+    });
+    let _one = engine.store.lock(&format!("build-cache:make:{isolation}:{name}")).await;
+    if !path.exists() {
+        let (store, path) = (engine.store.clone(), path.clone());
+        super::super::on_thread("cache", move || {
+            make_private(&parent)?;
+            let scratch = store.temp_dir()?;
+            let folder = scratch.path().join("cache");
+            let made = match isolation {
+                Isolation::Process => {
+                    own(&folder, mode, owner)?;
+                    folder
+                }
+                Isolation::Hyperv => {
+                    fs::create_dir(&folder)?;
+                    // The guest puts an overlay over these two, so that no `lost+found` is seen.
+                    own(&folder.join("upper"), mode, owner)?;
+                    own(&folder.join("work"), 0o755, (0, 0))?;
+                    let disk = scratch.path().join("disk");
+                    hako_layers::ext4_of(&folder, DISK, &disk)?;
+                    disk
+                }
+            };
+            // A half made one must never have the name.
+            fs::File::open(&made)?.sync_all()?;
+            fs::rename(&made, &path)?;
+            Ok(())
+        })
+        .await?;
+    }
+    let used = fs::File::open(&path).and_then(|file| file.set_modified(std::time::SystemTime::now()));
+    if let Err(err) = used {
+        tracing::debug!("note the use of {}: {err}", path.display());
+    }
+    Ok(Held { path, isolation, _lock: lock, _private: private })
+}
+
+fn own(path: &Path, mode: u32, (uid, gid): (u32, u32)) -> Result<()> {
+    fs::create_dir(path)?;
+    chown(path, Some(uid), Some(gid))?;
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?)
+}
+
+fn make_private(path: &Path) -> Result<()> {
+    fs::create_dir_all(path)?;
+    // Above what containers own: nobody else comes in.
+    if let Some(parent) = path.parent() {
+        fs::set_permissions(parent, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o700))?)
+}
+
+/// A cache on the disk.
+pub struct Cache {
+    /// `<wall>/<name>`.
+    pub name: String,
+    /// Bytes that it takes.
+    pub size: u64,
+    /// When it was last used, seconds since 1970.
+    pub used: i64,
+    path: PathBuf,
+}
+
+impl Cache {
+    /// Removes it. No step may use it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove(&self) -> Result<()> {
+        let removed = if self.path.is_dir() { fs::remove_dir_all(&self.path) } else { fs::remove_file(&self.path) };
+        removed.map_err(|err| Error::internal(format!("remove {}: {err}", self.path.display())))
+    }
+}
+
+/// Every cache, the one used longest ago first.
+///
+/// # Errors
+/// The kernel's.
+pub fn caches(data_root: &Path) -> Result<Vec<Cache>> {
+    let mut all = Vec::new();
+    for wall in [Isolation::Process, Isolation::Hyperv] {
+        let Ok(entries) = fs::read_dir(data_root.join(FOLDER).join(wall.to_string())) else { continue };
+        for entry in entries {
+            let entry = entry?;
+            let meta = entry.metadata()?;
+            let used = meta.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let size = if meta.is_dir() { tree_size(&entry.path())? } else { meta.blocks() * 512 };
+            all.push(Cache {
+                name: format!("{wall}/{}", entry.file_name().to_string_lossy()),
+                size,
+                used: i64::try_from(used).unwrap_or(i64::MAX),
+                path: entry.path(),
+            });
+        }
+    }
+    all.sort_by_key(|cache| cache.used);
+    Ok(all)
+}
+
+/// Bytes of the files below a folder. What goes meanwhile counts as nothing.
+fn tree_size(top: &Path) -> Result<u64> {
+    let (mut folders, mut size) = (vec![top.to_owned()], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let Ok(meta) = entry.metadata() else { continue };
+            if meta.is_dir() {
+                folders.push(entry.path());
+            } else {
+                size += meta.blocks() * 512;
+            }
+        }
+    }
+    Ok(size)
+}
