@@ -108,6 +108,8 @@ commands! {
         "commit" => c::commit::Commit: "Make an image of a container's changes",
     }
     "Images" {
+        "build" => c::build::Build: "Build an image from a Dockerfile",
+        "builder" => c::builder::Builder: "Manage the cache of builds",
         "load" => c::load::Load: "Load images from a tar archive or stdin",
         "save" => c::save::Save: "Save images to a tar archive",
         "import" => c::import::Import: "Make an image of a tar archive of files",

@@ -100,7 +100,6 @@ impl Store {
         let mut images = self.images()?;
         images.extend(self.hidden_images()?);
         images.extend(self.step_images()?);
-        images.extend(self.step_images()?);
         for image in images {
             let whole = self.has_blob(&image.id) && self.image_layers(&image.id)?.iter().all(|l| l.dir.is_dir());
             if !whole {

@@ -242,6 +242,22 @@ pub(crate) fn registry_auth(reference: &str) -> Result<Option<String>> {
     Ok(config.login(registry)?.map(|login| header(registry, &login)))
 }
 
+/// `X-Registry-Config`: the credentials of all registries, of which a build takes
+/// those that its Dockerfile's images need.
+///
+/// # Errors
+/// Where a helper fails. A `config.json` that cannot be read is as none.
+pub(crate) fn registry_config() -> Result<Option<String>> {
+    let Ok(config) = Config::read() else { return Ok(None) };
+    let mut all = Map::new();
+    for registry in ["auths", "credHelpers"].iter().filter_map(|key| config.content.get(*key)?.as_object()).flatten() {
+        if let Some(login) = config.login(registry.0)? {
+            all.insert(registry.0.clone(), described(registry.0, &login));
+        }
+    }
+    Ok((!all.is_empty()).then(|| URL_SAFE.encode(Value::Object(all).to_string())))
+}
+
 /// The registry that a reference names, as `config.json` calls it.
 pub(crate) fn registry_of(reference: &str) -> &str {
     match reference.split_once('/') {
@@ -252,11 +268,14 @@ pub(crate) fn registry_of(reference: &str) -> &str {
 }
 
 fn header(registry: &str, login: &Login) -> String {
-    let value = match login.identity_token.as_str() {
+    URL_SAFE.encode(described(registry, login).to_string())
+}
+
+fn described(registry: &str, login: &Login) -> Value {
+    match login.identity_token.as_str() {
         "" => json!({"username": login.username, "password": login.password, "serveraddress": registry}),
         token => json!({"username": login.username, "identitytoken": token, "serveraddress": registry}),
-    };
-    URL_SAFE.encode(value.to_string())
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ mod query;
 pub(crate) use autostart::Engine;
 pub(crate) use client::{Client, Hijacked, RequestBody};
 pub(crate) use connect::TlsFlags;
-pub(crate) use credentials::{Config, HUB, Login, registry_auth};
+pub(crate) use credentials::{Config, HUB, Login, registry_auth, registry_config};
 pub(crate) use host::Host;
 pub(crate) use messages::Messages;
 pub(crate) use query::{Query, escape};

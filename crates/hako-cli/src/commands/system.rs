@@ -139,7 +139,9 @@ impl Df {
 impl Prune {
     async fn run(self, client: &Client) -> Result<()> {
         let what = if self.all { "all images without a container" } else { "all images without a name" };
-        if !self.force && !confirmed("system prune", &format!("This removes all stopped containers and {what}. Continue? [y/N] "))? {
+        if !self.force
+            && !confirmed("system prune", &format!("This removes all stopped containers and {what}. Continue? [y/N] "))?
+        {
             return Ok(());
         }
         let mut reclaimed = 0;
