@@ -229,7 +229,7 @@ fn killed_at_random_moments() {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut bench = Bench::new();
     // Not built yet is no failure of this test.
-    let builds = bench.case.engine.http("POST", "/build?remote=x", None).status != 501;
+    let builds = bench.case.engine.http("POST", "/build/prune", None).status != 501;
     bench.measure(builds);
     for kill in 0..number("HAKO_TEST_KILLS", 8) {
         let work = bench.choose(&mut rng, builds);

@@ -5,7 +5,7 @@ use crate::{
     names::{self, Others},
 };
 use hako_model::Digest;
-use rusqlite::{OptionalExtension, Row, params, types::Type};
+use rusqlite::{OptionalExtension, Row, Transaction, params, types::Type};
 
 /// An image.
 #[derive(Debug, Clone)]
