@@ -4,6 +4,9 @@
 
 mod absent;
 mod bad_input;
+mod build_files;
+mod build_instructions;
+mod build_stages;
 mod clients;
 mod commit;
 mod concurrency;
