@@ -4,6 +4,8 @@
 
 mod absent;
 mod bad_input;
+mod build_cache;
+mod build_run;
 mod clients;
 mod commit;
 mod concurrency;
