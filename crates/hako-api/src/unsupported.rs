@@ -248,8 +248,7 @@ pub const BUILD_ADD_URL: Step = Step {
     what: "ADD of a URL or a repository: the engine fetches nothing but images",
 };
 /// `RUN --security=insecure`.
-pub const BUILD_INSECURE: Step =
-    Step { instruction: "RUN --security=insecure true", what: "RUN --security=insecure" };
+pub const BUILD_INSECURE: Step = Step { instruction: "RUN --security=insecure true", what: "RUN --security=insecure" };
 /// `RUN --mount=type=ssh`.
 pub const BUILD_SSH: Step =
     Step { instruction: "RUN --mount=type=ssh,target=/x true", what: "RUN --mount=type=ssh (BuildKit)" };

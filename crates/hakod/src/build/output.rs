@@ -117,7 +117,8 @@ impl Output {
         let said = {
             let mut held = self.held();
             // Also what stages had to say whose turn has not come: one of them has failed.
-            let waiting: Vec<Bytes> = held.stages.iter_mut().flat_map(|stage| std::mem::take(&mut stage.lines)).collect();
+            let waiting: Vec<Bytes> =
+                held.stages.iter_mut().flat_map(|stage| std::mem::take(&mut stage.lines)).collect();
             let mut said = std::mem::take(&mut held.silent);
             said.extend(waiting);
             said
