@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 /// A context with these files.
 pub fn context(case: &Case, name: &str, files: &[(&str, &str)]) -> PathBuf {
-    let folder = case.engine.path(&format!("context-{name}"));
+    let folder = case.engine.path(&format!("home/context-{name}"));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir(&folder).unwrap();
     for (path, text) in files {
@@ -241,10 +241,10 @@ fn the_walls_make_equal_layers() {
     }
     hako_tests::with_wall(hako_tests::Wall::Hyperv, |case| {
         let dockerfile = "FROM busybox\n\
-            WORKDIR /work\n\
+            WORKDIR /srv\n\
             RUN mkdir -p a/b && echo 1 > a/b/f && chmod 4711 a/b/f && chown 3:4 a && ln a/b/f twin && ln -s twin soft && mkfifo pipe\n\
-            COPY --chown=7:8 dir /work/dir\n\
-            RUN rm -r /home /work/a/b && mkdir /home && touch /home/new && mv /work/twin /work/moved\n\
+            COPY --chown=7:8 dir /srv/dir\n\
+            RUN rm -r /home /srv/a/b && mkdir /home && touch /home/new && mv /srv/twin /srv/moved\n\
             USER someone\n\
             RUN --mount=type=cache,target=/tmp/cache,uid=1000 echo x > /tmp/cache/x && id > /tmp/id\n";
         let folder = context(case, "equal", &[("Dockerfile", dockerfile), ("dir/x", "x"), ("dir/deep/y", "y")]);
