@@ -156,9 +156,27 @@ pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
             output.fail(&failure.error, failure.code).await;
         }
         // The context goes with the last of the stages' tasks.
+        let engine = build.engine.clone();
         drop((build, running));
+        tidy(&engine).await;
     });
     Ok(response)
+}
+
+/// Removes images of steps that have come to another one since. Not while
+/// builds run: there is time.
+async fn tidy(engine: &Arc<Engine>) {
+    if engine.builds.any() {
+        return;
+    }
+    let store = engine.store.clone();
+    let tidied = tokio::task::spawn_blocking(move || match store.drop_unused_steps()? {
+        0 => Ok(()),
+        _ => store.collect().map(|_| ()),
+    });
+    if let Ok(Err(err)) = tidied.await {
+        tracing::warn!("remove what no step of the build cache needs: {err}");
+    }
 }
 
 /// `POST /build/cancel`.

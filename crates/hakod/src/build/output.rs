@@ -114,8 +114,16 @@ impl Output {
 
     /// Ends a build that has failed, after all that it has said.
     pub async fn fail(&self, err: &Error, code: Option<i32>) {
-        let silent = std::mem::take(&mut self.held().silent);
-        for line in silent {
+        let said = {
+            let mut held = self.held();
+            // Also what stages had to say whose turn has not come: one of them has failed.
+            let waiting: Vec<Bytes> =
+                held.stages.iter_mut().flat_map(|stage| std::mem::take(&mut stage.lines)).collect();
+            let mut said = std::mem::take(&mut held.silent);
+            said.extend(waiting);
+            said
+        };
+        for line in said {
             // The client may have gone.
             let _ = self.0.client.send(line).await;
         }

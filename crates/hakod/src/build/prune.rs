@@ -128,7 +128,7 @@ fn run(store: &Store, wanted: &Wanted, busy: bool) -> Result<(Vec<String>, u64)>
 fn ancestors(steps: &[StepRow]) -> BTreeSet<String> {
     let parents: BTreeMap<&str, &str> = steps.iter().map(|step| (step.image.as_str(), step.parent.as_str())).collect();
     let mut needed = BTreeSet::new();
-    for step in steps.iter().filter(|step| step.shared) {
+    for step in steps.iter().filter(|step| step.shown) {
         let mut at = step.image.as_str();
         while !at.is_empty() && needed.insert(at.to_owned()) {
             at = parents.get(at).copied().unwrap_or_default();

@@ -134,7 +134,7 @@ fn make_private(path: &Path) -> Result<()> {
 
 /// A cache on the disk.
 pub struct Cache {
-    /// `<wall>/<name>`.
+    /// `<name>-<wall>`.
     pub name: String,
     /// Bytes that it takes.
     pub size: u64,
@@ -168,7 +168,7 @@ pub fn caches(data_root: &Path) -> Result<Vec<Cache>> {
             let used = meta.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             let size = if meta.is_dir() { tree_size(&entry.path())? } else { meta.blocks() * 512 };
             all.push(Cache {
-                name: format!("{wall}/{}", entry.file_name().to_string_lossy()),
+                name: format!("{}-{wall}", entry.file_name().to_string_lossy().trim_end_matches(".img")),
                 size,
                 used: i64::try_from(used).unwrap_or(i64::MAX),
                 path: entry.path(),
