@@ -19,7 +19,7 @@ ENV GREETING="hello ${WHO}" SPLIT=two`
   # a comment between
   PATHLIKE=c:\temp
 LABEL colour=blue "two words"="a ${WHO}"
-WORKDIR /work
+WORKDIR /area
 WORKDIR sub
 COPY file.txt ./
 ADD archive.tar unpacked/
@@ -49,7 +49,7 @@ both_walls! {
         let said = case.build(&context, &["-t", "every"]).text();
         let steps = said.lines().filter(|line| line.starts_with("Step ")).count();
         assert!(said.contains("Step 1/24 : ARG BASE=busybox\n") && steps == 24, "{steps}: {said}");
-        let looked = case.look("every", "cd /work/sub && cat file.txt unpacked/in/file exec greeting shell /drop/user; \
+        let looked = case.look("every", "cd /area/sub && cat file.txt unpacked/in/file exec greeting shell /drop/user; \
             stat -c '%a %u' file.txt unpacked/in unpacked/in/file; stat -c '%a %U' /drop/user");
         assert_eq!(looked, "copiedunpackedexec zero\nhello world\nc:\\temp\n/bin/ash\nsomeone\n640 0\n750 0\n604 0\n644 someone");
         assert_eq!(case.run(&["every"]).text(), "said by default");
@@ -62,7 +62,7 @@ both_walls! {
         assert_eq!(config["Labels"], json!({"colour": "blue", "two words": "a world"}));
         assert_eq!(config["Volumes"], json!({"/data": {}, "[\"/not": {}, "json]": {}}));
         assert_eq!(config["ExposedPorts"], json!({"80/tcp": {}, "443/udp": {}}));
-        assert_eq!((&config["WorkingDir"], &config["User"], &config["StopSignal"]), (&json!("/work/sub"), &json!("someone"), &json!("SIGUSR1")));
+        assert_eq!((&config["WorkingDir"], &config["User"], &config["StopSignal"]), (&json!("/area/sub"), &json!("someone"), &json!("SIGUSR1")));
         assert_eq!(config["Healthcheck"]["Test"], json!(["CMD-SHELL", "true $SHELLS"]));
         assert_eq!((&config["Healthcheck"]["Interval"], &config["Healthcheck"]["Retries"]), (&json!(5_000_000_000_u64), &json!(2)));
         assert_eq!(config["Shell"], json!(["/bin/ash", "-e", "-c"]));

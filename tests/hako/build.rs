@@ -91,7 +91,10 @@ fn contexts() {
         build(case, &["--squash", folder]).run().fails(1, "squash");
         // What the builds have left, and that it goes.
         let pruned = case.engine.hako(["builder", "prune", "-af"]).text();
-        assert!(pruned.starts_with("Deleted build cache objects:\n") && pruned.contains("Total reclaimed space: "), "{pruned}");
+        assert!(
+            pruned.starts_with("Deleted build cache objects:\n") && pruned.contains("Total reclaimed space: "),
+            "{pruned}"
+        );
         assert_eq!(case.engine.hako(["builder", "prune", "-f"]).text(), "Total reclaimed space: 0B");
         case.engine.hako(["builder", "prune"]).run().fails(1, "use --force where there is no terminal");
     });
