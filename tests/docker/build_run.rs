@@ -51,14 +51,13 @@ both_walls! {
             END\n\
             RUN <<SCRIPT\n\
             #!/bin/sh -e\n\
-            echo \"script $(basename $0)\" >> /out\n\
+            echo \"script $(basename $0)\" >> /out; chmod 666 /out\n\
             SCRIPT\n\
-            RUN chmod 666 /out\n\
             USER 1000:1001\n\
             RUN id -u >> /out; id -g >> /out; ln -s nowhere /tmp/link; rm -f /etc/nothing\n";
         let done = build_text(case, &["-t", "made", "--build-arg", "COLOUR=blue"], dockerfile);
         let said = done.ok();
-        for text in ["Step 5/12 : RUN echo", " ---> Running in ", " ---> Removed intermediate container ",
+        for text in ["Step 5/11 : RUN echo", " ---> Running in ", " ---> Removed intermediate container ",
             "Successfully built ", "Successfully tagged made:latest"] {
             assert!(said.contains(text), "{text:?} in {said}");
         }
@@ -117,17 +116,15 @@ both_walls! {
         let dockerfile = "FROM busybox AS tools\n\
             RUN mkdir -p /opt/kit && echo kit > /opt/kit/file && ln -s kit /opt/link\n\
             FROM busybox\n\
-            RUN --mount=type=tmpfs,target=/memory,size=4m \
-                echo x > /memory/x && df -k /memory | tail -n 1 | awk '{print $1, $2}' > /out\n\
-            RUN --mount=type=cache,target=/var/cache/own,uid=5,mode=0750 \
-                echo step >> /var/cache/own/log && wc -l < /var/cache/own/log >> /out && stat -c '%a %u' /var/cache/own >> /out && ls -A /var/cache/own >> /out\n\
+            RUN --mount=type=tmpfs,target=/memory,size=4m --mount=type=cache,target=/var/cache/own,uid=5,mode=0750 \
+                echo x > /memory/x && df -k /memory | tail -n 1 | awk '{print $1, $2}' > /out && echo step >> /var/cache/own/log && \
+                wc -l < /var/cache/own/log >> /out && stat -c '%a %u' /var/cache/own >> /out && ls -A /var/cache/own >> /out\n\
             RUN --mount=type=bind,source=dir,target=/context --mount=type=bind,from=tools,source=/opt/link,target=/kit,rw \
-                cat /context/in /kit/file >> /out && echo thrown >> /kit/file && cat /kit/file >> /out && ! touch /context/y 2>/dev/null\n\
-            RUN --mount=type=bind,from=tools,source=/opt/kit,target=/kit cat /kit/file >> /out\n";
+                cat /context/in /kit/file >> /out && echo thrown >> /kit/file && cat /kit/file >> /out && ! touch /context/y 2>/dev/null\n";
         let folder = context(case, "mounts", &[("Dockerfile", dockerfile), ("dir/in", "of the context\n")]);
         let _ = build(case, &["-q", "-t", "mounted"], &folder).run().ok();
         let seen = case.run(&["mounted", "sh", "-c", "cat /out; ls -d /memory /context /kit /var/cache 2>&1 | wc -l; ls -A /memory /context /kit /var/cache 2>/dev/null"]).text();
-        let expected = "tmpfs 4096\n1\n750 5\nlog\nof the context\nkit\nkit\nthrown\nkit";
+        let expected = "tmpfs 4096\n1\n750 5\nlog\nof the context\nkit\nkit\nthrown\n";
         assert!(seen.starts_with(expected), "{seen}");
         assert!(!seen[expected.len()..].contains("own") && !seen[expected.len()..].contains("log"), "{seen}");
         // The cache is there for another build, and gone after a prune.
@@ -177,8 +174,7 @@ mod secrets {
     fn body(case: &Case) {
         let dockerfile = "FROM busybox\n\
             RUN --mount=type=secret,id=token,uid=7,mode=0440 cat /run/secrets/token | tr a-z A-Z > /out; stat -c '%u %a' /run/secrets/token >> /out\n\
-            RUN ls -A /run/secrets 2>/dev/null | wc -l >> /out\n\
-            RUN --mount=type=secret,id=absent ls /run/secrets/absent 2>/dev/null || echo absent >> /out\n";
+            RUN --mount=type=secret,id=absent ls -A /run/secrets 2>/dev/null | wc -l >> /out\n";
         let folder = context(case, "secret", &[("Dockerfile", dockerfile)]);
         let tar = std::process::Command::new("tar")
             .args(["-C", folder.to_str().unwrap(), "-cf", "-", "."])
@@ -191,7 +187,7 @@ mod secrets {
         let said = build(case, &["-t", "secretive"], &folder).run().ok();
         assert!(!said.contains("hush"), "{said}");
         let seen = case.run(&["secretive", "cat", "/out"]).text();
-        assert_eq!(seen, "HUSH-HUSH7 440\n0\nabsent");
+        assert_eq!(seen, "HUSH-HUSH7 440\n0");
         let needed = "FROM busybox\nRUN --mount=type=secret,id=other,required=true true\n";
         build_text(case, &[], needed).fails(1, "secret other: not found");
         fs::remove_file(&config).unwrap();

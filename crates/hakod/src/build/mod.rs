@@ -61,6 +61,8 @@ pub struct Builds {
     running: Mutex<HashMap<u64, (String, CancellationToken)>>,
     /// Private caches that are in use.
     private: Mutex<HashSet<String>>,
+    /// Read by who uses a cache, written to by who removes some.
+    caches: Arc<tokio::sync::RwLock<()>>,
     /// Digests of files of images, which never change.
     digests: Mutex<HashMap<String, String>>,
 }
