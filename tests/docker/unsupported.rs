@@ -43,6 +43,21 @@ fn every_request_is_refused_as_the_page_says() {
 }
 
 #[test]
+fn every_instruction_is_refused_as_the_page_says() {
+    if Engine::is_reference() {
+        return;
+    }
+    with_wall(Wall::Process, |case| {
+        let rows = rows("What a Dockerfile may not ask for");
+        assert!(rows.len() > 2, "{rows:?}");
+        for row in rows {
+            let failed = crate::build_run::build_text(case, &[], &format!("FROM busybox\n{}\n", row[0]));
+            failed.fails(1, &row[1]);
+        }
+    });
+}
+
+#[test]
 fn every_request_about_an_absent_thing_is_answered_as_the_page_says() {
     if Engine::is_reference() {
         return;

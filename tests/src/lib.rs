@@ -19,6 +19,7 @@
 mod authority;
 mod case;
 mod client;
+mod context;
 mod engine;
 mod fake_registry;
 mod http;
@@ -34,6 +35,7 @@ mod verbs;
 pub use authority::Authority;
 pub use case::{Case, Wall, with_wall};
 pub use client::{Client, Output, Running, wait_until};
+pub use context::Context;
 pub use engine::{Engine, Options};
 pub use fake_registry::{FakeRegistry, Reply};
 pub use http::{Answer, http};

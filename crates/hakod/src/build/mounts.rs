@@ -208,8 +208,7 @@ impl Wanted {
 
     /// A file that lies outside of what lasts, until the container starts.
     fn file(&mut self, stage: &Stage<'_>, content: &[u8], mode: u32, owner: Option<(u32, u32)>) -> Result<StepSource> {
-        let folder =
-            tempfile::Builder::new().prefix("b").tempdir_in(stage.build.engine.config.exec_root.join(FILES))?;
+        let folder = tempfile::Builder::new().prefix(FILES).tempdir_in(&stage.build.engine.config.exec_root)?;
         let path = folder.path().join("file");
         fs::write(&path, content)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
@@ -277,19 +276,19 @@ impl Wanted {
     }
 }
 
-/// In the exec root: files of steps until their container starts.
-const FILES: &str = "build";
+/// In the exec root: folders with files of steps, until their container starts.
+const FILES: &str = "build-";
 
-/// Empties, or makes, the folder for files of steps.
+/// Removes what a killed engine has left of them.
 ///
 /// # Errors
 /// The kernel's.
 pub fn clean(exec_root: &Path) -> std::io::Result<()> {
-    let folder = exec_root.join(FILES);
-    match fs::remove_dir_all(&folder) {
-        Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(err),
-        Ok(()) | Err(_) => {}
+    for entry in fs::read_dir(exec_root)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(FILES) {
+            fs::remove_dir_all(entry.path())?;
+        }
     }
-    fs::DirBuilder::new().create(&folder)?;
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))
+    Ok(())
 }
