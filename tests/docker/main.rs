@@ -39,6 +39,7 @@ mod security;
 mod stats;
 mod streams;
 mod terminal;
+mod told;
 mod top;
 mod unsupported;
 mod update;

@@ -13,6 +13,7 @@ mod demo;
 mod guest;
 mod host_vm;
 mod programs;
+mod reference;
 mod setup;
 mod test;
 mod tidy;

@@ -3,7 +3,7 @@
 use super::{
     Container, actor,
     logs::options,
-    merge, names,
+    merge, names, platform,
     policy::Restarts,
     record::{Record, State},
     settings,
@@ -18,7 +18,7 @@ use hako_api::{
     decode, time,
     types::{ContainerConfig, CreateAnswer, HostConfig},
 };
-use hako_model::{ContainerId, Error, Isolation, Result, policy, validate_name};
+use hako_model::{ContainerId, Error, Isolation, Result, validate_name};
 use hyper::StatusCode;
 use serde_json::Value;
 use std::sync::Arc;
@@ -26,16 +26,16 @@ use std::sync::Arc;
 /// Creates a container.
 pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
     let name = req.query.get("name").trim_start_matches('/').to_owned();
-    let platform = req.query.get("platform").to_owned();
+    let wanted = req.query.get("platform").to_owned();
     let body = req.bytes().await?;
     let engine = engine.clone();
     // A create that has begun is finished, also if the client goes.
-    let work = tokio::spawn(async move { create(&engine, &name, &platform, &body).await });
+    let work = tokio::spawn(async move { create(&engine, &name, &wanted, &body).await });
     let answer = work.await.map_err(|err| Error::internal(err.to_string()))??;
     Ok(json_status(StatusCode::CREATED, &answer))
 }
 
-async fn create(engine: &Arc<Engine>, name: &str, platform: &str, body: &[u8]) -> Result<CreateAnswer> {
+async fn create(engine: &Arc<Engine>, name: &str, wanted: &str, body: &[u8]) -> Result<CreateAnswer> {
     let (mut config, mut host) = parse(body)?;
     if !name.is_empty() {
         validate_name(name).map_err(|err| Error::invalid(err.to_string()))?;
@@ -46,7 +46,7 @@ async fn create(engine: &Arc<Engine>, name: &str, platform: &str, body: &[u8]) -
     options::merge(&mut host.log_config, &engine.config.log)?;
     let mut warnings = settings::validate(engine, &config, &mut host, isolation)?;
     let image = engine.images.resolve(&config.image).await?;
-    check_platform(&image, platform, &config.image)?;
+    platform::check(&image, wanted, &config.image)?;
     merge::merge(&mut config, &image.config)?;
     warnings.extend(image_warnings(&image));
     settings::fill(&mut host, isolation, &engine.host);
@@ -102,33 +102,6 @@ fn parse(body: &[u8]) -> Result<(ContainerConfig, HostConfig)> {
         return Err(Error::invalid("config cannot be empty in order to create a container"));
     }
     Ok((decode::decode(Value::Object(whole))?, host))
-}
-
-/// `--platform` must be the image's own: there is no emulation of processors.
-fn check_platform(image: &ResolvedImage, wanted: &str, name: &str) -> Result<()> {
-    let found = format!("{}/{}", image.os, image.architecture);
-    let mut parts = wanted.split('/');
-    let (os, arch, variant) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
-    let arch = arch.map(|arch| match arch {
-        "x86_64" | "x86-64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    });
-    let fits = wanted.is_empty()
-        || (os == image.os && arch.is_none_or(|a| a == image.architecture))
-        || (arch.is_none() && os == image.architecture);
-    if !fits || variant.is_some_and(|v| !image.variant.is_empty() && v != image.variant) {
-        return Err(Error::not_found(format!(
-            "image with reference {name} was found but its platform ({found}) does not match the specified platform ({wanted})"
-        )));
-    }
-    if image.os != "linux" || image.architecture != policy::native_arch() {
-        return Err(Error::unsupported(format!(
-            "image {name} is for {found}, and this host runs linux/{}",
-            policy::native_arch()
-        )));
-    }
-    Ok(())
 }
 
 fn image_warnings(image: &ResolvedImage) -> Option<String> {
