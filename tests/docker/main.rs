@@ -52,6 +52,7 @@ mod store_full;
 mod store_kills;
 mod streams;
 mod terminal;
+mod told;
 mod top;
 mod transfer;
 mod unsupported;
