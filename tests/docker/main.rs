@@ -5,7 +5,10 @@
 mod absent;
 mod bad_input;
 mod build_cache;
+mod build_files;
+mod build_instructions;
 mod build_run;
+mod build_stages;
 mod clients;
 mod commit;
 mod concurrency;

@@ -18,6 +18,7 @@
 
 mod case;
 mod client;
+mod context;
 mod engine;
 mod http;
 mod image;
@@ -29,6 +30,7 @@ mod verbs;
 
 pub use case::{Case, Wall, with_wall};
 pub use client::{Client, Output, Running, wait_until};
+pub use context::Context;
 pub use engine::{Engine, Options};
 pub use http::{Answer, http};
 pub use image::{Compression, Image, Layer, busybox, debian, sha256};

@@ -20,6 +20,8 @@ const OBJECT_COMMANDS: &[(&str, &str, &str)] = &[
     ("image", "rm", "rmi"),
     ("image", "remove", "rmi"),
     ("image", "pull", "pull"),
+    ("image", "build", "build"),
+    ("builder", "build", "build"),
     ("image", "load", "load"),
     ("image", "tag", "tag"),
     ("image", "history", "history"),

@@ -107,6 +107,8 @@ commands! {
         "commit" => c::commit::Commit: "Make an image of a container's changes",
     }
     "Images" {
+        "build" => c::build::Build: "Build an image from a Dockerfile",
+        "builder" => c::builder::Builder: "Manage the cache of builds",
         "load" => c::load::Load: "Load images from a tar archive or stdin",
         "tag" => c::tag::Tag: "Give an image another name",
         "rmi" => c::rmi::Rmi: "Remove images",

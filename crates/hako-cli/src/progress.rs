@@ -2,7 +2,7 @@
 
 use crate::api::Messages;
 use crate::error::{Error, Result};
-use crate::term::{Target, print_line};
+use crate::term::{Target, print, print_line};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -49,7 +49,22 @@ impl Progress {
         Ok(())
     }
 
-    fn show(&mut self, message: &Value) -> Result<()> {
+    /// Text as it comes, with its own line ends.
+    pub(crate) fn text(&mut self, text: &str) -> Result<()> {
+        if let Some(bars) = &mut self.bars {
+            bars.finish();
+        }
+        match self.target {
+            Target::Stdout => print(text),
+            Target::Stderr => {
+                eprint!("{text}");
+                Ok(())
+            }
+        }
+    }
+
+    /// Shows one message.
+    pub(crate) fn show(&mut self, message: &Value) -> Result<()> {
         let text = |key: &str| message.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         if let Some(stream) = text("stream") {
             return self.line(stream.trim_end_matches('\n'));

@@ -15,4 +15,4 @@ pub(crate) use connect::TlsFlags;
 pub(crate) use host::Host;
 pub(crate) use messages::Messages;
 pub(crate) use query::{Query, escape};
-pub(crate) use registry_auth::registry_auth;
+pub(crate) use registry_auth::{registry_auth, registry_config};

@@ -11,11 +11,25 @@ const HUB: &str = "https://index.docker.io/v1/";
 
 /// The header's value for the registry of `reference`, if credentials are stored for it.
 pub(crate) fn registry_auth(reference: &str) -> Option<String> {
+    header(&stored()?, registry_of(reference))
+}
+
+/// What `docker login` has stored.
+fn stored() -> Option<Value> {
     // Only by HOME: a static program must not ask the system's user database.
     let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let dir = var("DOCKER_CONFIG").or_else(|| Some(var("HOME")?.join(".docker")))?;
-    let config: Value = serde_json::from_slice(&std::fs::read(dir.join("config.json")).ok()?).ok()?;
-    header(&config, registry_of(reference))
+    serde_json::from_slice(&std::fs::read(dir.join("config.json")).ok()?).ok()
+}
+
+/// `X-Registry-Config`: the credentials of all registries, of which a build takes
+/// those that its Dockerfile's images need.
+pub(crate) fn registry_config() -> Option<String> {
+    let config = stored()?;
+    let names = config.get("auths")?.as_object()?.keys();
+    let all: serde_json::Map<String, Value> =
+        names.filter_map(|name| Some((name.clone(), credentials(&config, name)?))).collect();
+    (!all.is_empty()).then(|| URL_SAFE.encode(Value::Object(all).to_string()))
 }
 
 /// The registry that a reference names, as `config.json` calls it.
@@ -27,19 +41,22 @@ fn registry_of(reference: &str) -> &str {
 }
 
 fn header(config: &Value, registry: &str) -> Option<String> {
+    Some(URL_SAFE.encode(credentials(config, registry)?.to_string()))
+}
+
+fn credentials(config: &Value, registry: &str) -> Option<Value> {
     let auths = config.get("auths")?;
     let entry = auths
         .get(registry)
         .or_else(|| auths.get(format!("https://{registry}")))
         .or_else(|| auths.get(format!("https://{registry}/v1/")))?;
     if let Some(token) = entry.get("identitytoken").and_then(Value::as_str).filter(|t| !t.is_empty()) {
-        return Some(URL_SAFE.encode(json!({"identitytoken": token, "serveraddress": registry}).to_string()));
+        return Some(json!({"identitytoken": token, "serveraddress": registry}));
     }
     let decoded = STANDARD.decode(entry.get("auth")?.as_str()?).ok()?;
     let text = String::from_utf8(decoded).ok()?;
     let (user, secret) = text.split_once(':')?;
-    let value = json!({"username": user, "password": secret.trim_end_matches('\0'), "serveraddress": registry});
-    Some(URL_SAFE.encode(value.to_string()))
+    Some(json!({"username": user, "password": secret.trim_end_matches('\0'), "serveraddress": registry}))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! One file per command.
 
 pub(crate) mod attach;
+pub(crate) mod build;
+pub(crate) mod builder;
 pub(crate) mod commit;
 pub(crate) mod completion;
 pub(crate) mod cp;

@@ -139,7 +139,9 @@ impl Df {
 impl Prune {
     async fn run(self, client: &Client) -> Result<()> {
         let what = if self.all { "all images without a container" } else { "all images without a name" };
-        if !self.force && !confirmed(&format!("This removes all stopped containers and {what}. Continue? [y/N] "))? {
+        if !self.force
+            && !confirmed("system prune", &format!("This removes all stopped containers and {what}. Continue? [y/N] "))?
+        {
             return Ok(());
         }
         let mut reclaimed = 0;
@@ -153,9 +155,10 @@ impl Prune {
     }
 }
 
-fn confirmed(question: &str) -> Result<bool> {
+/// Asks; `verb` is what asks.
+pub(super) fn confirmed(verb: &str, question: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
-        return Err(Error::msg("system prune asks first: use --force where there is no terminal"));
+        return Err(Error::msg(format!("{verb} asks first: use --force where there is no terminal")));
     }
     print!("{question}");
     std::io::stdout().flush()?;
@@ -165,7 +168,7 @@ fn confirmed(question: &str) -> Result<bool> {
 }
 
 /// Prints what was deleted; gives the bytes that came free.
-fn report(answer: &Value, key: &str, head: &str) -> Result<i64> {
+pub(super) fn report(answer: &Value, key: &str, head: &str) -> Result<i64> {
     let items: Vec<&Value> = answer[key].as_array().into_iter().flatten().collect();
     if !items.is_empty() {
         print_line(format_args!("{head}:"))?;

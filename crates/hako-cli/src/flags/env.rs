@@ -1,6 +1,7 @@
 //! Environment variables and labels from flags and files.
 
 use crate::error::{Error, Result, reason};
+use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
 /// `--env-file` then `--env`; a name alone takes the value that it has here, and is
@@ -29,6 +30,16 @@ pub(crate) fn labels(files: &[PathBuf], given: &[String]) -> Result<Vec<String>>
     }
     all.extend(given.iter().cloned());
     Ok(all)
+}
+
+/// `--build-arg`: a name alone takes the value that it has here, and is null if it
+/// has none.
+pub(crate) fn build_args(given: &[String]) -> Map<String, Value> {
+    let pair = |item: &String| match from_here(item).as_deref().and_then(|pair| pair.split_once('=')) {
+        Some((name, value)) => (name.to_owned(), value.into()),
+        None => (item.clone(), Value::Null),
+    };
+    given.iter().map(pair).collect()
 }
 
 fn from_here(item: &str) -> Option<String> {
@@ -73,5 +84,15 @@ mod tests {
         let _ = std::fs::remove_file(&path);
         assert_eq!(all, ["A=1", "B=x y", "A=2"]);
         assert!(variables(&[], &["=x".into()]).is_err());
+    }
+
+    #[test]
+    fn build_arguments() {
+        let all = build_args(&["A=1=2".into(), "HAKO_NO_SUCH_VARIABLE".into(), "PATH".into(), "B=".into()]);
+        let path = std::env::var("PATH").unwrap_or_default();
+        assert_eq!(
+            Value::Object(all),
+            serde_json::json!({"A": "1=2", "HAKO_NO_SUCH_VARIABLE": null, "PATH": path, "B": ""})
+        );
     }
 }

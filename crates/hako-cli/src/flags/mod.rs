@@ -9,6 +9,6 @@ mod parse;
 
 pub(crate) use body::{Attach, create_body};
 pub(crate) use container::{ContainerFlags, Limits};
-pub(crate) use env::variables;
+pub(crate) use env::{build_args, variables};
 pub(crate) use host::limits;
-pub(crate) use parse::{filters, restart};
+pub(crate) use parse::{csv, filters, pairs, restart, size, swap, ulimit};
