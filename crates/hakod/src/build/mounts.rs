@@ -151,7 +151,6 @@ impl Wanted {
     /// # Errors
     /// A secret that is not there; the host's.
     pub async fn prepare(&mut self, stage: &Stage<'_>, host: &mut HostConfig) -> Result<()> {
-        stage.build.check_isolation()?;
         let isolation = Isolation::from_request(&host.isolation).ok().flatten();
         let isolation = isolation.unwrap_or(stage.build.engine.config.isolation);
         if let Some((name, content)) = self.script.take() {
