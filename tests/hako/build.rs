@@ -85,7 +85,7 @@ fn contexts() {
             assert_eq!(case.look("sent", "cat /sent"), "sent");
         }
         build(case, &["/no/such/folder"]).run().fails(1, "path \"/no/such/folder\" not found");
-        build(case, &["-f", "/no/such/file", folder]).run().fails(1, "no such file or directory");
+        build(case, &["-f", "/no/such/file", folder]).run().fails(1, "o such file or directory");
         build(case, &["-f", "-", "-"]).run().fails(1, "can't use stdin for both build context and dockerfile");
         build(case, &["https://example.com/x.git"]).run().fails(1, "not supported: a build context by URL");
         build(case, &["--squash", folder]).run().fails(1, "squash");
