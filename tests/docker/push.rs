@@ -104,6 +104,32 @@ fn mounted_from_another_repository() {
     });
 }
 
+/// busybox's layer was loaded plain, so that the pulled image's packed one is
+/// not here: within its registry the digest stays all the same, and elsewhere
+/// it is another one, which stays then.
+#[test]
+fn a_layer_that_was_here_before() {
+    once(|case| {
+        let (registry, elsewhere) = (Registry::start(), Registry::start());
+        let image = image("before");
+        let digest = registry.push(&image, "one", "1", Compression::Gzip);
+        let (name, copy) = (registry.reference("one:1"), registry.reference("two:1"));
+        let _ = case.docker(["pull", &name]).text();
+        let _ = case.docker(["tag", &name, &copy]).text();
+        let said = case.docker(["push", &copy]).text();
+        assert_eq!(told(&said, "1").0, digest, "{said}");
+        assert_eq!(said.matches(": Mounted from one").count(), 2, "{said}");
+        let far = elsewhere.reference("far:1");
+        let _ = case.docker(["tag", &name, &far]).text();
+        let first = told(&case.docker(["push", &far]).text(), "1").0;
+        assert_ne!(first, digest);
+        assert_eq!(told(&case.docker(["push", &far]).text(), "1").0, first);
+        let _ = case.docker(["rmi", "-f", &image.id()]).text();
+        let _ = case.docker(["pull", &far]).text();
+        assert_eq!(case.run(&[&far, "cat", "/content"]).text(), "before");
+    });
+}
+
 #[test]
 fn every_tag() {
     once(|case| {
