@@ -176,11 +176,6 @@ mod secrets {
             RUN --mount=type=secret,id=token,uid=7,mode=0440 cat /run/secrets/token | tr a-z A-Z > /out; stat -c '%u %a' /run/secrets/token >> /out\n\
             RUN --mount=type=secret,id=absent ls -A /run/secrets 2>/dev/null | wc -l >> /out\n";
         let folder = context(case, "secret", &[("Dockerfile", dockerfile)]);
-        let tar = std::process::Command::new("tar")
-            .args(["-C", folder.to_str().unwrap(), "-cf", "-", "."])
-            .output()
-            .unwrap()
-            .stdout;
         let (json, config) = (r#"{"token":"aHVzaC1odXNo"}"#, case.engine.path("home/config.json"));
         let header = base64(json.as_bytes());
         fs::write(&config, format!(r#"{{"HttpHeaders": {{"X-Hako-Build-Secrets": "{header}"}}}}"#)).unwrap();
