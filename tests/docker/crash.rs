@@ -16,7 +16,7 @@ const TALKER: &str = "i=0; (while :; do i=$((i+1)); echo line $i; sleep 0.1; don
 /// Two containers per wall: one talks on, one ends while hakod is dead.
 #[test]
 fn containers_outlive_the_engine() {
-    if Engine::is_reference() {
+    if hako_tests::not_on_reference("the engine itself is ended and started again") {
         return;
     }
     let engine = Engine::start();
@@ -76,7 +76,7 @@ fn containers_outlive_the_engine() {
 /// Killed again and again while it works, hakod loses nothing it answered.
 #[test]
 fn killed_at_any_time() {
-    if Engine::is_reference() {
+    if hako_tests::not_on_reference("the engine itself is ended and started again") {
         return;
     }
     let engine = Engine::start();
@@ -103,7 +103,7 @@ fn killed_at_any_time() {
 /// `--rm` is kept also for a container that ends while hakod is dead.
 #[test]
 fn removed_by_an_engine_that_was_down() {
-    if Engine::is_reference() {
+    if hako_tests::not_on_reference("the engine itself is ended and started again") {
         return;
     }
     let engine = Engine::start();

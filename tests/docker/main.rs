@@ -4,6 +4,11 @@
 
 mod absent;
 mod bad_input;
+mod build_cache;
+mod build_files;
+mod build_instructions;
+mod build_run;
+mod build_stages;
 mod clients;
 mod commit;
 mod concurrency;
@@ -47,6 +52,7 @@ mod store_full;
 mod store_kills;
 mod streams;
 mod terminal;
+mod told;
 mod top;
 mod transfer;
 mod unsupported;

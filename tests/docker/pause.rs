@@ -1,6 +1,6 @@
 //! `pause`: a workload stands still, and behind the hyperv wall its machine does.
 
-use hako_tests::{Case, Engine, Wall, both_walls, wait_until, with_wall};
+use hako_tests::{Case, Wall, both_walls, wait_until, with_wall};
 use nix::sys::signal::Signal;
 use std::{
     fs, thread,
@@ -89,7 +89,7 @@ both_walls! {
 
     /// An engine that comes back finds it as it was.
     fn outlives_the_engine(case) {
-        if Engine::is_reference() {
+        if hako_tests::not_on_reference("the engine itself is ended and started again") {
             return;
         }
         counter(case, "box");
@@ -109,7 +109,7 @@ both_walls! {
 /// A machine that is paused uses no processor; a request wakes it and no longer.
 #[test]
 fn a_paused_machine_uses_no_processor() {
-    if Engine::is_reference() {
+    if hako_tests::not_on_reference("there is no hyperv wall") {
         return;
     }
     with_wall(Wall::Hyperv, |case| {

@@ -134,7 +134,7 @@ both_walls! {
 
     /// hakod is killed between two runs, and while a run ends.
     fn policies_outlive_the_engine(case) {
-        if Engine::is_reference() {
+        if hako_tests::not_on_reference("the engine itself is ended and started again") {
             return;
         }
         let policed = |name: &str, policy: &str, script: &str| {
@@ -161,34 +161,38 @@ both_walls! {
 
     /// Nothing is left of any process when hakod comes back.
     fn policies_outlive_the_host(case) {
-        if Engine::is_reference() {
+        if hako_tests::not_on_reference("the engine itself is ended and started again") {
             return;
         }
         let policed = |name: &str, policy: &str| case.daemon(name, &["--restart", policy, "busybox", "sleep", "1000"]);
         for policy in ["no", "always", "unless-stopped", "on-failure"] {
             policed(policy, policy);
         }
-        for policy in ["always", "unless-stopped"] {
+        for policy in ["always", "unless-stopped", "on-failure"] {
             let name = format!("stopped-{policy}");
             policed(&name, policy);
             let _ = case.docker(["kill", &name]).text();
         }
+        case.daemon("ended-well", &["--restart", "on-failure", "busybox", "sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1 & wait; done"]);
+        let _ = case.docker(["stop", "ended-well"]).text();
         let _ = case.walled("create", &["--name", "fresh", "--restart", "always", "busybox", "sleep", "1000"]).text();
         case.engine.boot_the_host();
         let runs = |name: &str| wait_until(MINUTE, name, || case.inspect(name, "{{.State.Status}}") == "running");
-        // As in Docker `always` comes back even if it was stopped.
-        for name in ["always", "unless-stopped", "on-failure", "stopped-always"] {
+        // As in Docker `always` comes back even if it was stopped, and so does
+        // `on-failure` if its code was one.
+        for name in ["always", "unless-stopped", "on-failure", "stopped-always", "stopped-on-failure"] {
             runs(name);
         }
         assert_eq!(case.inspect("no", "{{.State.Status}} {{.State.ExitCode}}"), "exited 255");
         assert_eq!(case.inspect("stopped-unless-stopped", "{{.State.Status}}"), "exited");
+        assert_eq!(case.inspect("ended-well", "{{.State.Status}}"), "exited");
         assert_eq!(case.inspect("fresh", "{{.State.Status}}"), "created");
         assert_eq!(case.exec("always", "echo alive").ok(), "alive");
     }
 
     /// The engine comes back in the middle of it all, again and again.
     fn killed_around_restarts(case) {
-        if Engine::is_reference() {
+        if hako_tests::not_on_reference("the engine itself is ended and started again") {
             return;
         }
         policed(case, "always", "echo run; exit 1");

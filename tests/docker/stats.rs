@@ -9,7 +9,7 @@ use std::time::Duration;
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn stats(case: &Case, name: &str, query: &str) -> Value {
-    let answer = case.engine.http("GET", &format!("/v1.43/containers/{name}/stats?{query}"), None);
+    let answer = case.engine.http("GET", &format!("/v1.41/containers/{name}/stats?{query}"), None);
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()
 }
@@ -126,7 +126,7 @@ both_walls! {
         assert_eq!(zeros["pids_stats"], serde_json::json!({}));
         assert_eq!(zeros["cpu_stats"]["cpu_usage"]["total_usage"], 0);
         let socket = case.engine.socket();
-        let watcher = std::thread::spawn(move || hako_tests::http(&socket, "GET", "/v1.43/containers/box/stats", None));
+        let watcher = std::thread::spawn(move || hako_tests::http(&socket, "GET", "/v1.41/containers/box/stats", None));
         std::thread::sleep(Duration::from_millis(1500));
         let _ = case.docker(["start", "box"]).text();
         std::thread::sleep(Duration::from_millis(2500));
@@ -137,7 +137,7 @@ both_walls! {
         let running: Vec<&Value> = lines.iter().filter(|line| line["pids_stats"]["current"] == 1).collect();
         assert!((1..6).contains(&running.len()), "one a second: {lines:?}");
         assert!(running.windows(2).all(|pair| pair[0]["read"] == pair[1]["preread"]));
-        let gone = case.engine.http("GET", "/v1.43/containers/box/stats?stream=0", None);
+        let gone = case.engine.http("GET", "/v1.41/containers/box/stats?stream=0", None);
         assert_eq!((gone.status, gone.message().as_str()), (404, "No such container: box"));
     }
 
@@ -159,9 +159,9 @@ both_walls! {
 
     fn bad_queries(case) {
         case.daemon("box", &["busybox", "sleep", "1000"]);
-        let both = case.engine.http("GET", "/v1.43/containers/box/stats?stream=1&one-shot=1", None);
+        let both = case.engine.http("GET", "/v1.41/containers/box/stats?stream=1&one-shot=1", None);
         assert_eq!((both.status, both.message().as_str()), (400, "cannot have stream=true and one-shot=true"));
-        let nobody = case.engine.http("GET", "/v1.43/containers/nobody/stats", None);
+        let nobody = case.engine.http("GET", "/v1.41/containers/nobody/stats", None);
         assert_eq!((nobody.status, nobody.message().as_str()), (404, "No such container: nobody"));
     }
 }

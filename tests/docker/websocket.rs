@@ -9,7 +9,7 @@ type Socket = WebSocket<UnixStream>;
 fn connect(case: &Case, container: &str, query: &str) -> Result<(Socket, Response), String> {
     let stream = UnixStream::connect(case.engine.socket()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let target = format!("ws://localhost/v1.43/containers/{container}/attach/ws?{query}");
+    let target = format!("ws://localhost/v1.41/containers/{container}/attach/ws?{query}");
     tungstenite::client(target.into_client_request().unwrap(), stream).map_err(|err| err.to_string())
 }
 
@@ -93,7 +93,7 @@ both_walls! {
         case.daemon("box", &["busybox", "sleep", "1000"]);
         assert!(connect(case, "nobody", "stream=1").unwrap_err().contains("404"));
         assert!(connect(case, "box", "stream=1&detachKeys=ctrl-1").unwrap_err().contains("400"));
-        let plain = case.engine.http("GET", "/v1.43/containers/box/attach/ws?stream=1", None);
+        let plain = case.engine.http("GET", "/v1.41/containers/box/attach/ws?stream=1", None);
         assert_eq!(plain.status, 400, "{}", plain.text());
     }
 }

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! `HAKO_TEST_DOCKER_HOST=unix://…` runs the bodies of the process wall against
-//! another engine, which is how they are proved against the reference, dockerd.
+//! another engine, which is how they are proved against the reference, dockerd:
+//! `cargo xtask test --host docker`.
 
 // A harness says what it expects by panicking, as a test does.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
@@ -19,12 +20,14 @@
 mod authority;
 mod case;
 mod client;
+mod context;
 mod engine;
 mod fake_registry;
 mod http;
 mod image;
 mod places;
 mod pty;
+mod reference;
 mod registry;
 mod tap;
 mod tokens;
@@ -34,12 +37,14 @@ mod verbs;
 pub use authority::Authority;
 pub use case::{Case, Wall, with_wall};
 pub use client::{Client, Output, Running, wait_until};
+pub use context::Context;
 pub use engine::{Engine, Options};
 pub use fake_registry::{FakeRegistry, Reply};
 pub use http::{Answer, http};
 pub use image::{Compression, Image, Layer, busybox, debian, sha256};
 pub use places::{Tool, bin_dir, on_path, tool};
 pub use pty::Terminal;
+pub use reference::not_on_reference;
 pub use registry::Registry;
 pub use tap::{Fate, Tap};
 pub use tokens::TokenServer;

@@ -12,6 +12,7 @@
 
 mod boot;
 mod budget;
+mod build;
 mod cli;
 mod engine;
 mod http;
@@ -59,6 +60,8 @@ enum Work {
     Memory,
     /// An image with one layer of 200 MB
     Load,
+    /// A build of seven steps, cold and cached
+    Build,
 }
 
 impl Options {
@@ -103,6 +106,9 @@ fn measure(options: &Options, scratch: &Scratch, engines: &[engine::Engine], row
     }
     if options.wants(Work::Load) {
         rows.extend(load::rows(scratch, engines, options.rounds)?);
+    }
+    if options.wants(Work::Build) {
+        rows.extend(build::rows(scratch, engines, options.rounds)?);
     }
     Ok(())
 }

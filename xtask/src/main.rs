@@ -14,6 +14,7 @@ mod fuzz;
 mod guest;
 mod host_vm;
 mod programs;
+mod reference;
 mod setup;
 mod test;
 mod tidy;

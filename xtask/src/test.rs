@@ -1,13 +1,13 @@
 //! `cargo xtask test`: everything that the tests need, then all tests.
 
-use crate::{guest, host_vm, programs, setup, verbs};
+use crate::{guest, host_vm, programs, reference, setup, verbs};
 use anyhow::Result;
 use std::time::Instant;
 
 /// Options of `test`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Where: on this machine, or a chosen subset in an emulated machine with KVM, cgroup2 and AppArmor
+    /// Where: on this machine; a chosen subset in an emulated machine with KVM, cgroup2 and AppArmor; the process wall's on Debian's dockerd
     #[arg(long, value_enum, default_value = "local")]
     host: Host,
     /// Take the packages, programs and the guest as they lie
@@ -25,6 +25,8 @@ enum Host {
     Local,
     /// An outer VM; the runner's arguments are then names of tests
     Vm,
+    /// This one, against the reference engine
+    Docker,
 }
 
 /// Builds everything, runs the tests, and prints which verbs they have used
@@ -37,8 +39,10 @@ pub fn run(args: &Args) -> Result<()> {
         guest::run(guest::Args { no_build: true, ..guest::Args::default() })?;
     }
     eprintln!("xtask: set up and built in {} s", begin.elapsed().as_secs());
-    if args.host == Host::Vm {
-        return host_vm::run(&args.runner);
+    match args.host {
+        Host::Local => {}
+        Host::Vm => return host_vm::run(&args.runner),
+        Host::Docker => return reference::run(&args.runner),
     }
     let mut cargo = programs::cargo()?;
     if programs::find("cargo-nextest").is_some() {

@@ -19,6 +19,7 @@ const WALLS: [&str; 2] = ["process", "hyperv"];
 /// is not there, if it is not.
 const VERBS: &[(&str, Option<&str>)] = &[
     ("attach", None),
+    ("build", None),
     ("commit", None),
     ("container prune", None),
     ("cp", None),

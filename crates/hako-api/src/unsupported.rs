@@ -229,41 +229,47 @@ pub const IMPORT_URL: Request = Request {
 pub const BUILDKIT: Request =
     Request { method: "POST", target: "/build?version=2", what: "image build sessions (BuildKit)" };
 /// `docker build https://…`, which a client cannot do for itself.
-pub const BUILD_REMOTE: Request =
-    Request { method: "POST", target: "/build?remote=…", what: "a build context that the engine fetches" };
+pub const BUILD_REMOTE: Request = Request {
+    method: "POST",
+    target: "/build?remote=https://example.org/x.git",
+    what: "a build context that the engine fetches",
+};
 /// `docker build --output`.
 pub const BUILD_OUTPUTS: Request =
-    Request { method: "POST", target: "/build?outputs=[{…}]", what: "outputs of a build (BuildKit)" };
+    Request { method: "POST", target: "/build?outputs=[1]", what: "outputs of a build (BuildKit)" };
+/// What is refused of requests that otherwise work.
+const REQUESTS: &[&Request] = &[&REMOVE_LINK, &IMPORT_URL, &BUILDKIT, &BUILD_REMOTE, &BUILD_OUTPUTS];
+
+/// What a Dockerfile may not ask for: the instruction, and the answer.
+pub struct Step {
+    instruction: &'static str,
+    what: &'static str,
+}
+
 /// `ADD https://…`.
-pub const BUILD_ADD_URL: Request = Request {
-    method: "POST",
-    target: "/build, `ADD https://…`",
+pub const BUILD_ADD_URL: Step = Step {
+    instruction: "ADD https://example.org/x /",
     what: "ADD of a URL or a repository: the engine fetches nothing but images",
 };
 /// `RUN --security=insecure`.
-pub const BUILD_INSECURE: Request =
-    Request { method: "POST", target: "/build, `RUN --security=insecure`", what: "RUN --security=insecure" };
+pub const BUILD_INSECURE: Step = Step { instruction: "RUN --security=insecure true", what: "RUN --security=insecure" };
 /// `RUN --mount=type=ssh`.
-pub const BUILD_SSH: Request =
-    Request { method: "POST", target: "/build, `RUN --mount=type=ssh`", what: "RUN --mount=type=ssh (BuildKit)" };
+pub const BUILD_SSH: Step =
+    Step { instruction: "RUN --mount=type=ssh,target=/x true", what: "RUN --mount=type=ssh (BuildKit)" };
 /// `RUN --mount=type=cache,from=…`.
-pub const BUILD_CACHE_FROM: Request = Request {
-    method: "POST",
-    target: "/build, `RUN --mount=type=cache,from=…`",
+pub const BUILD_CACHE_FROM: Step = Step {
+    instruction: "RUN --mount=type=cache,target=/x,from=busybox true",
     what: "RUN --mount=type=cache with files to begin with",
 };
-/// What is refused of requests that otherwise work.
-pub const REQUESTS: &[&Request] = &[
-    &REMOVE_LINK,
-    &IMPORT_URL,
-    &BUILDKIT,
-    &BUILD_REMOTE,
-    &BUILD_OUTPUTS,
-    &BUILD_ADD_URL,
-    &BUILD_INSECURE,
-    &BUILD_SSH,
-    &BUILD_CACHE_FROM,
-];
+const STEPS: &[&Step] = &[&BUILD_ADD_URL, &BUILD_INSECURE, &BUILD_SSH, &BUILD_CACHE_FROM];
+
+impl Step {
+    /// The answer.
+    #[must_use]
+    pub fn error(&self) -> Error {
+        Error::unsupported(self.what)
+    }
+}
 
 impl Request {
     /// The answer.

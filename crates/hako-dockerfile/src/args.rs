@@ -5,7 +5,7 @@
 //! wins over every default. `ENV` wins over `ARG` of the same name. The proxies are
 //! declared without being named, and are in no history and no cache key.
 
-use crate::{Dockerfile, Instruction, Result, Stage, expand};
+use crate::{Dockerfile, Error, Instruction, Result, Stage, expand};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names that every stage may be given without declaring them.
@@ -47,13 +47,35 @@ impl Platforms {
     }
 }
 
+/// The most bytes that the arguments of a scope may have together.
+const MOST: usize = 16 << 20;
+
+/// Arguments that were declared.
+#[derive(Debug, Clone, Default)]
+struct Declared {
+    values: BTreeMap<String, Option<String>>,
+    /// All bytes that ever were declared: enough to bound those that are.
+    bytes: usize,
+}
+
+impl Declared {
+    fn insert(&mut self, name: String, value: Option<String>) -> Result<()> {
+        self.bytes += name.len() + value.as_ref().map_or(0, String::len);
+        if self.bytes > MOST {
+            return Err(Error::value(format!("arguments of more than {MOST} bytes")));
+        }
+        self.values.insert(name, value);
+        Ok(())
+    }
+}
+
 /// What `FROM` sees, and what each stage's scope is made of.
 #[derive(Debug, Clone, Default)]
 pub struct Global {
     /// What the client gave with `--build-arg`; without a value it unsets a default.
     given: BTreeMap<String, Option<String>>,
     /// The platform's, and those declared before the first `FROM`.
-    declared: BTreeMap<String, Option<String>>,
+    declared: Declared,
     escape: char,
 }
 
@@ -63,10 +85,10 @@ impl Global {
     /// # Errors
     /// A default that cannot be expanded.
     pub fn new(file: &Dockerfile, given: BTreeMap<String, Option<String>>, platforms: &Platforms) -> Result<Self> {
-        let mut declared: BTreeMap<String, Option<String>> = BTreeMap::new();
+        let mut declared = Declared::default();
         for (name, value) in platforms.arguments() {
             let value = given.get(&name).cloned().flatten().unwrap_or(value);
-            declared.insert(name, Some(value));
+            declared.insert(name, Some(value))?;
         }
         let mut global = Self { given, declared, escape: file.escape };
         for step in &file.global_args {
@@ -85,16 +107,15 @@ impl Global {
             None => match default {
                 Some(default) => Some(self.expand(default)?),
                 // `ARG TARGETARCH` before `FROM` leaves it as it is.
-                None => self.declared.get(name).cloned().flatten(),
+                None => self.get(name),
             },
         };
-        self.declared.insert(name.to_owned(), value);
-        Ok(())
+        self.declared.insert(name.to_owned(), value)
     }
 
     /// A variable that `FROM` sees.
     pub fn get(&self, name: &str) -> Option<String> {
-        self.declared.get(name).cloned().flatten()
+        self.declared.values.get(name).cloned().flatten()
     }
 
     /// `word` of a `FROM`, expanded.
@@ -113,21 +134,21 @@ impl Global {
         let base = self.expand(&stage.base).map_err(|err| err.on(stage.line))?;
         if base.is_empty() {
             let text = format!("base name ({}) should not be blank", stage.base);
-            return Err(crate::Error::value(text).on(stage.line));
+            return Err(Error::value(text).on(stage.line));
         }
         Ok(base)
     }
 
     /// The scope of a stage, empty but for the proxies that were given.
     pub fn scope(&self) -> Scope<'_> {
-        Scope { global: self, declared: BTreeMap::new() }
+        Scope { global: self, declared: Declared::default() }
     }
 
     /// What was given and that no stage of `file` and no global `ARG` declares:
     /// docker warns of them.
     pub fn unused(&self, file: &Dockerfile) -> Vec<String> {
         let mut known: BTreeSet<&str> = PROXIES.iter().copied().collect();
-        known.extend(self.declared.keys().map(String::as_str));
+        known.extend(self.declared.values.keys().map(String::as_str));
         let steps = file.stages.iter().flat_map(|stage| &stage.steps);
         for step in steps {
             if let Instruction::Arg(pairs) = &step.instruction {
@@ -142,7 +163,7 @@ impl Global {
 #[derive(Debug, Clone)]
 pub struct Scope<'a> {
     global: &'a Global,
-    declared: BTreeMap<String, Option<String>>,
+    declared: Declared,
 }
 
 impl Scope<'_> {
@@ -157,8 +178,7 @@ impl Scope<'_> {
             (None, Some(default)) => Some(expand(default, &|name| self.lookup(name, env), self.global.escape)?),
             (None, None) => self.global.get(&name),
         };
-        self.declared.insert(name, value);
-        Ok(())
+        self.declared.insert(name, value)
     }
 
     /// The value of `name` where the image's environment is `env`.
@@ -167,7 +187,7 @@ impl Scope<'_> {
         if let Some((_, value)) = of_env {
             return Some(value.to_owned());
         }
-        match self.declared.get(name) {
+        match self.declared.values.get(name) {
             Some(value) => value.clone(),
             None => self.proxy(name),
         }
@@ -181,7 +201,7 @@ impl Scope<'_> {
     /// `name=value` of all that a `RUN` gets beside `env`, sorted: what was declared
     /// and has a value, and the proxies.
     pub fn environment(&self, env: &[String]) -> Vec<String> {
-        let free = |name: &&&str| !self.declared.contains_key(**name) && !is_set(env, name);
+        let free = |name: &&&str| !self.declared.values.contains_key(**name) && !is_set(env, name);
         let proxies = PROXIES.iter().filter(free);
         let proxies = proxies.filter_map(|name| Some(format!("{name}={}", self.proxy(name)?)));
         let mut found: Vec<String> = self.pairs(env).chain(proxies).collect();
@@ -195,7 +215,7 @@ impl Scope<'_> {
     }
 
     fn pairs<'a>(&'a self, env: &'a [String]) -> impl Iterator<Item = String> + 'a {
-        let set = self.declared.iter().filter(move |(name, _)| !is_set(env, name));
+        let set = self.declared.values.iter().filter(move |(name, _)| !is_set(env, name));
         set.filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)))
     }
 }

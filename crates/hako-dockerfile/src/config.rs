@@ -48,7 +48,8 @@ impl Changes {
             Instruction::User(user) => config.user = one(user)?,
             Instruction::Workdir(path) => workdir(config, &one(path)?)?,
             Instruction::Volume(paths) => {
-                let paths = paths.iter().map(one).collect::<Result<Vec<_>>>()?;
+                let mut left = MOST;
+                let paths = paths.iter().map(|path| spend(one(path)?, &mut left)).collect::<Result<Vec<_>>>()?;
                 let volumes = config.volumes.get_or_insert_default();
                 volumes.extend(paths.into_iter().map(|path| (path, Value::Object(Map::new()))));
             }
@@ -129,7 +130,19 @@ pub fn lookup(env: &[String], name: &str) -> Option<String> {
 }
 
 fn expand_pairs(pairs: &[(String, String)], one: &dyn Fn(&String) -> Result<String>) -> Result<Vec<(String, String)>> {
-    pairs.iter().map(|(key, value)| Ok((one(key)?, one(value)?))).collect()
+    let mut left = MOST;
+    pairs.iter().map(|(key, value)| Ok((spend(one(key)?, &mut left)?, spend(one(value)?, &mut left)?))).collect()
+}
+
+/// The most bytes that the words of an instruction may have together: a
+/// configuration is not longer.
+const MOST: usize = 8 << 20;
+
+fn spend(text: String, left: &mut usize) -> Result<String> {
+    *left = left
+        .checked_sub(text.len())
+        .ok_or_else(|| Error::value(format!("an instruction whose words have more than {MOST} bytes")))?;
+    Ok(text)
 }
 
 fn set_env(config: &mut ContainerConfig, pairs: Vec<(String, String)>) {

@@ -1,14 +1,14 @@
 //! The flags of an instruction: `--name`, `--name=value`, before its arguments.
 
-use crate::{Error, Result};
+use crate::{Error, Result, suggest};
 
 /// Takes the flags off the beginning of `text`: quotes and escapes in them are
 /// taken away, and `--` ends them. Gives the flags and the rest.
-pub(crate) fn take(text: &str) -> (Vec<String>, &str) {
+pub(crate) fn take(text: &str, escape: char) -> (Vec<String>, &str) {
     let mut flags = Vec::new();
     let mut rest = text.trim_start();
     while rest.starts_with("--") {
-        let (word, after) = word(rest);
+        let (word, after) = word(rest, escape);
         rest = after.trim_start();
         if word == "--" {
             break;
@@ -18,13 +18,13 @@ pub(crate) fn take(text: &str) -> (Vec<String>, &str) {
     (flags, rest.trim())
 }
 
-fn word(text: &str) -> (String, &str) {
+fn word(text: &str, escape: char) -> (String, &str) {
     let mut word = String::new();
     let mut quote = None;
     let mut chars = text.char_indices();
     while let Some((at, char)) = chars.next() {
         match char {
-            '\\' => word.extend(chars.next().map(|(_, char)| char)),
+            _ if char == escape => word.extend(chars.next().map(|(_, char)| char)),
             _ if quote == Some(char) => quote = None,
             '\'' | '"' if quote.is_none() => quote = Some(char),
             _ if quote.is_none() && char.is_whitespace() => return (word, &text[at..]),
@@ -52,10 +52,13 @@ impl Flags {
                 None => (flag, None),
             };
             if !known.contains(&name) && !many.contains(&name) {
-                return Err(Error::value(format!("Unknown flag: {name}")));
+                return Err(Error::value(format!(
+                    "unknown flag: {name}{}",
+                    suggest::hint(name, known.iter().chain(many).copied())
+                )));
             }
             if !many.contains(&name) && given.iter().any(|(other, _)| other == name) {
-                return Err(Error::value(format!("Duplicate flag specified: {name}")));
+                return Err(Error::value(format!("duplicate flag specified: {name}")));
             }
             given.push((name.to_owned(), value));
         }
@@ -94,13 +97,13 @@ impl Flags {
             "true" => Ok(Some(true)),
             "false" => Ok(Some(false)),
             "" => Err(missing(name)),
-            _ => Err(Error::value(format!("Expecting boolean value for flag {name}, not: {value}"))),
+            _ => Err(Error::value(format!("expecting boolean value for flag {name}, not: {value}"))),
         }
     }
 }
 
 fn missing(name: &str) -> Error {
-    Error::value(format!("Missing a value on flag: {name}"))
+    Error::value(format!("missing a value on flag: {name}"))
 }
 
 #[cfg(test)]
@@ -117,7 +120,7 @@ mod tests {
             ("--x", vec!["--x"], ""),
             (r"--x=a\ b", vec!["--x=a b"], ""),
         ] {
-            assert_eq!(take(text), (flags.into_iter().map(str::to_owned).collect(), rest), "{text}");
+            assert_eq!(take(text, '\\'), (flags.into_iter().map(str::to_owned).collect(), rest), "{text}");
         }
     }
 
@@ -129,12 +132,12 @@ mod tests {
         assert_eq!(flags.one("a").unwrap().as_deref(), Some("1"));
         assert_eq!(flags.switch("b").unwrap(), Some(true));
         assert_eq!(flags.all("m").unwrap(), ["x", "y"]);
-        assert_eq!(of(&["--c"]).unwrap_err().text(), "Unknown flag: c");
-        assert_eq!(of(&["--a=1", "--a=2"]).unwrap_err().text(), "Duplicate flag specified: a");
-        assert_eq!(flags.one("b").unwrap_err().text(), "Missing a value on flag: b");
+        assert_eq!(of(&["--c"]).unwrap_err().text(), "unknown flag: c (did you mean a?)");
+        assert_eq!(of(&["--a=1", "--a=2"]).unwrap_err().text(), "duplicate flag specified: a");
+        assert_eq!(flags.one("b").unwrap_err().text(), "missing a value on flag: b");
         assert_eq!(
             of(&["--b=maybe"]).unwrap().switch("b").unwrap_err().text(),
-            "Expecting boolean value for flag b, not: maybe"
+            "expecting boolean value for flag b, not: maybe"
         );
     }
 }

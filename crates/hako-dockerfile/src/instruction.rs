@@ -8,7 +8,7 @@ use crate::{
     flags::{self, Flags},
     health,
     lines::Line,
-    mount,
+    mount, suggest,
     types::{Add, Command, Copy, Heredoc, Instruction, Run, Source},
     words::{self, at_least_one, exactly_one},
 };
@@ -29,13 +29,13 @@ pub(crate) fn keyword(line: &str) -> (&str, &str) {
 
 /// Whether heredocs may follow the line: it is a `RUN`, `COPY` or `ADD`, or one
 /// of them as a trigger, and no list in JSON.
-pub(crate) fn takes_heredocs(line: &str) -> bool {
+pub(crate) fn takes_heredocs(line: &str, escape: char) -> bool {
     let (mut word, mut rest) = keyword(line);
     if word.eq_ignore_ascii_case("ONBUILD") {
         (word, rest) = keyword(rest);
     }
     let one_of = ["RUN", "COPY", "ADD"].iter().any(|known| word.eq_ignore_ascii_case(known));
-    one_of && !matches!(list(flags::take(rest).1), Ok(Some(_)))
+    one_of && !matches!(list(flags::take(rest, escape).1), Ok(Some(_)))
 }
 
 /// A list of strings in JSON, if it is one.
@@ -58,7 +58,7 @@ fn list(text: &str) -> Result<Option<Vec<String>>> {
 /// Docker's words for what is wrong with the line.
 pub(crate) fn parse(line: Line, escape: char) -> Result<Parsed> {
     let (word, rest) = keyword(&line.text);
-    let (given, rest) = flags::take(rest);
+    let (given, rest) = flags::take(rest, escape);
     let name = word.to_ascii_uppercase();
     // Not read by the crate: the trigger is any line, looked at when it is pulled.
     if name == "ONBUILD" {
@@ -101,8 +101,29 @@ fn document(name: &str, rest: &str, heredocs: &[Heredoc]) -> String {
     text
 }
 
+const NAMES: &[&str] = &[
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+
 fn unknown(word: &str) -> Error {
-    Error::value(format!("unknown instruction: {word}"))
+    Error::value(format!("unknown instruction: {word}{}", suggest::hint(word, NAMES.iter().copied())))
 }
 
 /// The arguments of an instruction.

@@ -44,6 +44,7 @@ mod lines;
 mod mount;
 mod parse;
 pub mod stages;
+mod suggest;
 mod types;
 mod words;
 

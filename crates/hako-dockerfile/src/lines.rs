@@ -88,7 +88,7 @@ fn instructions(text: &str, escape: char) -> Result<Vec<Line>> {
                 open = join(&mut text, line, escape);
             }
         }
-        let heredocs = heredocs(&text, &mut source)?;
+        let heredocs = heredocs(&text, escape, &mut source)?;
         found.push(Line { number, text, heredocs });
     }
     Ok(found)
@@ -101,8 +101,8 @@ fn join(text: &mut String, line: &str, escape: char) -> bool {
     continued.is_some()
 }
 
-fn heredocs<'a>(line: &str, source: &mut impl Iterator<Item = (&'a str, usize)>) -> Result<Vec<Heredoc>> {
-    if !line.contains("<<") || !instruction::takes_heredocs(line) {
+fn heredocs<'a>(line: &str, escape: char, source: &mut impl Iterator<Item = (&'a str, usize)>) -> Result<Vec<Heredoc>> {
+    if !line.contains("<<") || !instruction::takes_heredocs(line, escape) {
         return Ok(Vec::new());
     }
     let mut found = Vec::new();

@@ -101,7 +101,7 @@ impl Sandbox for MicroVm {
             }
             Err(err) => {
                 // Nothing has run in it, so nothing is worth a sync.
-                guest.end(true).await;
+                let _ = guest.end(true).await;
                 Err(err)
             }
         }
@@ -156,7 +156,7 @@ impl Sandbox for MicroVm {
                 Ok(())
             }
             Err(err) => {
-                guest.end(true).await;
+                let _ = guest.end(true).await;
                 Err(err)
             }
         }
@@ -176,11 +176,12 @@ impl Sandbox for MicroVm {
             return self.guest().await?.delete_exec(exec_id).await;
         }
         let mut state = self.state.write().await;
-        if let State::Booted(guest) = &*state {
-            guest.end(self.config.ephemeral).await;
-        }
+        let ended = match &*state {
+            State::Booted(guest) => guest.end(self.config.ephemeral).await,
+            State::Empty | State::Gone => Ok(()),
+        };
         *state = State::Gone;
-        Ok(())
+        ended
     }
     fn vm_pid(&self) -> Option<i32> {
         // Held for writing only while the VM starts or ends.

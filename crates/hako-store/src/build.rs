@@ -30,6 +30,8 @@ pub struct StepRow {
     /// How often.
     pub uses: u64,
     /// The image is also there for itself.
+    pub shown: bool,
+    /// An image that is there for itself has the layer too.
     pub shared: bool,
 }
 
@@ -59,7 +61,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<StepRow> {
         created: row.get(6)?,
         used: row.get(7)?,
         uses: row.get(8)?,
-        shared: row.get(9)?,
+        shown: row.get(9)?,
+        shared: row.get(10)?,
     })
 }
 
@@ -125,7 +128,10 @@ impl Store {
     pub fn steps(&self) -> Result<Vec<StepRow>> {
         let db = self.db();
         let mut stmt = db.prepare_cached(
-            "SELECT s.key, s.image, s.parent, s.kind, s.description, s.size, s.created, s.used, s.uses, i.hidden = 0
+            "SELECT s.key, s.image, s.parent, s.kind, s.description, s.size, s.created, s.used, s.uses, i.hidden = 0,
+                 EXISTS (SELECT 1 FROM image_layers l JOIN images v ON v.id = l.image AND v.hidden = 0
+                         WHERE l.chain = (SELECT chain FROM image_layers t WHERE t.image = s.image
+                                          ORDER BY position DESC LIMIT 1))
              FROM build_steps s JOIN images i ON i.id = s.image ORDER BY s.used, s.created, s.key",
         )?;
         let rows = stmt.query_map([], read)?;

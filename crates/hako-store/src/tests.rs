@@ -211,3 +211,51 @@ fn names_of_the_first_format_are_kept() {
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(store.references(Some(&id)).unwrap().len(), 2);
 }
+
+#[test]
+fn a_step_is_no_image_until_it_is_shown() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::open(root.path()).unwrap();
+    let chain = layer(&store, 1);
+    let config = br#"{"step":1}"#;
+    let id = Digest::from_sha256(<[u8; 32]>::from(<sha2::Sha256 as sha2::Digest>::digest(config)));
+    store.put_blob(config, Some(&id)).unwrap();
+    let new = NewImage {
+        id: id.clone(),
+        size: 1,
+        created: None,
+        os: "linux".into(),
+        architecture: "amd64".into(),
+        variant: String::new(),
+        chains: vec![chain],
+        blobs: Vec::new(),
+        refs: Vec::new(),
+    };
+    let step = |key: &str| NewStep {
+        key: key.to_owned(),
+        parent: String::new(),
+        kind: "regular".into(),
+        description: "RUN".into(),
+        size: 1,
+    };
+    store.put_step(&new, &step("a")).unwrap();
+    assert_eq!((store.images().unwrap().len(), store.step("a").unwrap()), (0, Some(id.clone())));
+    let names = |name: &str| vec![NewRef { name: name.to_owned(), target: None, manifest: None }];
+    store.show_image(&id, &names("docker.io/library/x:latest")).unwrap();
+    assert_eq!(store.images().unwrap().len(), 1);
+    assert!(store.steps().unwrap()[0].shown && store.steps().unwrap()[0].shared);
+    // Removed, it is the cache's alone again; the next engine finds it too.
+    store.delete_image(&id).unwrap();
+    drop(store);
+    let store = Store::open(root.path()).unwrap();
+    assert_eq!((store.images().unwrap().len(), store.step("a").unwrap()), (0, Some(id.clone())));
+    assert_eq!((store.image_layers(&id).unwrap().len(), store.references(None).unwrap().len()), (1, 0));
+    // What a build stands on stays.
+    let mut lease = store.lease();
+    lease.hold(&id);
+    store.delete_steps(&["a".to_owned()]).unwrap();
+    assert!(store.image(&id).unwrap().is_some());
+    drop(lease);
+    store.delete_steps(&[]).unwrap();
+    assert!(store.image(&id).unwrap().is_none() && !store.has_blob(&id));
+}

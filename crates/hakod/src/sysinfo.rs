@@ -67,6 +67,29 @@ impl SysInfo {
         }
     }
 
+    /// What `info` warns of: moby's `fillPlatformInfo`. What version 2 does not
+    /// have at all, and version 1 has lost with Linux 5.0, is nobody's to change.
+    #[must_use]
+    pub fn warnings(&self, unified: bool) -> Vec<String> {
+        let throttle = |v2: &str, v1: &str| if unified { format!("io.max ({v2})") } else { format!("blkio throttle.{v1}_device") };
+        let facts = [
+            (self.memory_limit, "memory limit".to_owned()),
+            (self.swap_limit, "swap limit".to_owned()),
+            (self.oom_kill_disable || unified, "oom kill disable".to_owned()),
+            (self.cpu_cfs, "cpu cfs quota".to_owned()),
+            (self.cpu_cfs, "cpu cfs period".to_owned()),
+            (self.cpu_shares, "cpu shares".to_owned()),
+            (self.cpuset, "cpuset".to_owned()),
+            (self.blkio_weight || !unified, "io.weight".to_owned()),
+            (self.blkio_weight_device || !unified, "io.weight (per device)".to_owned()),
+            (self.blkio_throttle, throttle("rbps", "read_bps")),
+            (self.blkio_throttle, throttle("wbps", "write_bps")),
+            (self.blkio_throttle, throttle("riops", "read_iops")),
+            (self.blkio_throttle, throttle("wiops", "write_iops")),
+        ];
+        facts.into_iter().filter(|(has, _)| !has).map(|(_, what)| format!("WARNING: No {what} support")).collect()
+    }
+
     /// What the table of refusals asks about the host.
     #[must_use]
     pub fn facts(&self) -> HostFacts {
@@ -198,6 +221,16 @@ fn unified_counts_swap(root: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_without_cgroups_is_warned_of() {
+        let none = SysInfo::default();
+        assert_eq!(none.warnings(true).len(), 12);
+        let old = none.warnings(false);
+        assert!(old.contains(&"WARNING: No oom kill disable support".to_owned()), "{old:?}");
+        assert!(old.contains(&"WARNING: No blkio throttle.read_iops_device support".to_owned()), "{old:?}");
+        assert!(!old.iter().any(|text| text.contains("io.weight")), "{old:?}");
+    }
 
     #[test]
     fn lists() {

@@ -11,7 +11,7 @@ use std::path::Path;
 fn bases(work: &str) -> [Option<&'static str>; 2] {
     match work {
         "run" => [Some("runc"), Some("docker")],
-        "exec" | "ps" => [None, Some("docker")],
+        "exec" | "ps" | "build, cold" | "build, cached" => [None, Some("docker")],
         "load" => [Some(LEAST), Some("docker")],
         _ => [None, None],
     }

@@ -2,7 +2,7 @@
 # PID 1 of the outer machine: an ordinary host as users have it (pure cgroup2
 # with every controller, AppArmor, KVM), then the tests, their output on a
 # virtio port, and the marker that ends the run.
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:@PATH@
 export HOME=/root@ENV@
 # This host is emulated: a guest that boots under its KVM needs patience.
 export HAKO_KVM_DEADLINE=60

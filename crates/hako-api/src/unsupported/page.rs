@@ -1,6 +1,6 @@
 //! `docs/unsupported.md`, from the tables.
 
-use super::{Behind, CONFIG, ENDPOINT, HOST_CONFIG, Part, REQUESTS, Refusal};
+use super::{Behind, CONFIG, ENDPOINT, HOST_CONFIG, Part, REQUESTS, Refusal, STEPS};
 use crate::{
     endpoint::{ENDPOINTS, Op, no_plugin},
     error::http_status,
@@ -51,6 +51,13 @@ pub fn page() -> String {
             _ => continue,
         };
         let _ = writeln!(page, "| `{} {}` | {status} | {answer} |", row.method.as_str(), row.path);
+    }
+    page.push_str(
+        "\n## What a Dockerfile may not ask for\n\nEach row is an example, and the build's last line.\n\n\
+         | Instruction | Answer |\n|---|---|\n",
+    );
+    for row in STEPS {
+        let _ = writeln!(page, "| `{}` | {} |", row.instruction, row.error().message);
     }
     page.push_str(
         "\n## What `POST /containers/create` refuses\n\nEach row is an example of what is refused, the wall that \

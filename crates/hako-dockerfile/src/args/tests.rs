@@ -45,6 +45,17 @@ fn a_stage_declares_what_it_sees() {
 }
 
 #[test]
+fn what_grows_is_bounded() {
+    let mut text = "ARG A0=0123456789\n".to_owned();
+    for n in 1..200 {
+        text += &format!("ARG A{n}=$A{}$A{}\n", n - 1, (n - 1).min(16));
+    }
+    let file = parse((text + "FROM a").as_bytes()).unwrap();
+    let refused = Global::new(&file, BTreeMap::new(), &Platforms::default()).unwrap_err().to_string();
+    assert!(refused.contains("arguments of more than") || refused.contains("too long"), "{refused}");
+}
+
+#[test]
 fn proxies_are_never_declared() {
     let (file, global) = scope_of("FROM a", &[("HTTP_PROXY", Some("p")), ("no_proxy", None)]);
     let mut scope = global.scope();

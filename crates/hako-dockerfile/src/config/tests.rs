@@ -90,6 +90,14 @@ fn what_is_refused() {
 }
 
 #[test]
+fn what_grows_is_bounded() {
+    let line = format!("ENV {}", "A$A=$LONG ".repeat(100));
+    let mut config = ContainerConfig { env: Some(vec![format!("LONG={}", "x".repeat(100_000))]), ..Default::default() };
+    let refused = apply_changes(&mut config, &[&line]).unwrap_err().to_string();
+    assert!(refused.contains("more than 8388608 bytes"), "{refused}");
+}
+
+#[test]
 fn folders() {
     for (folder, path, expected) in
         [("", "a", "/a"), ("/w", "a/../b/./", "/w/b"), ("/w", "/x", "/x"), ("/w", "../../..", "/")]

@@ -6,6 +6,9 @@ fn env(name: &str) -> Option<String> {
         "A" => "one",
         "EMPTY" => "",
         "SPACED" => "x  y z",
+        "SLASH" => "/",
+        "STARS" => "a**yy*",
+        "REGEX" => r"()[]{}^$.*?|\x",
         "FILE" => "dir/sub/name.tar.gz",
         "LONG" => return Some("l".repeat(1000)),
         _ => return None,
@@ -76,6 +79,14 @@ fn patterns() {
         ("${A/*/x}", "x"),
         ("${A//?/xy}", "xyxyxy"),
         ("${NONE#x}${NONE/a/b}", ""),
+        (r"${REGEX#()[]{\}^$.\*\?|\\}", "x"),
+        (r"${STARS%%\**\*}", "a"),
+        ("${STARS#*}${STARS#}${STARS%}", "a**yy*a**yy*a**yy*"),
+        (r"${STARS##a\**y}", "*"),
+        ("${STARS#$STARS}", "*"),
+        ("${FILE/$SLASH/.}", "dir.sub/name.tar.gz"),
+        (r"${FILE//\//\/}", r"dir\/sub\/name.tar.gz"),
+        ("${A/$EMPTY/x}${A///}", "xoneone"),
     ] {
         assert_eq!(of(word), expected, "{word}");
     }
@@ -93,6 +104,8 @@ fn what_is_wrong() {
         ("${A:-b", "syntax error: missing '}'"),
         ("${A/b}", "syntax error: missing '/' in ${}"),
         ("${A/b/c", "syntax error: missing '}'"),
+        ("${A=b}", "unsupported modifier (=) in substitution"),
+        ("${A//}", "syntax error: missing '/' in ${}"),
         ("${A!b}", "unsupported modifier (!) in substitution"),
         ("${A:^b}", "unsupported modifier (:^) in substitution"),
         ("${NONE?}", "NONE: is not allowed to be unset"),

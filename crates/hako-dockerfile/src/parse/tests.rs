@@ -205,15 +205,15 @@ fn what_a_run_executes() {
 #[test]
 fn what_is_refused() {
     for (text, expected) in [
-        ("\nFOO bar", "dockerfile parse error on line 3: unknown instruction: FOO"),
-        ("runs x", "dockerfile parse error on line 2: unknown instruction: runs"),
+        ("\nFOO bar", "dockerfile parse error on line 3: unknown instruction: FOO (did you mean FROM?)"),
+        ("runs x", "dockerfile parse error on line 2: unknown instruction: runs (did you mean run?)"),
         ("ENV", "dockerfile parse error on line 2: ENV requires at least one argument"),
         ("ENV a", "failed to parse Dockerfile: ENV must have two arguments"),
         (
             "COPY a",
             "dockerfile parse error on line 2: COPY requires at least two arguments, but only one was provided. Destination could not be determined",
         ),
-        ("COPY --chwon=1 a b", "dockerfile parse error on line 2: Unknown flag: chwon"),
+        ("COPY --chwon=1 a b", "dockerfile parse error on line 2: unknown flag: chwon (did you mean chown?)"),
         ("USER", "dockerfile parse error on line 2: USER requires exactly one argument"),
         ("FROM a b", "dockerfile parse error on line 2: FROM requires either one or three arguments"),
         ("FROM", "dockerfile parse error on line 2: FROM requires either one or three arguments"),

@@ -206,3 +206,94 @@ impl Write for Hash {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+        path::Path,
+    };
+    use tempfile::TempDir;
+
+    fn roots() -> (TempDir, Root, TempDir, Root) {
+        let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let (a, b) = (Root::open(from.path()).unwrap(), Root::open(to.path()).unwrap());
+        (from, a, to, b)
+    }
+
+    fn copy(from: &Root, path: &str, to: &Root, dest: &str, how: Copy) {
+        CopySource::find(from, path.as_bytes()).unwrap().copy(to, dest.as_bytes(), how, &|_| true).unwrap();
+    }
+
+    fn text(root: &Path, path: &str) -> String {
+        fs::read_to_string(root.join(path)).unwrap()
+    }
+
+    #[test]
+    fn files_and_folders_land_where_docker_puts_them() {
+        let (from, a, to, b) = roots();
+        fs::create_dir_all(from.path().join("d/deep")).unwrap();
+        fs::write(from.path().join("d/deep/f"), "deep").unwrap();
+        fs::hard_link(from.path().join("d/deep/f"), from.path().join("d/twin")).unwrap();
+        symlink("deep/f", from.path().join("d/soft")).unwrap();
+        symlink("d/deep/f", from.path().join("named")).unwrap();
+        let how = Copy::default();
+        copy(&a, "/d", &b, "/made/here", how);
+        assert_eq!(text(to.path(), "made/here/deep/f"), "deep");
+        let inode = |path: &str| fs::metadata(to.path().join("made/here").join(path)).unwrap().ino();
+        assert_eq!(inode("twin"), inode("deep/f"));
+        assert_eq!(fs::read_link(to.path().join("made/here/soft")).unwrap(), Path::new("deep/f"));
+        // A link that is named is followed; what it leads to gets its name.
+        copy(&a, "/named", &b, "/made/", how);
+        copy(&a, "/named", &b, "/made", how);
+        copy(&a, "/named", &b, "/other/name", how);
+        assert_eq!((text(to.path(), "made/named"), text(to.path(), "other/name")), ("deep".into(), "deep".into()));
+        assert!(!fs::symlink_metadata(to.path().join("made/named")).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn links_of_the_destination_stay_in_it() {
+        let (from, a, to, b) = roots();
+        fs::write(from.path().join("f"), "in").unwrap();
+        symlink("/../../../../x", to.path().join("out")).unwrap();
+        copy(&a, "/f", &b, "/out/f", Copy { owner: Some((5, 6)), mode: Some(0o640) });
+        let made = fs::metadata(to.path().join("x/f")).unwrap();
+        assert_eq!((made.uid(), made.gid(), made.permissions().mode() & 0o7777), (5, 6, 0o640));
+        let folder = fs::metadata(to.path().join("x")).unwrap();
+        assert_eq!((folder.uid(), folder.permissions().mode() & 0o7777), (5, 0o755));
+    }
+
+    #[test]
+    fn digests_are_of_all_but_times() {
+        let (from, a, ..) = roots();
+        let file = from.path().join("d/f");
+        fs::create_dir(from.path().join("d")).unwrap();
+        fs::write(&file, "1").unwrap();
+        let digest = || CopySource::find(&a, b"/d").unwrap().digest().unwrap();
+        let first = digest();
+        fs::File::open(&file).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(digest(), first);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let second = digest();
+        fs::write(&file, "2").unwrap();
+        let third = digest();
+        fs::rename(&file, from.path().join("d/g")).unwrap();
+        assert!(first != second && second != third && third != digest());
+    }
+
+    #[test]
+    fn only_a_tar_is_an_archive() {
+        let (from, a, _to, b) = roots();
+        fs::write(from.path().join("text"), "no tar at all").unwrap();
+        let mut tar = crate::tarwrite::TarWriter::new(Vec::new());
+        tar.entry(&crate::tarwrite::Head { path: b"x/y", mode: 0o600, size: 1, ..Default::default() }).unwrap();
+        tar.data(b"z").unwrap();
+        fs::write(from.path().join("tar"), tar.finish().unwrap()).unwrap();
+        let is = |path: &[u8]| CopySource::find(&a, path).unwrap().is_archive().unwrap();
+        assert!(is(b"/tar") && !is(b"/text") && !is(b"/"));
+        CopySource::find(&a, b"/tar").unwrap().unpack(&b, b"/to").unwrap();
+        assert_eq!(text(_to.path(), "to/x/y"), "z");
+    }
+}

@@ -366,7 +366,11 @@ impl Guest {
 
     /// Ends the VM: by its agent, else by QMP, else by force. With `now` the
     /// guest neither unmounts nor syncs.
-    pub async fn end(&self, now: bool) {
+    ///
+    /// # Errors
+    /// The guest was cut off before it had synced. It has ended all the same.
+    pub async fn end(&self, now: bool) -> Result<()> {
+        let mut synced = Ok(());
         // A machine that does not wake is ended by force below.
         let _ = self.stay_awake().await;
         let vm = self.vm.lock().await;
@@ -380,7 +384,11 @@ impl Guest {
             let patience = if now { SHUTDOWN_NOW } else { SHUTDOWN };
             if timeout(patience, orderly).await.is_err() {
                 if !now {
-                    tracing::warn!("the guest did not end within {} s{}", patience.as_secs(), vm.last_words());
+                    synced = Err(Error::internal(format!(
+                        "the guest did not end within {} s, and what it had written last may be lost{}",
+                        patience.as_secs(),
+                        vm.last_words()
+                    )));
                 }
                 vm.quit(QUIT).await;
             }
@@ -388,6 +396,7 @@ impl Guest {
         self.channel.abort();
         drop(vm);
         self.group.remove().await;
+        synced
     }
 }
 

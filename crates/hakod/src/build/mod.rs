@@ -61,6 +61,8 @@ pub struct Builds {
     running: Mutex<HashMap<u64, (String, CancellationToken)>>,
     /// Private caches that are in use.
     private: Mutex<HashSet<String>>,
+    /// Read by who uses a cache, written to by who removes some.
+    caches: Arc<tokio::sync::RwLock<()>>,
     /// Digests of files of images, which never change.
     digests: Mutex<HashMap<String, String>>,
 }
@@ -156,9 +158,27 @@ pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
             output.fail(&failure.error, failure.code).await;
         }
         // The context goes with the last of the stages' tasks.
+        let engine = build.engine.clone();
         drop((build, running));
+        tidy(&engine).await;
     });
     Ok(response)
+}
+
+/// Removes images of steps that have come to another one since. Not while
+/// builds run: there is time.
+async fn tidy(engine: &Arc<Engine>) {
+    if engine.builds.any() {
+        return;
+    }
+    let store = engine.store.clone();
+    let tidied = tokio::task::spawn_blocking(move || match store.drop_unused_steps()? {
+        0 => Ok(()),
+        _ => store.collect().map(|_| ()),
+    });
+    if let Ok(Err(err)) = tidied.await {
+        tracing::warn!("remove what no step of the build cache needs: {err}");
+    }
 }
 
 /// `POST /build/cancel`.

@@ -62,6 +62,9 @@ pub struct Wanted {
 pub async fn read(stage: &Stage<'_>, run: &Run) -> Result<Wanted> {
     let expand = |word: &str| hako_dockerfile::expand(word, &|name| stage.variable(name), stage.build.file.escape);
     let mut wanted = Wanted { mounts: run.mounts(&expand)?, ..Wanted::default() };
+    if wanted.mounts.iter().any(|mount| mount.kind == MountKind::Ssh) {
+        return Err(unsupported::BUILD_SSH.error());
+    }
     for mount in &mut wanted.mounts {
         let name = mount.id.clone().or_else(|| mount.source.clone());
         mount.target = Some(match (&mount.target, mount.kind) {
@@ -77,9 +80,6 @@ pub async fn read(stage: &Stage<'_>, run: &Run) -> Result<Wanted> {
         }
         if mount.kind == MountKind::Cache && mount.from.is_some() {
             return Err(unsupported::BUILD_CACHE_FROM.error());
-        }
-        if mount.kind == MountKind::Ssh {
-            return Err(unsupported::BUILD_SSH.error());
         }
     }
     for mount in &wanted.mounts {
@@ -151,7 +151,6 @@ impl Wanted {
     /// # Errors
     /// A secret that is not there; the host's.
     pub async fn prepare(&mut self, stage: &Stage<'_>, host: &mut HostConfig) -> Result<()> {
-        stage.build.check_isolation()?;
         let isolation = Isolation::from_request(&host.isolation).ok().flatten();
         let isolation = isolation.unwrap_or(stage.build.engine.config.isolation);
         if let Some((name, content)) = self.script.take() {
@@ -208,8 +207,7 @@ impl Wanted {
 
     /// A file that lies outside of what lasts, until the container starts.
     fn file(&mut self, stage: &Stage<'_>, content: &[u8], mode: u32, owner: Option<(u32, u32)>) -> Result<StepSource> {
-        let folder =
-            tempfile::Builder::new().prefix("b").tempdir_in(stage.build.engine.config.exec_root.join(FILES))?;
+        let folder = tempfile::Builder::new().prefix(FILES).tempdir_in(&stage.build.engine.config.exec_root)?;
         let path = folder.path().join("file");
         fs::write(&path, content)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
@@ -277,19 +275,19 @@ impl Wanted {
     }
 }
 
-/// In the exec root: files of steps until their container starts.
-const FILES: &str = "build";
+/// In the exec root: folders with files of steps, until their container starts.
+const FILES: &str = "build-";
 
-/// Empties, or makes, the folder for files of steps.
+/// Removes what a killed engine has left of them.
 ///
 /// # Errors
 /// The kernel's.
 pub fn clean(exec_root: &Path) -> std::io::Result<()> {
-    let folder = exec_root.join(FILES);
-    match fs::remove_dir_all(&folder) {
-        Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(err),
-        Ok(()) | Err(_) => {}
+    for entry in fs::read_dir(exec_root)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(FILES) {
+            fs::remove_dir_all(entry.path())?;
+        }
     }
-    fs::DirBuilder::new().create(&folder)?;
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))
+    Ok(())
 }

@@ -7,7 +7,10 @@
 use bytes::Bytes;
 use hako_model::{Error, Result};
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 use tokio::sync::{mpsc, watch};
 
 /// A stage that has said this much before its turn waits for it.
@@ -31,8 +34,9 @@ struct Shared {
 struct Held {
     /// For each stage that is built, in order.
     stages: Vec<Stage>,
-    /// What a quiet build would have said.
-    silent: Vec<Bytes>,
+    /// The end of what a quiet build would have said.
+    silent: VecDeque<Bytes>,
+    silent_bytes: usize,
 }
 
 #[derive(Default)]
@@ -64,7 +68,7 @@ impl Output {
     /// The output of a build of so many stages.
     pub fn new(client: mpsc::Sender<Bytes>, stages: usize, quiet: bool) -> Self {
         let stages = (0..stages).map(|_| Stage::default()).collect();
-        let lines = Mutex::new(Held { stages, silent: Vec::new() });
+        let lines = Mutex::new(Held { stages, silent: VecDeque::new(), silent_bytes: 0 });
         Self(Arc::new(Shared {
             lines,
             turn: watch::Sender::new(0),
@@ -90,7 +94,13 @@ impl Output {
 
     async fn send(&self, line: Bytes) -> Result<()> {
         if self.0.quiet {
-            self.held().silent.push(line);
+            let mut held = self.held();
+            held.silent_bytes += line.len();
+            held.silent.push_back(line);
+            while held.silent_bytes > HELD {
+                let Some(first) = held.silent.pop_front() else { break };
+                held.silent_bytes -= first.len();
+            }
             return Ok(());
         }
         self.0.client.send(line).await.map_err(|_| gone())
@@ -114,8 +124,16 @@ impl Output {
 
     /// Ends a build that has failed, after all that it has said.
     pub async fn fail(&self, err: &Error, code: Option<i32>) {
-        let silent = std::mem::take(&mut self.held().silent);
-        for line in silent {
+        let said = {
+            let mut held = self.held();
+            // Also what stages had to say whose turn has not come: one of them has failed.
+            let waiting: Vec<Bytes> =
+                held.stages.iter_mut().flat_map(|stage| std::mem::take(&mut stage.lines)).collect();
+            let mut said: Vec<Bytes> = std::mem::take(&mut held.silent).into();
+            said.extend(waiting);
+            said
+        };
+        for line in said {
             // The client may have gone.
             let _ = self.0.client.send(line).await;
         }

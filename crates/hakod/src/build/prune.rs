@@ -80,24 +80,26 @@ impl Wanted {
 pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     let wanted = Wanted::read(req)?;
     let _alone = engine.begin_prune()?;
-    let (store, busy) = (engine.store.clone(), engine.builds.any());
-    let (gone, bytes) = super::on_thread("prune", move || run(&store, &wanted, busy)).await?;
+    // Caches of RUN stay while any is in use.
+    let free = engine.builds.caches.clone().try_write_owned().ok();
+    let store = engine.store.clone();
+    let (gone, bytes) = super::on_thread("prune", move || run(&store, &wanted, free.is_some())).await?;
     let attributes = BTreeMap::from([("reclaimed".to_owned(), bytes.to_string())]);
     engine.events.emit("builder", "prune", "", attributes);
     Ok(json(&value!({ "CachesDeleted": gone, "SpaceReclaimed": bytes })))
 }
 
-fn run(store: &Store, wanted: &Wanted, busy: bool) -> Result<(Vec<String>, u64)> {
+fn run(store: &Store, wanted: &Wanted, free: bool) -> Result<(Vec<String>, u64)> {
     let steps = store.steps()?;
     let needed = if wanted.all { BTreeSet::new() } else { ancestors(&steps) };
-    let caches = if busy { Vec::new() } else { mounts::caches(store.root())? };
+    let caches = if free { mounts::caches(store.root())? } else { Vec::new() };
     let total = steps.iter().filter(|step| !step.shared).map(|step| step.size).sum::<u64>()
         + caches.iter().map(|cache| cache.size).sum::<u64>();
     let mut left = total;
     let (mut keys, mut names, mut bytes) = (Vec::new(), Vec::new(), 0);
     // The one used longest ago first.
     for step in &steps {
-        let stays = (busy && store.is_held(&step.image))
+        let stays = store.is_held(&step.image)
             || needed.contains(step.image.as_str())
             || !wanted.filters.fits(&step.key, &step.kind, step.used);
         if stays || (wanted.keep > 0 && left <= wanted.keep) {
@@ -128,7 +130,7 @@ fn run(store: &Store, wanted: &Wanted, busy: bool) -> Result<(Vec<String>, u64)>
 fn ancestors(steps: &[StepRow]) -> BTreeSet<String> {
     let parents: BTreeMap<&str, &str> = steps.iter().map(|step| (step.image.as_str(), step.parent.as_str())).collect();
     let mut needed = BTreeSet::new();
-    for step in steps.iter().filter(|step| step.shared) {
+    for step in steps.iter().filter(|step| step.shown) {
         let mut at = step.image.as_str();
         while !at.is_empty() && needed.insert(at.to_owned()) {
             at = parents.get(at).copied().unwrap_or_default();

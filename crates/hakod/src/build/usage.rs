@@ -29,14 +29,14 @@ pub async fn usage(engine: &Arc<Engine>) -> Result<Usage> {
     let read = move || -> Result<Usage> {
         let mut usage = Usage::default();
         for step in store.steps()? {
-            // Nobody knows which of them a build that runs will look at.
-            usage.add(busy && store.is_held(&step.image), step.shared, step.size);
+            let in_use = busy && store.is_held(&step.image);
+            usage.add(in_use, step.shared, step.size);
             usage.items.push(json!({
                 "ID": step.key.get(..25).unwrap_or(&step.key),
                 "Parents": if step.parent.is_empty() { Value::Null } else { json!([step.parent]) },
                 "Type": step.kind,
                 "Description": step.description,
-                "InUse": busy && store.is_held(&step.image),
+                "InUse": in_use,
                 "Shared": step.shared,
                 "Size": step.size,
                 "CreatedAt": time(step.created),

@@ -3,7 +3,7 @@
 use super::{
     Container, actor,
     logs::options,
-    merge, names,
+    merge, names, platform,
     policy::Restarts,
     record::{Record, State, StepMount},
     settings,
@@ -18,8 +18,7 @@ use hako_api::{
     decode, time,
     types::{ContainerConfig, CreateAnswer, HostConfig},
 };
-use hako_model::{ContainerId, Error, Isolation, Result, policy, validate_name};
-use hako_registry::Platform;
+use hako_model::{ContainerId, Error, Isolation, Result, validate_name};
 use hyper::StatusCode;
 use serde_json::Value;
 use std::sync::Arc;
@@ -27,11 +26,11 @@ use std::sync::Arc;
 /// Creates a container.
 pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
     let name = req.query.get("name").trim_start_matches('/').to_owned();
-    let platform = req.query.get("platform").to_owned();
+    let wanted = req.query.get("platform").to_owned();
     let body = req.bytes().await?;
     let engine = engine.clone();
     // A create that has begun is finished, also if the client goes.
-    let work = tokio::spawn(async move { create(&engine, &name, &platform, &body).await });
+    let work = tokio::spawn(async move { create(&engine, &name, &wanted, &body).await });
     let answer = work.await.map_err(|err| Error::internal(err.to_string()))??;
     Ok(json_status(StatusCode::CREATED, &answer))
 }
@@ -68,9 +67,9 @@ pub(super) async fn make(engine: &Arc<Engine>, wanted: Wanted<'_>) -> Result<Cre
     let mut warnings = settings::validate(engine, &config, &mut host, isolation)?;
     let image = match platform {
         "" => engine.images.resolve(&config.image).await?,
-        wanted => engine.images.resolve_for(&config.image, &Platform::parse(wanted)?).await?,
+        wanted => engine.images.resolve_for(&config.image, &platform::parse(wanted)?).await?,
     };
-    check_runs(&image, &config.image)?;
+    platform::check(&image, &config.image)?;
     merge::merge(&mut config, &image.config)?;
     warnings.extend(image_warnings(&image));
     settings::fill(&mut host, isolation, &engine.host);
@@ -126,19 +125,6 @@ fn parse(body: &[u8]) -> Result<(ContainerConfig, HostConfig)> {
         return Err(Error::invalid("config cannot be empty in order to create a container"));
     }
     Ok((decode::decode(Value::Object(whole))?, host))
-}
-
-/// An image of another architecture may be there, but there is no emulation of processors.
-fn check_runs(image: &ResolvedImage, name: &str) -> Result<()> {
-    let native = policy::native_arch();
-    if image.os == "linux" && image.architecture == native {
-        return Ok(());
-    }
-    let variant = if image.variant.is_empty() { String::new() } else { format!("/{}", image.variant) };
-    Err(Error::unsupported(format!(
-        "image {name} is for {}/{}{variant}, and this host runs linux/{native}: processors are not emulated",
-        image.os, image.architecture
-    )))
 }
 
 fn image_warnings(image: &ResolvedImage) -> Option<String> {

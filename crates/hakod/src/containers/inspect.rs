@@ -4,7 +4,7 @@ use super::{health::Health, logs::options, record::Record};
 use crate::{
     Engine,
     http::{Request, Response, json},
-    system,
+    spec, system,
 };
 use hako_api::types::{ContainerInspect, ContainerState, EndpointSettings, NetworkSettings, container::GraphDriver};
 use hako_model::{Isolation, Result};
@@ -42,6 +42,7 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
         restart_count: record.restarts.count,
         driver: driver(record.isolation).to_owned(),
         platform: "linux".to_owned(),
+        app_armor_profile: spec::apparmor::shown(engine, record),
         exec_ids: (!execs.is_empty()).then_some(execs),
         host_config: record.host.clone(),
         graph_driver: GraphDriver {

@@ -4,6 +4,7 @@
 mod files;
 pub mod options;
 mod reader;
+mod tag;
 
 use super::{actor::View, record::Record};
 use crate::{

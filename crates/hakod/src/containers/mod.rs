@@ -18,6 +18,7 @@ pub mod logs;
 mod merge;
 mod names;
 pub mod pause;
+mod platform;
 pub mod policy;
 pub mod prune;
 pub mod record;

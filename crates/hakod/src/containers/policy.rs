@@ -90,13 +90,13 @@ pub fn after_end(
 }
 
 /// Whether the engine starts a container when it starts itself. As in Docker,
-/// `always` does not mind that somebody has stopped it.
+/// `always` does not mind that somebody has stopped it, and neither does
+/// `on-failure` if the code says failure, as that of a signal does.
 #[must_use]
 pub fn at_engine_start(policy: &RestartPolicy, restarts: Restarts, state: &State) -> bool {
     match state {
         State::Exited(ended) => match policy.name.as_str() {
             "always" => true,
-            "on-failure" if restarts.manually_stopped => false,
             _ => after_end(policy, restarts, ended.exit.exit_code, Duration::ZERO, false).is_some(),
         },
         // One that never ran is not brought to run by the engine's start, and

@@ -23,7 +23,8 @@ pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
     let Some(words) = config.cmd.as_ref().filter(|words| !words.is_empty()) else {
         return Err(Error::invalid("No exec command specified"));
     };
-    detach_keys(&config.detach_keys)?;
+    detach_keys(&config.detach_keys)
+        .map_err(|_| Error::invalid(format!("Invalid escape keys ({}) provided", config.detach_keys)))?;
     if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
         return Err(Error::invalid(format!("Cwd must be an absolute path, got {:?}", config.working_dir)));
     }

@@ -3,8 +3,10 @@
 use super::State;
 use crate::{
     Engine,
+    containers::attach::detach_keys,
     http::{Request, Response, json},
 };
+use base64::Engine as _;
 use hako_api::types::{ExecInspect, exec::ExecProcess};
 use hako_model::Result;
 use std::sync::Arc;
@@ -20,6 +22,9 @@ pub fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
         State::Running { pid } => (true, None, pid),
         State::Ended { code } => (false, Some(code), 0),
     };
+    // As bytes, and nothing where the defaults apply.
+    let keys = if config.detach_keys.is_empty() { Vec::new() } else { detach_keys(&config.detach_keys)? };
+    let keys = base64::engine::general_purpose::STANDARD.encode(keys);
     Ok(json(&ExecInspect {
         id: exec.id.clone(),
         running,
@@ -36,7 +41,7 @@ pub fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
         open_stdout: config.attach_stdout,
         can_remove: false,
         container_id: exec.container.clone(),
-        detach_keys: String::new(),
+        detach_keys: keys,
         pid,
     }))
 }

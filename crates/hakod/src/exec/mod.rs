@@ -85,9 +85,9 @@ impl Exec {
                 Ok(())
             }
             State::Starting | State::Running { .. } => {
-                Err(Error::conflict(format!("exec {} is already running", self.id)))
+                Err(Error::conflict(format!("Error: Exec command {} is already running", self.id)))
             }
-            State::Ended { .. } => Err(Error::conflict(format!("exec {} has already run", self.id))),
+            State::Ended { .. } => Err(Error::conflict(format!("Error: Exec command {} has already run", self.id))),
         }
     }
     /// Whether it has ended long ago.

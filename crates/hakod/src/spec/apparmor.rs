@@ -2,7 +2,10 @@
 
 use crate::{
     Engine,
-    containers::{record::Record, settings::security::Security},
+    containers::{
+        record::Record,
+        settings::security::{self, Security},
+    },
 };
 use hako_model::{Isolation, Result, policy};
 use std::{fs, process::Stdio, sync::Once};
@@ -35,10 +38,26 @@ pub fn of_exec(engine: &Engine, record: &Record, security: &Security<'_>) -> Opt
     (name != policy::APPARMOR_PROFILE || is_loaded()).then(|| name.to_owned())
 }
 
+/// What inspect shows: as in dockerd, the profile that the last start has used,
+/// and before the first one what was asked for by name.
+pub fn shown(engine: &Engine, record: &Record) -> String {
+    if record.isolation != Isolation::Process || !engine.host.sys.apparmor {
+        return String::new();
+    }
+    // It was checked when the container was created.
+    let security = security::parse(&record.host).unwrap_or_default();
+    if record.state.run().is_none() && record.state.ended().is_none() {
+        return security.apparmor.unwrap_or_default().to_owned();
+    }
+    of_exec(engine, record, &security).unwrap_or_default()
+}
+
+/// A privileged container is not confined, whatever was asked for: moby's
+/// `saveAppArmorConfig`.
 fn named<'a>(record: &Record, security: &Security<'a>) -> &'a str {
     match security.apparmor {
+        _ if record.host.privileged => "unconfined",
         Some(name) if !name.is_empty() => name,
-        Some(_) | None if record.host.privileged => "unconfined",
         Some(_) | None => policy::APPARMOR_PROFILE,
     }
 }

@@ -1,7 +1,7 @@
 //! From a container's record to what its shim needs: the OCI bundle, the root
 //! filesystem and `sandbox.json`. The same `config.json` for both walls.
 
-mod apparmor;
+pub mod apparmor;
 mod devices;
 mod files;
 pub mod mounts;

@@ -56,7 +56,7 @@ fn make(path: &Path) -> Result<()> {
 }
 
 /// Overlayfs ends a path at `:` and an option at `,` unless escaped.
-fn escape(path: &Path) -> String {
+pub(super) fn escape(path: &Path) -> String {
     path.display().to_string().replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,")
 }
 

@@ -1,7 +1,7 @@
 //! What `RUN --mount` of a build adds: files in the bundle, mounts in it, and
 //! binds from there into the container.
 
-use super::RootMount;
+use super::{RootMount, rootfs::escape};
 use crate::containers::step::{StepMount, StepSource};
 use hako_model::{Disk, Error, Result};
 use serde_json::{Value, json};
@@ -49,9 +49,9 @@ pub fn mounts(step: &[StepMount]) -> Result<Vec<RootMount>> {
                     let path = scratch.join(part);
                     fs::DirBuilder::new().recursive(true).mode(0o755).create(&path)?;
                     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-                    Ok::<_, Error>(path.display().to_string())
+                    Ok::<_, Error>(escape(&path))
                 };
-                let lowers: Vec<String> = lowers.iter().map(|path| path.display().to_string()).collect();
+                let lowers: Vec<String> = lowers.iter().map(|path| escape(path)).collect();
                 let options = [
                     format!("lowerdir={}", lowers.join(":")),
                     format!("upperdir={}", dir("upper")?),

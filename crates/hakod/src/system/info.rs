@@ -4,6 +4,7 @@ use crate::{
     Engine,
     containers::logs::options,
     http::{Request, Response, json},
+    sysinfo::SysInfo,
 };
 use hako_api::{
     ApiVersion,
@@ -49,7 +50,13 @@ async fn read(engine: &Arc<Engine>) -> Info {
     let (running, paused, stopped) = engine.containers.count();
     let images = engine.image_count().await;
     let verdict = engine.accelerator.status_within(std::time::Duration::from_secs(1)).await;
-    let v1 = host.cgroup_version == 1;
+    let sys = &host.sys;
+    let ipv4_forwarding = is_on("/proc/sys/net/ipv4/ip_forward");
+    let mut warnings = sys.warnings(host.cgroup_version == 2);
+    if !ipv4_forwarding {
+        warnings.push("WARNING: IPv4 forwarding is disabled".to_owned());
+    }
+    warnings.extend(verdict.warnings());
     let commit = || Commit { id: env!("CARGO_PKG_VERSION").to_owned() };
     Info {
         id: engine.id.clone(),
@@ -70,17 +77,17 @@ async fn read(engine: &Arc<Engine>) -> Info {
             authorization: None,
             log: options::DRIVERS.iter().map(|name| (*name).to_owned()).collect(),
         },
-        memory_limit: true,
-        swap_limit: true,
-        cpu_cfs_period: true,
-        cpu_cfs_quota: true,
-        cpu_shares: true,
-        cpu_set: true,
-        pids_limit: true,
-        ipv4_forwarding: is_on("/proc/sys/net/ipv4/ip_forward"),
+        memory_limit: sys.memory_limit,
+        swap_limit: sys.swap_limit,
+        cpu_cfs_period: sys.cpu_cfs,
+        cpu_cfs_quota: sys.cpu_cfs,
+        cpu_shares: sys.cpu_shares,
+        cpu_set: sys.cpuset,
+        pids_limit: sys.pids_limit,
+        ipv4_forwarding,
         debug: engine.config.debug,
         n_fd: std::fs::read_dir("/proc/self/fd").map_or(-1, |dir| i64::try_from(dir.count()).unwrap_or(-1)),
-        oom_kill_disable: v1,
+        oom_kill_disable: sys.oom_kill_disable,
         n_goroutines: i64::try_from(tokio::runtime::Handle::current().metrics().num_alive_tasks()).unwrap_or(0),
         system_time: hako_api::time::now(),
         logging_driver: engine.config.log.r#type.clone(),
@@ -119,9 +126,9 @@ async fn read(engine: &Arc<Engine>) -> Info {
         http_proxy: proxy("HTTP_PROXY"),
         https_proxy: proxy("HTTPS_PROXY"),
         no_proxy: proxy("NO_PROXY"),
-        security_options: security_options(),
+        security_options: security_options(sys),
         cdi_spec_dirs: Vec::new(),
-        warnings: Some(verdict.warnings()),
+        warnings: (!warnings.is_empty()).then_some(warnings),
         ..Info::default()
     }
 }
@@ -130,14 +137,14 @@ fn is_on(path: &str) -> bool {
     std::fs::read(path).is_ok_and(|text| text.starts_with(b"1"))
 }
 
-/// What every container gets: a seccomp profile, and a cgroup namespace where
-/// this kernel has them.
-fn security_options() -> Vec<String> {
-    let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
-    if std::path::Path::new("/proc/self/ns/cgroup").exists() {
-        options.push("name=cgroupns".to_owned());
-    }
-    options
+/// What confines containers on this host, in dockerd's order.
+fn security_options(sys: &SysInfo) -> Vec<String> {
+    let options = [
+        (sys.apparmor, "name=apparmor"),
+        (true, "name=seccomp,profile=builtin"),
+        (sys.cgroup_namespaces, "name=cgroupns"),
+    ];
+    options.into_iter().filter(|(has, _)| *has).map(|(_, name)| name.to_owned()).collect()
 }
 
 /// The proxy of pulls, without a password that may be in it.

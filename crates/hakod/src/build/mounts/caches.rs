@@ -24,6 +24,8 @@ pub struct Held {
     isolation: Isolation,
     _lock: Option<KeyGuard>,
     _private: Option<Private>,
+    /// Nobody removes it meanwhile.
+    _used: tokio::sync::OwnedRwLockReadGuard<()>,
 }
 
 impl Held {
@@ -56,6 +58,7 @@ impl Drop for Private {
 /// # Errors
 /// The host's.
 pub async fn hold(engine: &Arc<Engine>, mount: &RunMount, target: &str, isolation: Isolation) -> Result<Held> {
+    let in_use = engine.builds.caches.clone().read_owned().await;
     let id = mount.id.as_deref().unwrap_or(target);
     let mut name = hex::encode(&Sha256::digest(id)[..16]);
     let mut private = None;
@@ -114,7 +117,7 @@ pub async fn hold(engine: &Arc<Engine>, mount: &RunMount, target: &str, isolatio
     if let Err(err) = used {
         tracing::debug!("note the use of {}: {err}", path.display());
     }
-    Ok(Held { path, isolation, _lock: lock, _private: private })
+    Ok(Held { path, isolation, _lock: lock, _private: private, _used: in_use })
 }
 
 fn own(path: &Path, mode: u32, (uid, gid): (u32, u32)) -> Result<()> {
@@ -134,7 +137,7 @@ fn make_private(path: &Path) -> Result<()> {
 
 /// A cache on the disk.
 pub struct Cache {
-    /// `<wall>/<name>`.
+    /// `<name>-<wall>`.
     pub name: String,
     /// Bytes that it takes.
     pub size: u64,
@@ -168,7 +171,7 @@ pub fn caches(data_root: &Path) -> Result<Vec<Cache>> {
             let used = meta.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             let size = if meta.is_dir() { tree_size(&entry.path())? } else { meta.blocks() * 512 };
             all.push(Cache {
-                name: format!("{wall}/{}", entry.file_name().to_string_lossy()),
+                name: format!("{}-{wall}", entry.file_name().to_string_lossy().trim_end_matches(".img")),
                 size,
                 used: i64::try_from(used).unwrap_or(i64::MAX),
                 path: entry.path(),

@@ -1,18 +1,15 @@
 //! `--log-driver` and `--log-opt`, with Docker's rules and words: which options
 //! there are is asked when a container is created, what they mean when it starts.
 
+use super::tag;
 use crate::{Engine, containers::record::Record};
-use gtmpl_ng::{Context, Limits, Template, Value as Go};
 use hako_api::{
     types::LogConfig,
     units::{binary_size, decimal_size},
 };
 use hako_model::{Error, LogConfig as ShimLog, LogDriver, Result};
 use regex_lite::Regex;
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// The drivers that there are.
 pub const DRIVERS: &[&str] = &["json-file", "local", "none"];
@@ -23,8 +20,6 @@ const LOCAL_SIZE: u64 = 20 << 20;
 const LOCAL_FILES: u32 = 5;
 /// Docker's room for output that waits in mode `non-blocking`.
 const BUFFER: u64 = 1_000_000;
-/// A tag is for every record of a log.
-const MOST_TAG: usize = 4096;
 
 /// Takes the engine's default where the request says nothing, and says what is wrong.
 ///
@@ -187,7 +182,7 @@ fn attributes(engine: &Engine, record: &Record) -> Result<BTreeMap<String, Strin
         found.extend(source.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| (name.clone(), value.clone())));
     }
     if let Some(tag) = options.get("tag").filter(|tag| !tag.is_empty()) {
-        let tag = render_tag(tag, engine, record)?;
+        let tag = tag::render(tag, engine, record)?;
         if !tag.is_empty() {
             found.insert("tag".to_owned(), tag);
         }
@@ -197,49 +192,6 @@ fn attributes(engine: &Engine, record: &Record) -> Result<BTreeMap<String, Strin
 
 fn pair(variable: &str) -> Option<(String, String)> {
     variable.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
-}
-
-/// A Go template over Docker's fields.
-fn render_tag(text: &str, engine: &Engine, record: &Record) -> Result<String> {
-    let bad = |err: String| Error::invalid(format!("tag {text:?}: {err}"));
-    let limits = Limits::default().with_output_bytes(MOST_TAG);
-    let mut template = Template::with_limits(limits);
-    template.parse(text).map_err(|err| bad(err.to_string()))?;
-    template.render(&Context::from(tag_fields(engine, record))).map_err(|err| bad(err.to_string()))
-}
-
-fn tag_fields(engine: &Engine, record: &Record) -> Go {
-    let twelve = |text: &str| text.chars().take(12).collect::<String>();
-    let map = |map: &BTreeMap<String, String>| {
-        Go::Map(map.iter().map(|(key, value)| (key.clone(), Go::from(value.as_str()))).collect())
-    };
-    let words = |list: &[String]| Go::Array(list.iter().map(|word| Go::from(word.as_str())).collect());
-    let command: Vec<&str> =
-        std::iter::once(record.path.as_str()).chain(record.args.iter().map(String::as_str)).collect();
-    let texts = [
-        ("ID", record.id.short().to_owned()),
-        ("FullID", record.id.to_string()),
-        ("Name", record.name.clone()),
-        ("ImageID", twelve(&record.image_id)),
-        ("ImageFullID", record.image_id.clone()),
-        ("ImageName", record.config.image.clone()),
-        ("DaemonName", "hako".to_owned()),
-        ("Hostname", engine.host.hostname.clone()),
-        ("Command", command.join(" ")),
-        ("ContainerID", record.id.to_string()),
-        ("ContainerName", format!("/{}", record.name)),
-        ("ContainerEntrypoint", record.path.clone()),
-        ("ContainerImageID", record.image_id.clone()),
-        ("ContainerImageName", record.config.image.clone()),
-        ("ContainerCreated", record.created.clone()),
-    ];
-    let mut fields: HashMap<String, Go> =
-        texts.into_iter().map(|(name, text)| (name.to_owned(), Go::from(text.as_str()))).collect();
-    fields.insert("ContainerArgs".to_owned(), words(&record.args));
-    fields.insert("ContainerEnv".to_owned(), words(record.config.env.as_deref().unwrap_or_default()));
-    fields.insert("ContainerLabels".to_owned(), map(&record.config.labels));
-    fields.insert("Config".to_owned(), map(&record.host.log_config.config));
-    Go::Object(fields)
 }
 
 #[cfg(test)]
