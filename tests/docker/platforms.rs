@@ -117,8 +117,14 @@ fn pushed() {
     }
     once(|case| {
         let (from, to) = (Registry::start(), Registry::start());
-        let images = &four()[..2];
-        let digest = from.push_index(images, "two", "1", true);
+        // Layers of their own, which come packed as the index says.
+        let single = |architecture: &str| {
+            let layer = Layer::new().file("platform", 0o644, architecture).finish();
+            let image = Image::new("two:1", vec![layer]).for_architecture(architecture);
+            (image, json!({ "os": "linux", "architecture": architecture }))
+        };
+        let images = [single("amd64"), single("arm64")];
+        let digest = from.push_index(&images, "two", "1", true);
         let (name, copy) = (from.reference("two:1"), to.reference("copy:1"));
         let _ = case.docker(["pull", &name]).text();
         let _ = case.docker(["tag", &name, &copy]).text();

@@ -1,8 +1,10 @@
 //! `docker push` to Debian's registry.
 
 use hako_tests::{
-    Case, Compression, Engine, Fate, Image, Layer, Registry, Tap, Wall, both_walls, busybox, sha256, with_wall,
+    Case, Compression, Engine, Fate, Image, Layer, Registry, Tap, Wall, both_walls, busybox, sha256, wait_until,
+    with_wall,
 };
+use std::time::Duration;
 
 fn once(body: fn(&Case)) {
     with_wall(Wall::Process, body);
@@ -56,15 +58,16 @@ both_walls! {
 }
 
 /// Manifests of both kinds and all packings keep their digest from one registry to another.
+/// (Layers of their own: what is in the store already is not fetched again, and stays packed as it is.)
 #[test]
 fn as_it_came() {
     once(|case| {
         let (from, to) = (Registry::start(), Registry::start());
-        let image = image("as it came");
+        let image = |content: &str| Image::new("one:1", vec![Layer::new().file("content", 0o644, content).finish()]);
         for (tag, packed) in [("plain", Compression::Plain), ("gzip", Compression::Gzip), ("zstd", Compression::Zstd)] {
-            let _ = from.push(&image, "x", tag, packed);
+            let _ = from.push(&image(tag), "x", tag, packed);
         }
-        let _ = from.push_docker(&image, "x", "docker");
+        let _ = from.push_docker(&image("docker"), "x", "docker");
         for tag in ["plain", "gzip", "zstd", "docker"] {
             let _ = case.docker(["pull", &from.reference(&format!("x:{tag}"))]).text();
             let copy = to.reference(&format!("{tag}/x:1"));
@@ -98,6 +101,32 @@ fn mounted_from_another_repository() {
         let _ = case.docker(["rmi", "-f", &image.id()]).text();
         let _ = case.docker(["pull", &two]).text();
         assert_eq!(case.run(&[&two, "cat", "/content"]).text(), "mounted");
+    });
+}
+
+/// busybox's layer was loaded plain, so that the pulled image's packed one is
+/// not here: within its registry the digest stays all the same, and elsewhere
+/// it is another one, which stays then.
+#[test]
+fn a_layer_that_was_here_before() {
+    once(|case| {
+        let (registry, elsewhere) = (Registry::start(), Registry::start());
+        let image = image("before");
+        let digest = registry.push(&image, "one", "1", Compression::Gzip);
+        let (name, copy) = (registry.reference("one:1"), registry.reference("two:1"));
+        let _ = case.docker(["pull", &name]).text();
+        let _ = case.docker(["tag", &name, &copy]).text();
+        let said = case.docker(["push", &copy]).text();
+        assert_eq!(told(&said, "1").0, digest, "{said}");
+        assert_eq!(said.matches(": Mounted from one").count(), 2, "{said}");
+        let far = elsewhere.reference("far:1");
+        let _ = case.docker(["tag", &name, &far]).text();
+        let first = told(&case.docker(["push", &far]).text(), "1").0;
+        assert_ne!(first, digest);
+        assert_eq!(told(&case.docker(["push", &far]).text(), "1").0, first);
+        let _ = case.docker(["rmi", "-f", &image.id()]).text();
+        let _ = case.docker(["pull", &far]).text();
+        assert_eq!(case.run(&[&far, "cat", "/content"]).text(), "before");
     });
 }
 
@@ -188,8 +217,11 @@ fn lines_and_event() {
         let (_, manifest) = registry.manifest("lines", "1");
         assert_eq!(aux["Digest"], format!("sha256:{}", sha256(&manifest)));
         assert_eq!((&aux["Tag"], &aux["Size"]), (&"1".into(), &manifest.len().into()));
-        let events = case.docker(["events", "--since", "1m", "--until", "0s", "--filter", "event=push"]);
-        let said = events.args(["--format", "{{.Action}} {{.ID}} {{.Actor.Attributes.name}}"]).text();
-        assert_eq!(said, format!("push {name}:1 {name}"));
+        // Until a whole second, so that this may be a second too early.
+        wait_until(Duration::from_secs(20), "the event", || {
+            let events = case.docker(["events", "--since", "1m", "--until", "0s", "--filter", "event=push"]);
+            let said = events.args(["--format", "{{.Action}} {{.ID}} {{.Actor.Attributes.name}}"]).text();
+            said == format!("push {name}:1 {name}")
+        });
     });
 }

@@ -16,7 +16,6 @@ pub(crate) struct Logout {
 
 impl Logout {
     /// The engine is not asked: it keeps no credentials.
-    #[expect(clippy::unused_async, reason = "every command has this shape")]
     pub(crate) async fn run(self, _client: &Client) -> Result<()> {
         let server = registry(self.server.as_deref());
         print_line(&format!("Removing login credentials for {server}"))?;

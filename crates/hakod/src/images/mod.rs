@@ -327,10 +327,11 @@ impl ImageService {
                 () = listener.closed() => Err(Error::internal("the client has gone")),
             };
             // What came before the failure has no image: its leases are gone by now.
-            if result.is_err()
-                && let Err(err) = install::run_blocking(move || Ok(store.collect()?)).await
-            {
-                tracing::warn!("remove what a failed pull or load left: {err}");
+            if result.is_err() {
+                listener.alone().await;
+                if let Err(err) = install::run_blocking(move || Ok(store.collect()?)).await {
+                    tracing::warn!("remove what a failed pull or load left: {err}");
+                }
             }
             result
         });

@@ -5,6 +5,10 @@
 //! the manifest that the image came with ── as it came, so that its digest stays
 //! else: a manifest of Docker's schema 2, made once and kept with its packed layers
 //! ```
+//! A layer that was here before its image was pulled is here as it was packed
+//! then, and not as the image's manifest names it. The registry may have what
+//! that names, or take it from another repository; if it does not, the
+//! manifest is of no use there, and the next one is taken.
 
 use super::{
     document::{Document, digest_of},
@@ -40,12 +44,16 @@ pub(super) struct Parcel {
 #[derive(Clone)]
 pub(super) struct Piece {
     pub descriptor: Descriptor,
+    /// Whether it is here, and not only in registries.
+    pub held: bool,
     /// By which clients know it: of the unpacked layer's digest.
     pub id: String,
 }
 
 /// Where it comes from.
 pub(super) struct Origin<'a> {
+    /// Layers that are not here are of no use.
+    pub all_held: bool,
     pub store: &'a Store,
     pub packer: &'a Packer,
     pub lines: &'a Lines,
@@ -68,7 +76,10 @@ impl Origin<'_> {
             kept.iter().filter(|(_, media_type)| matches!(media_type.as_str(), DOCKER_MANIFEST | OCI_MANIFEST));
         for (digest, media_type) in own.chain(others) {
             let mut parcel = Parcel::default();
-            if self.manifest(lease, &mut parcel, &row.image, digest, media_type)? {
+            let strict = self.all_held || row.manifest.as_ref() != Some(digest);
+            if self.manifest(lease, &mut parcel, &row.image, digest, media_type)?
+                && !(strict && parcel.pieces.iter().any(|piece| !piece.held))
+            {
                 return Ok(parcel);
             }
         }
@@ -108,7 +119,8 @@ impl Origin<'_> {
             }
         }
         parcel.documents.push(Kept { bytes, digest: digest.clone(), media_type });
-        Ok(if entries.is_empty() { None } else { Some(parcel) })
+        let lacks = self.all_held && parcel.pieces.iter().any(|piece| !piece.held);
+        Ok(if entries.is_empty() || lacks { None } else { Some(parcel) })
     }
 
     /// Adds a manifest with its config and layers; whether all of it is here.
@@ -122,18 +134,20 @@ impl Origin<'_> {
     ) -> Result<bool> {
         let Some(bytes) = self.document(lease, digest)? else { return Ok(false) };
         let manifest = parse_manifest(&bytes, media_type)?;
-        for descriptor in manifest.layers.iter().chain([&manifest.config]) {
+        let mut held = |descriptor: &Descriptor| {
             lease.hold(&descriptor.digest);
-            if !self.store.has_blob(&descriptor.digest) {
-                return Ok(false);
-            }
+            self.store.has_blob(&descriptor.digest)
+        };
+        if !held(&manifest.config) {
+            return Ok(false);
         }
+        let held: Vec<bool> = manifest.layers.iter().map(held).collect();
         let config = Document::stored(&self.store.read_blob(&manifest.config.digest, MAX_CONFIG)?)?;
         if config.rootfs.diff_ids.len() != manifest.layers.len() {
             return Ok(false);
         }
-        let layers = manifest.layers.into_iter().zip(&config.rootfs.diff_ids);
-        parcel.add(layers.map(|(descriptor, diff)| Piece { descriptor, id: diff.short().to_owned() }));
+        let layers = manifest.layers.into_iter().zip(&config.rootfs.diff_ids).zip(held);
+        parcel.add(layers.map(|((descriptor, diff), held)| Piece { descriptor, held, id: diff.short().to_owned() }));
         parcel.configs.push(manifest.config);
         parcel.images.push((image.clone(), digest.clone()));
         parcel.documents.push(Kept { bytes, digest: digest.clone(), media_type: manifest.media_type });
@@ -163,7 +177,7 @@ impl Origin<'_> {
         let (kind, config_type) = if oci { (OCI_MANIFEST, OCI_CONFIG) } else { (DOCKER_MANIFEST, DOCKER_CONFIG) };
         let named = |(mut descriptor, packed, id): (Descriptor, super::pack::Packed, String)| {
             packed.media_type(oci).clone_into(&mut descriptor.media_type);
-            Piece { descriptor, id }
+            Piece { descriptor, held: true, id }
         };
         let pieces: Vec<Piece> = layers.into_iter().map(named).collect();
         let config = Descriptor { media_type: config_type.to_owned(), digest: image.clone(), size };

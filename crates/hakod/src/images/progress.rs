@@ -48,6 +48,16 @@ impl Lines {
         }
     }
 
+    /// Ends when nobody else has lines to send: work on a blocking thread goes
+    /// on after its caller was dropped, and holds a clone for as long.
+    pub async fn alone(&self) {
+        if let Some(sender) = &self.0 {
+            while sender.strong_count() > 1 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
     /// Whether somebody still listens, for work between two lines.
     pub fn check_listener(&self) -> Result<()> {
         match &self.0 {

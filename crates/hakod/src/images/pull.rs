@@ -79,7 +79,7 @@ impl ImageService {
         let from = format!("Pulling from {}", reference.repository.path());
         lines.send(json!({ "status": from, "id": shown })).await?;
         let mut lease = self.store.lease();
-        let config = self.config(session, &resolved.manifest.config, &mut lease).await?;
+        let config = self.config(session, &resolved.manifest.config, lines, &mut lease).await?;
         let document = Arc::new(Document::parse(&config)?);
         check(plan, &resolved, &document)?;
         let before = self.images_named(reference.key()).await?;
@@ -106,7 +106,13 @@ impl ImageService {
     }
 
     /// The image's config, from the store where it is there already.
-    async fn config(&self, session: &Session, descriptor: &Descriptor, lease: &mut Lease) -> Result<Vec<u8>> {
+    async fn config(
+        &self,
+        session: &Session,
+        descriptor: &Descriptor,
+        lines: &Lines,
+        lease: &mut Lease,
+    ) -> Result<Vec<u8>> {
         lease.hold(&descriptor.digest);
         let digest = descriptor.digest.clone();
         // Two pulls of an image fetch it once.
@@ -123,8 +129,13 @@ impl ImageService {
             return Ok(bytes);
         }
         let bytes = session.small_blob(descriptor).await?;
-        let (digest, content) = (descriptor.digest.clone(), bytes.clone());
-        self.blocking(move |store| Ok(store.put_blob(&content, Some(&digest))?)).await?;
+        let (digest, content, held) = (descriptor.digest.clone(), bytes.clone(), lines.clone());
+        self.blocking(move |store| {
+            let put = store.put_blob(&content, Some(&digest));
+            drop(held);
+            Ok(put?)
+        })
+        .await?;
         Ok(bytes)
     }
 
@@ -254,8 +265,12 @@ impl Download {
         if self.store.has_blob(&self.descriptor.digest) {
             return self.lines.status("Download complete", id).await;
         }
-        let Ok(_slot) = self.slots.acquire().await else {
-            return Err(Error::internal("the engine is ending"));
+        let _slot = match self.slots.try_acquire() {
+            Ok(slot) => slot,
+            Err(_) => {
+                self.lines.status("Waiting", id).await?;
+                self.slots.acquire().await.map_err(|_| Error::internal("the engine is ending"))?
+            }
         };
         // The disk may be slow, so that writing has a thread of its own.
         let (sender, receiver) = mpsc::channel(16);

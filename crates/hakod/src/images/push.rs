@@ -15,8 +15,8 @@ use super::{
 };
 use futures::{StreamExt, TryStreamExt};
 use hako_model::{Digest, Error, Reference, Repository, Result};
-use hako_registry::{Content, Credentials, Mounted, Platform, Session};
-use hako_store::{NewRef, RefRow, Store};
+use hako_registry::{Content, Credentials, MAX_MANIFEST, Mounted, Platform, Session, parse_manifest};
+use hako_store::{Lease, NewRef, RefRow, Store};
 use serde_json::json;
 use std::{
     collections::{HashMap, HashSet},
@@ -114,41 +114,56 @@ impl ImageService {
         platform: Option<&Platform>,
         lines: &Lines,
     ) -> Result<()> {
-        let (packer, told, wanted, key) = (self.packer.clone(), lines.clone(), platform.cloned(), reference.key());
-        let familiar = reference.familiar();
-        let (parcel, _lease, mounts) = {
-            let repository = reference.repository.clone();
-            self.blocking(move |store| {
-                let mut lease = store.lease();
-                let rows = store.references_named(&key)?;
-                if rows.is_empty() {
-                    return Err(Error::not_found(format!("tag does not exist: {familiar}")));
-                }
-                let origin = Origin { store, packer: &packer, lines: &told };
-                let parcel = origin.parcel(&mut lease, &rows, wanted.as_ref())?;
-                let mounts = mounts(store, &repository, &parcel.pieces)?;
-                Ok((parcel, lease, mounts))
-            })
-            .await?
-        };
-        self.send_layers(session, &parcel, &mounts, reference, lines).await?;
+        let mut packed = self.pack(reference, platform, false, lines).await?;
+        if !self.send_layers(session, &packed, reference, lines).await? {
+            // The registry lacks a layer that is not here as the manifest names it.
+            packed = self.pack(reference, platform, true, lines).await?;
+            if !self.send_layers(session, &packed, reference, lines).await? {
+                return Err(Error::internal(format!("a layer of {} is not in the store", reference.familiar())));
+            }
+        }
+        let parcel = &packed.parcel;
         for config in &parcel.configs {
             if !session.has_blob(&config.digest).await? {
                 let (store, digest) = (self.store.clone(), config.digest.clone());
                 session.upload(config, None, &move || content(store.clone(), digest.clone(), None)).await?;
             }
         }
-        self.send_documents(session, &parcel, reference, lines).await
+        self.send_documents(session, parcel, reference, lines).await
     }
 
+    /// What is to be sent, under a lease.
+    async fn pack(
+        &self,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        all_held: bool,
+        lines: &Lines,
+    ) -> Result<PackedUp> {
+        let (packer, told, platform) = (self.packer.clone(), lines.clone(), platform.cloned());
+        let reference = reference.clone();
+        self.blocking(move |store| {
+            let mut lease = store.lease();
+            let rows = store.references_named(&reference.key())?;
+            if rows.is_empty() {
+                return Err(Error::not_found(format!("tag does not exist: {}", reference.familiar())));
+            }
+            let origin = Origin { all_held, store, packer: &packer, lines: &told };
+            let parcel = origin.parcel(&mut lease, &rows, platform.as_ref())?;
+            let mounts = mounts(store, &reference.repository, &parcel.pieces)?;
+            Ok(PackedUp { parcel, mounts, _lease: lease })
+        })
+        .await
+    }
+
+    /// Whether the registry has every layer then.
     async fn send_layers(
         &self,
         session: &Arc<Session>,
-        parcel: &Parcel,
-        mounts: &HashMap<Digest, Vec<String>>,
+        PackedUp { parcel, mounts, .. }: &PackedUp,
         reference: &Reference,
         lines: &Lines,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         for piece in &parcel.pieces {
             lines.status("Preparing", &piece.id).await?;
         }
@@ -161,11 +176,12 @@ impl ImageService {
             lines: lines.clone(),
             slots: self.uploads.clone(),
         };
-        let uploads: Vec<Task<()>> = parcel.pieces.iter().map(|piece| Task::spawn(upload(piece).run())).collect();
+        let uploads: Vec<Task<bool>> = parcel.pieces.iter().map(|piece| Task::spawn(upload(piece).run())).collect();
+        let mut all = true;
         for upload in uploads {
-            upload.join().await?;
+            all &= upload.join().await?;
         }
-        Ok(())
+        Ok(all)
     }
 
     /// Manifests under their digests, and the last one under the tag.
@@ -202,6 +218,13 @@ impl ImageService {
     }
 }
 
+/// What a push sends, and from where layers may be mounted.
+struct PackedUp {
+    parcel: Parcel,
+    mounts: HashMap<Digest, Vec<String>>,
+    _lease: Lease,
+}
+
 /// For each layer, other repositories of the same registry that have it: those
 /// of the images here that have the layer and a name by digest, which is given
 /// by pulls and pushes alone.
@@ -216,9 +239,8 @@ fn mounts(store: &Store, target: &Repository, pieces: &[Piece]) -> Result<HashMa
             continue;
         }
         if !known.contains_key(&image) {
-            let layers = store.image_layers(&image)?.into_iter().filter_map(|layer| layer.blob);
-            let kept = store.kept(&image)?.into_iter().map(|(digest, _)| digest);
-            known.insert(image.clone(), layers.chain(kept).filter(|blob| wanted.contains(blob)).collect());
+            let blobs = blobs_of(store, &image)?;
+            known.insert(image.clone(), blobs.into_iter().filter(|blob| wanted.contains(blob)).collect());
         }
         for blob in &known[&image] {
             let paths = found.entry(blob.clone()).or_default();
@@ -228,6 +250,21 @@ fn mounts(store: &Store, target: &Repository, pieces: &[Piece]) -> Result<HashMa
         }
     }
     Ok(found)
+}
+
+/// Every layer's archive that an image is known to have: here, or by its manifests.
+fn blobs_of(store: &Store, image: &Digest) -> Result<Vec<Digest>> {
+    let mut blobs: Vec<Digest> = store.image_layers(image)?.into_iter().filter_map(|layer| layer.blob).collect();
+    for (digest, media_type) in store.kept(image)? {
+        if store.has_blob(&digest)
+            && !hako_registry::is_layer(&media_type)
+            && let Ok(manifest) = parse_manifest(&store.read_blob(&digest, MAX_MANIFEST)?, &media_type)
+        {
+            blobs.extend(manifest.layers.into_iter().map(|layer| layer.digest));
+        }
+        blobs.push(digest);
+    }
+    Ok(blobs)
 }
 
 /// The upload of one layer.
@@ -242,7 +279,8 @@ struct Upload {
 }
 
 impl Upload {
-    async fn run(self) -> Result<()> {
+    /// Whether the registry has the layer then: what is not here cannot be sent.
+    async fn run(self) -> Result<bool> {
         let (descriptor, id) = (&self.piece.descriptor, self.piece.id.as_str());
         // Two pushes that send the same bytes to one place send them once.
         let _once = self.store.lock(&format!("push:{}:{}", self.repository, descriptor.digest)).await;
@@ -254,7 +292,8 @@ impl Upload {
             }
         };
         if self.session.has_blob(&descriptor.digest).await? {
-            return self.lines.status("Layer already exists", id).await;
+            self.lines.status("Layer already exists", id).await?;
+            return Ok(true);
         }
         let mut begun = None;
         for from in &self.mounts {
@@ -262,11 +301,20 @@ impl Upload {
                 self.session.cancel(place).await;
             }
             match self.session.mount(&descriptor.digest, from).await {
-                Ok(Mounted::There) => return self.lines.status(&format!("Mounted from {from}"), id).await,
+                Ok(Mounted::There) => {
+                    self.lines.status(&format!("Mounted from {from}"), id).await?;
+                    return Ok(true);
+                }
                 Ok(Mounted::Begun(place)) => begun = Some(place),
                 // A repository that is closed to this user, for one.
                 Err(err) => tracing::debug!("mount layer {} from {from}: {err}", descriptor.digest),
             }
+        }
+        if !self.piece.held {
+            if let Some(place) = begun {
+                self.session.cancel(place).await;
+            }
+            return Ok(false);
         }
         let (store, digest, lines) = (self.store.clone(), descriptor.digest.clone(), self.lines.clone());
         let (name, size) = (id.to_owned(), descriptor.size);
@@ -275,7 +323,8 @@ impl Upload {
             content(store.clone(), digest.clone(), Some(meter))
         };
         self.session.upload(descriptor, begun, &open).await?;
-        self.lines.status("Pushed", id).await
+        self.lines.status("Pushed", id).await?;
+        Ok(true)
     }
 }
 
