@@ -95,3 +95,28 @@ fn to_podman_and_skopeo() {
         }
     });
 }
+
+both_walls! {
+    /// What was built behind either wall runs in podman.
+    fn built_images_run_in_podman(case) {
+        if Engine::is_reference() {
+            return;
+        }
+        let context = case.engine.path("home/context");
+        std::fs::create_dir(&context).unwrap();
+        let file = "FROM busybox\nCOPY --chown=7:8 Dockerfile /copied\nRUN echo built > /built && rm /etc/group\n\
+                    CMD [\"sh\", \"-c\", \"cat /built; stat -c %u:%g /copied; ls /etc/group 2>&1\"]\n";
+        std::fs::write(context.join("Dockerfile"), file).unwrap();
+        let built = case
+            .docker(["build", "-q", &case.isolation(), "-t", "built:v1", context.to_str().unwrap()])
+            .env("DOCKER_BUILDKIT", "0")
+            .deadline(std::time::Duration::from_secs(180))
+            .text();
+        let saved = case.engine.path("home/saved.tar");
+        let _ = case.docker(["save", "-o", saved.to_str().unwrap(), "built:v1"]).text();
+        let said = apart(case, "podman load -qi saved.tar >&2; podman image inspect --format {{.Id}} built:v1; pod_run --rm localhost/built:v1").text();
+        let built = built.lines().last().unwrap().trim_start_matches("sha256:").to_owned();
+        assert_eq!(said, format!("{built}\nbuilt\n7:8\nls: /etc/group: No such file or directory"));
+        let _ = case.docker(["rmi", "built:v1"]).text();
+    }
+}
