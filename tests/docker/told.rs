@@ -28,7 +28,7 @@ both_walls! {
     }
 
     fn annotations(case) {
-        if not_on_reference("annotations are of API 1.43") {
+        if not_on_reference("annotations are of API 1.43") || hako_tests::client_before(24, "it has no --annotation") {
             return;
         }
         let flags = ["--name", "box", "--annotation", "org.example.note=yes", "--annotation", "empty"];

@@ -15,11 +15,8 @@ const PROCESSORS: [&str; 12] =
 /// A specifier that is none; an image for another platform.
 pub fn check(image: &ResolvedImage, wanted: &str, name: &str) -> Result<()> {
     let found = format!("{}/{}", image.os, image.architecture);
-    let offered = Platform {
-        os: image.os.clone(),
-        architecture: image.architecture.clone(),
-        variant: image.variant.clone(),
-    };
+    let offered =
+        Platform { os: image.os.clone(), architecture: image.architecture.clone(), variant: image.variant.clone() };
     if !wanted.is_empty() && parse(wanted)?.accepts(&offered).is_none() {
         return Err(Error::not_found(format!(
             "image with reference {name} was found but its platform ({found}) does not match the specified platform ({wanted})"
