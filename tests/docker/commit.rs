@@ -23,6 +23,9 @@ both_walls! {
     /// What the container has written and what the client asked for are in the
     /// image, which runs behind both walls.
     fn with_changes(case) {
+        if hako_tests::not_on_reference("STOPSIGNAL and SHELL in a change are of a newer dockerd") {
+            return;
+        }
         let script = "echo new > /new; rm /etc/group; rm -r /home; mkdir /home; touch /home/only; chown 1000 /new; \
                       chmod 640 /new; ln /new /twin; ln -s new /soft";
         let _ = case.walled("run", &["--name", "box", "-e", "KEPT=1", "busybox", "sh", "-c", script]).text();
@@ -81,7 +84,9 @@ both_walls! {
         events.expect("commit");
         let seen = events.kill().out();
         let order: Vec<&str> = seen.lines().filter(|line| ["pause", "unpause", "commit"].contains(line)).collect();
-        assert_eq!(order, ["pause", "unpause", "commit"]);
+        // Here it is thawed as soon as its layer is read.
+        let slow = hako_tests::not_on_reference("dockerd thaws when the image is made");
+        assert_eq!(order, if slow { ["pause", "commit", "unpause"] } else { ["pause", "unpause", "commit"] });
         assert_eq!(case.inspect("box", "{{.State.Status}}"), "running");
         let count = || case.exec("box", "cat /count").out();
         let before = count();

@@ -62,6 +62,32 @@ both_walls! {
         assert!(output.err().contains("is not running"), "{output}");
     }
 
+    fn not_in_a_paused_container(case) {
+        case.idle("box");
+        let _ = case.docker(["pause", "box"]).text();
+        case.docker(["exec", "box", "true"]).run().fails(1, "is paused, unpause the container before exec");
+        let _ = case.docker(["unpause", "box"]).text();
+        assert_eq!(case.exec("box", "echo well").ok(), "well");
+    }
+
+    /// `--privileged` is for this process alone, whatever the container has.
+    fn privileged(case) {
+        if hako_tests::not_on_reference("runc gives no privileges where the host lacks a capability") {
+            return;
+        }
+        case.daemon("box", &["--cap-drop=ALL", "busybox", "sleep", "1000"]);
+        let caps = |flags: &[&str]| {
+            let script = "grep CapEff /proc/self/status | cut -f2";
+            case.docker(["exec"]).args(flags).args(["box", "sh", "-c", script]).text()
+        };
+        assert_eq!(caps(&[]), "0000000000000000");
+        let host = std::fs::read_to_string("/proc/self/status").unwrap();
+        let bounding = host.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap().trim();
+        let all = if case.wall == hako_tests::Wall::Process { bounding } else { "000001ffffffffff" };
+        assert_eq!(caps(&["--privileged"]), all);
+        assert_eq!(caps(&[]), "0000000000000000");
+    }
+
     fn many_at_once(case) {
         case.idle("box");
         let commands: Vec<_> = (0..8)

@@ -19,6 +19,9 @@ both_walls! {
     /// The root filesystem with what the container has changed, without what is
     /// mounted in it.
     fn without_mounts(case) {
+        if hako_tests::not_on_reference("dockerd has mount points of its own in a layer") {
+            return;
+        }
         let script = "echo own > /own; rm /etc/group; echo hidden > /scratch/file; echo up; read end";
         case.daemon("box", &["-i", "--tmpfs", "/scratch", "busybox", "sh", "-c", script]);
         hako_tests::wait_until(Duration::from_secs(60), "the files", || case.docker(["logs", "box"]).text() == "up");

@@ -80,6 +80,9 @@ both_walls! {
     /// A follower sees every line once, however often the file is rotated and
     /// compressed meanwhile.
     fn follow_over_rotations(case) {
+        if hako_tests::not_on_reference("dockerd 20.10 loses lines where a file is rotated") {
+            return;
+        }
         let opts = ["max-size=10k", "max-file=20", "compress=true"].map(|opt| format!("--log-opt={opt}"));
         let script = "i=0; while [ $i -lt 1500 ]; do i=$((i+1)); echo $i; [ $((i % 50)) = 0 ] && sleep 0.05; done; true";
         let flags: Vec<&str> = opts.iter().map(String::as_str).chain(["busybox", "sh", "-c", script]).collect();
@@ -95,6 +98,9 @@ both_walls! {
 
     /// The driver `local` has Docker's defaults and no path that is shown.
     fn local(case) {
+        if hako_tests::not_on_reference("dockerd's driver takes no tag") {
+            return;
+        }
         let script = "echo out; echo err >&2";
         let flags = ["--name", "box", "--log-driver", "local", "--log-opt", "tag=x", "busybox", "sh", "-c", script];
         let _ = case.walled("run", &flags).run();
@@ -141,6 +147,9 @@ both_walls! {
     }
 
     fn refusals(case) {
+        if hako_tests::not_on_reference("its texts are a newer dockerd's") {
+            return;
+        }
         let create = |flags: &[&str]| case.walled("create", flags).args(["busybox", "true"]).run();
         create(&["--log-driver", "carrier-pigeon"]).fails(1, "logger: no log driver named 'carrier-pigeon' is registered");
         create(&["--log-opt", "wings=2"]).fails(1, "unknown log opt 'wings' for json-file log driver");

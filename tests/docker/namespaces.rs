@@ -48,6 +48,9 @@ both_walls! {
     }
 
     fn pid_of_a_container(case) {
+        if hako_tests::not_on_reference("its texts are a newer dockerd's") {
+            return;
+        }
         if refused(case, &["--pid=container:donor"], "PidMode") {
             return;
         }
@@ -157,6 +160,9 @@ both_walls! {
     }
 
     fn cgroup_namespaces(case) {
+        if hako_tests::not_on_reference("it looks at the engine's own cgroups") {
+            return;
+        }
         let memberships = |flags: &[&str]| case.sh(flags, "cut -d: -f2- /proc/self/cgroup").text();
         let own = memberships(&["--cgroupns=private"]);
         // Beside version 1's controllers nobody uses the others: names alone, and cgroup2.

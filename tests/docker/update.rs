@@ -26,6 +26,9 @@ fn holds(case: &Case, name: &str, mib: u64) -> bool {
 both_walls! {
     /// More than it began with, and less again.
     fn memory_of_a_running_container(case) {
+        if hako_tests::not_on_reference("dockerd 20.10 warns here of what the test does not set") {
+            return;
+        }
         case.daemon("box", &["-m", "200m", "--memory-swap", "200m", "busybox", "sleep", "1000"]);
         assert!(!holds(case, "box", 300));
         assert_eq!(case.docker(["update", "-m", "400m", "--memory-swap", "400m", "box"]).text(), "box");
@@ -40,6 +43,9 @@ both_walls! {
     }
 
     fn processors_of_a_running_container(case) {
+        if hako_tests::not_on_reference("its texts are a newer dockerd's") {
+            return;
+        }
         case.daemon("box", &["--cpus=0.5", "busybox", "sleep", "1000"]);
         assert_eq!(quota(case, "box"), "50000 100000");
         let _ = case.docker(["update", "--cpus=1.5", "box"]).text();
@@ -87,6 +93,9 @@ both_walls! {
     }
 
     fn what_makes_no_sense_is_refused(case) {
+        if hako_tests::not_on_reference("dockerd does not know this host's weights of block I/O") {
+            return;
+        }
         case.daemon("box", &["-m", "64m", "busybox", "sleep", "1000"]);
         let refused = |flags: &[&str], text: &str| {
             case.docker(["update"]).args(flags).arg("box").run().fails(1, text);

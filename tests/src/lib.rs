@@ -44,7 +44,7 @@ pub use http::{Answer, http};
 pub use image::{Compression, Image, Layer, busybox, debian, sha256};
 pub use places::{Tool, bin_dir, on_path, tool};
 pub use pty::Terminal;
-pub use reference::not_on_reference;
+pub use reference::{client_before, not_on_reference};
 pub use registry::Registry;
 pub use tap::{Fate, Tap};
 pub use tokens::TokenServer;

@@ -25,3 +25,17 @@ pub fn not_on_reference(reason: &str) -> bool {
     }
     true
 }
+
+/// Whether the docker client under test (`HAKO_TEST_DOCKER`) is older than
+/// release `major`, for a test or a part of one that asks for more. `reason` is
+/// printed.
+#[must_use]
+pub fn client_before(major: u32, reason: &str) -> bool {
+    let version = crate::Client::new(&crate::tool(crate::Tool::Docker)).arg("--version").text();
+    let number = version.split(|c: char| !c.is_ascii_digit()).find_map(|word| word.parse::<u32>().ok());
+    let older = number.is_some_and(|number| number < major);
+    if older {
+        eprintln!("not with this client ({version}): {reason}");
+    }
+    older
+}

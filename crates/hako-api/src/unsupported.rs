@@ -108,7 +108,7 @@ const OTHER_KERNEL: &str = "the host's kernel is not the guest's";
 #[rustfmt::skip] // One row, one or two lines: it is read as a table.
 const HOST_CONFIG: &[Refusal<HostConfig>] = &[
     row("PortBindings", r#"{"PortBindings": {"80/tcp": [{"HostPort": "80"}]}}"#, Both,
-        |host| !host.port_bindings.is_empty(), No("published ports: networks are not built yet")),
+        |host| host.port_bindings.as_ref().is_some_and(|bindings| !bindings.is_empty()), No("published ports: networks are not built yet")),
     row("PublishAllPorts", r#"{"PublishAllPorts": true}"#, Both,
         |host| host.publish_all_ports, No("published ports: networks are not built yet")),
     row("NetworkMode", r#"{"NetworkMode": "host"}"#, Both,

@@ -180,7 +180,12 @@ impl Script<'_> {
         let body = self.body(config, host);
         self.ask("create, with everything", "POST", "/containers/create?name=full", Some(body));
         self.ask("inspect, with everything", "GET", "/containers/full/json", None);
-        self.ask("list, with everything", "GET", "/containers/json?all=1&filters=%7B%22name%22:%5B%22full%22%5D%7D", None);
+        self.ask(
+            "list, with everything",
+            "GET",
+            "/containers/json?all=1&filters=%7B%22name%22:%5B%22full%22%5D%7D",
+            None,
+        );
         self.quietly("DELETE", "/containers/full", None);
     }
 
@@ -207,7 +212,7 @@ impl Script<'_> {
         self.ask("top, exited", "GET", "/containers/plain/top", None);
         self.ask("pause, exited", "POST", "/containers/plain/pause", None);
         self.ask("stats, exited", "GET", "/containers/plain/stats?stream=0&one-shot=1", None);
-        self.ask("df", "GET", "/system/df", None);
+        self.disk("df");
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 1;
         let filter = format!("%7B%22container%22:%5B%22{id}%22%5D%7D");
         self.ask("events", "GET", &format!("/events?since=1&until={now}&filters={filter}"), None);
@@ -222,10 +227,24 @@ impl Script<'_> {
     /// Every endpoint about a container that is not there.
     fn unknown(&mut self) {
         for (method, what) in [
-            ("GET", "json"), ("GET", "top"), ("GET", "logs?stdout=1"), ("GET", "changes"), ("GET", "export"),
-            ("GET", "stats?stream=0"), ("GET", "archive?path=/"), ("HEAD", "archive?path=/"), ("POST", "start"),
-            ("POST", "stop"), ("POST", "restart"), ("POST", "kill"), ("POST", "pause"), ("POST", "unpause"),
-            ("POST", "rename?name=x"), ("POST", "wait"), ("POST", "attach?stream=1"), ("POST", "resize?h=1&w=1"),
+            ("GET", "json"),
+            ("GET", "top"),
+            ("GET", "logs?stdout=1"),
+            ("GET", "changes"),
+            ("GET", "export"),
+            ("GET", "stats?stream=0"),
+            ("GET", "archive?path=/"),
+            ("HEAD", "archive?path=/"),
+            ("POST", "start"),
+            ("POST", "stop"),
+            ("POST", "restart"),
+            ("POST", "kill"),
+            ("POST", "pause"),
+            ("POST", "unpause"),
+            ("POST", "rename?name=x"),
+            ("POST", "wait"),
+            ("POST", "attach?stream=1"),
+            ("POST", "resize?h=1&w=1"),
         ] {
             self.ask(&format!("nobody: {method} {what}"), method, &format!("/containers/nobody/{what}"), None);
         }
@@ -271,6 +290,20 @@ impl Script<'_> {
             body.as_object_mut().unwrap().remove("Warnings");
             self.answers.insert(name.to_owned(), json!({"status": status, "body": kinds(&body)}));
         }
-        self.ask("df, empty", "GET", "/system/df", None);
+        self.disk("df, empty");
+    }
+
+    /// Without the images of other tests, which the reference may have.
+    fn disk(&mut self, name: &str) {
+        let (status, mut body) = self.quietly("GET", "/system/df", None);
+        body["Images"].as_array_mut().unwrap().retain(|image| {
+            image["RepoTags"].as_array().is_some_and(|tags| tags.iter().any(|tag| tag == "busybox:latest"))
+        });
+        for image in body["Images"].as_array_mut().unwrap() {
+            for names in ["RepoTags", "RepoDigests"] {
+                image[names] = json!("<names>");
+            }
+        }
+        self.answers.insert(name.to_owned(), json!({"status": status, "body": canon(&body)}));
     }
 }

@@ -3,6 +3,7 @@
 
 use super::{
     actor::Actor,
+    health,
     life::{self, Event},
     policy,
     record::{Record, State},
@@ -40,7 +41,7 @@ pub(super) async fn must(actor: &mut Actor, event: Event) {
 /// the container again or remove it, as it was created to be.
 pub(super) async fn ended(actor: &mut Actor, exit: Result<ExitDetails>) {
     let live = actor.live.take();
-    actor.monitor = None;
+    health::close(actor);
     let exit = exit.unwrap_or_else(|err| {
         let written = live.as_ref().and_then(|live| live.dir().state()).and_then(|state| exit_of(state.phase));
         written.unwrap_or_else(|| unknown(137, Some(format!("the shim has died: {}", err.message))))

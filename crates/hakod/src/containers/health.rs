@@ -178,6 +178,16 @@ pub(super) fn reset(record: &mut Record) {
     }
 }
 
+/// In the owner: nothing probes it any more. As in moby
+/// (`CloseMonitorChannel`), what is not probed counts as unhealthy.
+pub(super) fn close(actor: &mut Actor) {
+    if actor.monitor.take().is_some()
+        && let Some(health) = &mut actor.record.health
+    {
+        health.status = Status::Unhealthy;
+    }
+}
+
 /// In the owner: probes the container while it runs, and not while it is frozen.
 pub(super) fn attend(actor: &mut Actor) {
     actor.monitor = None;

@@ -22,7 +22,9 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     let record = &view.record;
     let (size_rw, size_root_fs) = if req.query.flag("size") { sizes(engine, record).await } else { (None, None) };
     let bundle = engine.shim_dir(record.id.as_str()).join("bundle");
-    let file = |name: &str| bundle.join(name).display().to_string();
+    // As in dockerd the first start makes these.
+    let started = record.state.run().is_some() || record.state.ended().is_some();
+    let file = |name: &str| if started { bundle.join(name).display().to_string() } else { String::new() };
     // `local`'s file is nobody's business.
     let logged = record.host.log_config.r#type == "json-file";
     let log_path = options::path(engine, record);
@@ -37,7 +39,7 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
         resolv_conf_path: file("resolv.conf"),
         hostname_path: file("hostname"),
         hosts_path: file("hosts"),
-        log_path: log_path.filter(|_| logged).map(|path| path.display().to_string()).unwrap_or_default(),
+        log_path: log_path.filter(|_| logged && started).map(|path| path.display().to_string()).unwrap_or_default(),
         name: format!("/{}", record.name),
         restart_count: record.restarts.count,
         driver: driver(record.isolation).to_owned(),

@@ -107,8 +107,9 @@ async fn summary(engine: &Engine, view: &View, names: &mut ImageNames, size: boo
         command: command.join(" "),
         created: time::parse(&record.created).map_or(0, |t| t.timestamp()),
         ports: Vec::new(),
-        size_rw,
-        size_root_fs,
+        // A list leaves out what is nothing, an inspect does not.
+        size_rw: size_rw.filter(|size| *size != 0),
+        size_root_fs: size_root_fs.filter(|size| *size != 0),
         labels: record.config.labels.clone(),
         state: record.state.word().to_owned(),
         status: record.state.status_text(record.health.as_ref()),

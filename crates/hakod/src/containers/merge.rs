@@ -30,9 +30,6 @@ pub fn merge(config: &mut ContainerConfig, image: &ImageConfig) -> Result<()> {
         config.stop_signal.clone_from(&image.stop_signal);
     }
     config.stop_timeout = config.stop_timeout.or(image.stop_timeout);
-    if config.shell.is_none() {
-        config.shell.clone_from(&image.shell);
-    }
     merge_healthcheck(config, image);
     let words = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
     if words(&config.entrypoint) && words(&config.cmd) {

@@ -47,10 +47,18 @@ fn unless_ended(actor: &Actor, done: Result<()>) -> Result<()> {
 pub(super) async fn run_pause(actor: &mut Actor) -> Result<()> {
     let done = live(actor)?.pause().await;
     unless_ended(actor, done)?;
-    actor.happen(Event::Frozen).await?;
-    health::attend(actor);
+    freeze(actor).await?;
     actor.emit("pause", &[]);
     Ok(())
+}
+
+/// Writes down that it is frozen; nothing probes it then.
+async fn freeze(actor: &mut Actor) -> Result<()> {
+    health::close(actor);
+    let frozen = actor.happen(Event::Frozen).await;
+    // Where that failed it counts as running, and is probed.
+    health::attend(actor);
+    frozen
 }
 
 /// In the owner.
@@ -83,8 +91,7 @@ pub(super) async fn run_hold(actor: &mut Actor) -> Result<bool> {
     let done = live(actor)?.pause().await;
     unless_ended(actor, done)?;
     actor.held = 1;
-    actor.happen(Event::Frozen).await?;
-    health::attend(actor);
+    freeze(actor).await?;
     actor.emit("pause", &[]);
     Ok(true)
 }

@@ -26,7 +26,9 @@ pub(super) async fn run(actor: &mut Actor, name: String) -> Result<()> {
         return Err(Error::invalid("Renaming a container with the same name as its current name"));
     }
     let allocating = |err: Error| err.context("Error when allocating new name");
-    validate_name(&name).map_err(|err| allocating(Error::invalid(err.to_string())))?;
+    // dockerd has put its slash before the name by then.
+    let with_slash = |err: &dyn std::fmt::Display| err.to_string().replace(&format!("({name})"), &format!("(/{name})"));
+    validate_name(&name).map_err(|err| allocating(Error::invalid(with_slash(&err))))?;
     actor.engine.containers.reserve(&name, actor.record.id.as_str()).map_err(allocating)?;
     let old = std::mem::replace(&mut actor.record.name, name.clone());
     if let Err(err) = actor.save().await {

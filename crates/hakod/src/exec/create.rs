@@ -16,6 +16,13 @@ use hako_model::{Error, Result};
 use hyper::StatusCode;
 use std::sync::Arc;
 
+/// A command as events have it: moby puts a blank behind the program's name, and
+/// then come the arguments, if there are any.
+pub(super) fn told(words: &[String]) -> String {
+    let (program, arguments) = words.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+    format!("{program} {}", arguments.join(" "))
+}
+
 /// Registers a process; nothing runs yet.
 pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
     let container = engine.containers.find(&req.param)?;
@@ -31,7 +38,7 @@ pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
     let view = container.view();
     let who = Who { id: container.id.as_str(), name: &view.record.name };
     life::admit(&view.record.state, Verb::Exec, who)?;
-    let action = format!("exec_create: {}", words.join(" "));
+    let action = format!("exec_create: {}", told(words));
     let exec = engine.execs.add(container.id.as_str(), config);
     crate::containers::emit(engine, &view.record, &action, &[("execID", exec.id.clone())]);
     Ok(json_status(StatusCode::CREATED, &IdAnswer { id: exec.id.clone() }))

@@ -61,7 +61,6 @@ impl Probe<'_> {
                 )));
             }
         };
-        job.emit_start(self.record);
         let output = Arc::new(Output::default());
         let reader = stream.map(|stream| tokio::spawn(output.clone().read(stream)));
         let record = self.record.clone();

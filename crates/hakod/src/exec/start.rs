@@ -1,6 +1,6 @@
 //! `POST /exec/{id}/start`.
 
-use super::{Exec, State};
+use super::{Exec, State, create::told};
 use crate::{
     Engine,
     containers::{
@@ -40,7 +40,6 @@ pub async fn serve(engine: &Arc<Engine>, mut req: Request) -> Result<Response> {
     if options.detach {
         return match job.launch(&view.record, None).await {
             Ok(_) => {
-                job.emit_start(&view.record);
                 let record = view.clone();
                 tokio::spawn(async move { job.end(&record.record).await });
                 Ok(empty(StatusCode::OK))
@@ -81,7 +80,6 @@ impl Job {
                 return;
             }
         };
-        self.emit_start(&view.record);
         // The end is recorded before the client sees its stream end, for then it asks for the exit code.
         let (engine, exec, detached) = (self.engine.clone(), self.exec.clone(), view.clone());
         let (ended, end) = oneshot::channel();
@@ -108,6 +106,8 @@ impl Job {
 
     /// Registers, attaches and starts the process.
     pub(super) async fn launch(&self, record: &Record, attach: Option<AttachRequest>) -> Result<Option<UnixStream>> {
+        // As in dockerd it is told of also if it then cannot run.
+        self.emit_start(record);
         let config = &self.exec.config;
         let process = spec::exec_process(&self.engine, record, config)?;
         let process = serde_json::to_vec(&process).map_err(|err| Error::internal(err.to_string()))?;
@@ -149,11 +149,16 @@ impl Job {
         let code = if code == 127 { 127 } else { 126 };
         self.exec.set(State::Ended { code: i64::from(code) });
         let kind = if err.kind == ErrorKind::Internal { kind } else { err.kind };
-        Error::new(kind, format!("OCI runtime exec failed: exec failed: {}", err.message))
+        // dockerd looks users up itself, and runc says the rest.
+        if err.message.starts_with("unable to find ") {
+            return Error::new(kind, err.message);
+        }
+        let text = format!("OCI runtime exec failed: exec failed: unable to start container process: {}", err.message);
+        Error::new(kind, format!("{text}: unknown"))
     }
 
-    pub(super) fn emit_start(&self, record: &Record) {
-        let words = self.exec.config.cmd.as_deref().unwrap_or_default().join(" ");
+    fn emit_start(&self, record: &Record) {
+        let words = told(self.exec.config.cmd.as_deref().unwrap_or_default());
         let about = [("execID", self.exec.id.clone())];
         crate::containers::emit(&self.engine, record, &format!("exec_start: {words}"), &about);
     }

@@ -56,13 +56,15 @@ fn resolv_conf(record: &Record, host: &str) -> String {
         found.map(|line| format!("{line}\n")).collect::<String>()
     };
     let mut text = String::new();
-    if asked.dns.is_empty() {
+    let words = |list: &'_ Option<Vec<String>>| list.clone().unwrap_or_default();
+    let servers = words(&asked.dns);
+    if servers.is_empty() {
         text.push_str(&lines("nameserver"));
     }
-    for server in &asked.dns {
+    for server in &servers {
         let _ = writeln!(text, "nameserver {server}");
     }
-    match asked.dns_search.as_slice() {
+    match words(&asked.dns_search).as_slice() {
         [] => text.push_str(&lines("search")),
         // A single dot is Docker's word for none.
         [dot] if dot == "." => {}
@@ -70,7 +72,7 @@ fn resolv_conf(record: &Record, host: &str) -> String {
             let _ = writeln!(text, "search {}", domains.join(" "));
         }
     }
-    match asked.dns_options.as_slice() {
+    match words(&asked.dns_options).as_slice() {
         [] => text.push_str(&lines("options")),
         options => {
             let _ = writeln!(text, "options {}", options.join(" "));

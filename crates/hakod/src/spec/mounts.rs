@@ -24,7 +24,12 @@ pub fn points(host: &HostConfig) -> Result<Vec<MountPoint>> {
         absolute(&mount.target).map_err(invalid)?;
         match mount.r#type.as_str() {
             "tmpfs" if !mount.source.is_empty() => return Err(invalid("field Source must not be specified".into())),
-            "tmpfs" => continue,
+            "tmpfs" => points.push(MountPoint {
+                r#type: "tmpfs".to_owned(),
+                destination: mount.target.clone(),
+                rw: !mount.read_only,
+                ..MountPoint::default()
+            }),
             "bind" => points.push(bind_point(mount).map_err(invalid)?),
             // Docker's other types are refused before.
             _ => return Err(invalid("mount type unknown".to_owned())),
@@ -33,8 +38,7 @@ pub fn points(host: &HostConfig) -> Result<Vec<MountPoint>> {
     for target in host.tmpfs.keys() {
         absolute(target).map_err(|err| Error::invalid(format!("invalid tmpfs: {err}")))?;
     }
-    let tmpfs = host.mounts.iter().flatten().filter(|m| m.r#type == "tmpfs").map(|m| m.target.as_str());
-    let tmpfs = tmpfs.chain(host.tmpfs.keys().map(String::as_str));
+    let tmpfs = host.tmpfs.keys().map(String::as_str);
     let mut seen = HashSet::new();
     for target in points.iter().map(|p| p.destination.as_str()).chain(tmpfs) {
         if !seen.insert(target.trim_end_matches('/').to_owned()) {
@@ -183,7 +187,7 @@ pub fn oci(host: &HostConfig, points: &[MountPoint], shm: Option<&str>, writable
         }
         asked.push((mount.target.clone(), tmpfs(&mount.target, words.into_iter())));
     }
-    for point in points {
+    for point in points.iter().filter(|point| point.r#type == "bind") {
         let options = ["rbind", if point.rw { "rw" } else { "ro" }, &point.propagation];
         let mount =
             json!({"destination": point.destination, "type": "bind", "source": point.source, "options": options});

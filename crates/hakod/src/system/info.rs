@@ -171,7 +171,7 @@ fn registry_config(engine: &Engine) -> serde_json::Value {
     value!({
         "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
         "IndexConfigs": index,
-        "Mirrors": if mirrors.is_empty() { serde_json::Value::Null } else { value!(mirrors) }
+        "Mirrors": mirrors,
     })
 }
 

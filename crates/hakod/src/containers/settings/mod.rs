@@ -43,7 +43,6 @@ pub fn validate(
     numbers::check(host, isolation)?;
     devices::check(host)?;
     security::parse(host)?;
-    security::check_annotations(host)?;
     capabilities(host, &engine.host, isolation)?;
     let mut warnings = resources::verify(host, &sys, engine.host.cpus, false)?;
     namespaces::resolve(engine, host, isolation)?;

@@ -3,9 +3,6 @@
 use hako_api::types::HostConfig;
 use hako_model::{Error, Result};
 
-/// How annotations of the engine's own begin.
-const OWN: &str = "hako.";
-
 /// What the options say together; the last of a kind wins.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Security<'a> {
@@ -36,24 +33,6 @@ pub fn parse(host: &HostConfig) -> Result<Security<'_>> {
         }
     }
     Ok(found)
-}
-
-/// Checks `--annotation`: what the engine tells its runtime about devices and
-/// filters goes the same way, and is not the user's to say.
-///
-/// # Errors
-/// Docker's words, or which annotation it is.
-pub fn check_annotations(host: &HostConfig) -> Result<()> {
-    for key in host.annotations.keys() {
-        if key.is_empty() {
-            let text = "invalid Annotations: the empty string is not permitted as an annotation key";
-            return Err(Error::invalid(text));
-        }
-        if key.starts_with(OWN) {
-            return Err(Error::invalid(format!("invalid Annotations: {key}: names beginning with {OWN} are the engine's")));
-        }
-    }
-    Ok(())
 }
 
 fn pair<'a>(opt: &'a str, found: &mut Security<'a>) -> Result<()> {
