@@ -76,7 +76,11 @@ fn to_podman_and_skopeo() {
         assert_eq!(said, "by hako\n7:8\nls: /etc/group: No such file or directory");
         let skopeo = tool(Tool::Skopeo).display().to_string();
         // skopeo reads either half, and what it writes of it is the same image.
-        for (source, target) in [("docker-archive:{}:made:v1", "oci-archive"), ("oci-archive:{}:docker.io/library/made:v1", "docker-archive"), ("oci-archive:{}:v1", "docker-archive")] {
+        for (source, target) in [
+            ("docker-archive:{}:made:v1", "oci-archive"),
+            ("oci-archive:{}:docker.io/library/made:v1", "docker-archive"),
+            ("oci-archive:{}:v1", "docker-archive"),
+        ] {
             let source = source.replace("{}", saved);
             let config = apart(case, &format!("{skopeo} inspect --config --raw '{source}'")).run();
             if source.ends_with(":docker.io/library/made:v1") && config.code != 0 {
