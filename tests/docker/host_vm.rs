@@ -98,10 +98,7 @@ fn the_default_profile_confines() {
         assert_eq!(shown("box"), "hako-default");
         assert!(read("/sys/kernel/security/apparmor/profiles").contains("hako-default (enforce)"));
         assert_eq!(case.exec("box", confined).ok(), "hako-default (enforce)");
-        assert_eq!(
-            read(format!("/proc/{}/attr/current", case.inspect("box", "{{.State.Pid}}"))),
-            "hako-default (enforce)"
-        );
+        assert_eq!(read(format!("/proc/{}/attr/current", case.inspect("box", "{{.State.Pid}}"))), "hako-default (enforce)");
         let open = ["--cap-add=SYS_ADMIN", "--security-opt", "seccomp=unconfined"];
         let mount = "mkdir -p /x && mount -t tmpfs none /x && echo mounted";
         case.sh(&open, mount).run().fails(1, "Permission denied");
@@ -124,10 +121,7 @@ fn other_profiles() {
     with_wall(Wall::Process, |case| {
         let shown = |name: &str| case.inspect(name, "{{.AppArmorProfile}}");
         case.daemon("free", &["--privileged", "busybox", "sleep", "1000"]);
-        assert_eq!(
-            (shown("free").as_str(), case.exec("free", "cat /proc/self/attr/current").out().as_str()),
-            ("unconfined", "unconfined")
-        );
+        assert_eq!((shown("free").as_str(), case.exec("free", "cat /proc/self/attr/current").out().as_str()), ("unconfined", "unconfined"));
         case.daemon("own", &["--security-opt", "apparmor=hako-test", "busybox", "sleep", "1000"]);
         assert_eq!(shown("own"), "hako-test");
         let denied = case.exec("own", "cat /etc/passwd > /dev/null && cat /etc/group");

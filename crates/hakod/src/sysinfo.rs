@@ -71,8 +71,7 @@ impl SysInfo {
     /// have at all, and version 1 has lost with Linux 5.0, is nobody's to change.
     #[must_use]
     pub fn warnings(&self, unified: bool) -> Vec<String> {
-        let throttle =
-            |v2: &str, v1: &str| if unified { format!("io.max ({v2})") } else { format!("blkio throttle.{v1}_device") };
+        let throttle = |v2: &str, v1: &str| if unified { format!("io.max ({v2})") } else { format!("blkio throttle.{v1}_device") };
         let facts = [
             (self.memory_limit, "memory limit".to_owned()),
             (self.swap_limit, "swap limit".to_owned()),

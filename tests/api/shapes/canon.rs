@@ -4,17 +4,8 @@ use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, fmt};
 
 /// Fields whose numbers, and those below them, are the same each time.
-const EXACT: [&str; 9] = [
-    "HostConfig",
-    "Config",
-    "ProcessConfig",
-    "StatusCode",
-    "status",
-    "Kind",
-    "ExitCode",
-    "FailingStreak",
-    "RestartCount",
-];
+const EXACT: [&str; 9] =
+    ["HostConfig", "Config", "ProcessConfig", "StatusCode", "status", "Kind", "ExitCode", "FailingStreak", "RestartCount"];
 
 /// What the host's kernel decides.
 const OF_THE_HOST: [&str; 6] =

@@ -41,7 +41,9 @@ const fn both(path: &'static str, why: &'static str) -> Row {
 }
 
 /// The rows.
-pub const TABLE: &[Row] = &[both("inspect, *.HostConfig.Isolation", "the wall is shown")];
+pub const TABLE: &[Row] = &[
+    both("inspect, *.HostConfig.Isolation", "the wall is shown"),
+];
 
 #[test]
 fn patterns() {

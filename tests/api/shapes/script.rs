@@ -180,12 +180,7 @@ impl Script<'_> {
         let body = self.body(config, host);
         self.ask("create, with everything", "POST", "/containers/create?name=full", Some(body));
         self.ask("inspect, with everything", "GET", "/containers/full/json", None);
-        self.ask(
-            "list, with everything",
-            "GET",
-            "/containers/json?all=1&filters=%7B%22name%22:%5B%22full%22%5D%7D",
-            None,
-        );
+        self.ask("list, with everything", "GET", "/containers/json?all=1&filters=%7B%22name%22:%5B%22full%22%5D%7D", None);
         self.quietly("DELETE", "/containers/full", None);
     }
 
@@ -227,24 +222,10 @@ impl Script<'_> {
     /// Every endpoint about a container that is not there.
     fn unknown(&mut self) {
         for (method, what) in [
-            ("GET", "json"),
-            ("GET", "top"),
-            ("GET", "logs?stdout=1"),
-            ("GET", "changes"),
-            ("GET", "export"),
-            ("GET", "stats?stream=0"),
-            ("GET", "archive?path=/"),
-            ("HEAD", "archive?path=/"),
-            ("POST", "start"),
-            ("POST", "stop"),
-            ("POST", "restart"),
-            ("POST", "kill"),
-            ("POST", "pause"),
-            ("POST", "unpause"),
-            ("POST", "rename?name=x"),
-            ("POST", "wait"),
-            ("POST", "attach?stream=1"),
-            ("POST", "resize?h=1&w=1"),
+            ("GET", "json"), ("GET", "top"), ("GET", "logs?stdout=1"), ("GET", "changes"), ("GET", "export"),
+            ("GET", "stats?stream=0"), ("GET", "archive?path=/"), ("HEAD", "archive?path=/"), ("POST", "start"),
+            ("POST", "stop"), ("POST", "restart"), ("POST", "kill"), ("POST", "pause"), ("POST", "unpause"),
+            ("POST", "rename?name=x"), ("POST", "wait"), ("POST", "attach?stream=1"), ("POST", "resize?h=1&w=1"),
         ] {
             self.ask(&format!("nobody: {method} {what}"), method, &format!("/containers/nobody/{what}"), None);
         }

@@ -50,9 +50,7 @@ pub fn check_annotations(host: &HostConfig) -> Result<()> {
             return Err(Error::invalid(text));
         }
         if key.starts_with(OWN) {
-            return Err(Error::invalid(format!(
-                "invalid Annotations: {key}: names beginning with {OWN} are the engine's"
-            )));
+            return Err(Error::invalid(format!("invalid Annotations: {key}: names beginning with {OWN} are the engine's")));
         }
     }
     Ok(())
