@@ -11,7 +11,9 @@ fn build(bytes: &[u8]) {
     let Ok(file) = parse(bytes) else { return };
     assert!(!file.stages.is_empty());
     let linux = || ("linux".to_owned(), "amd64".to_owned(), String::new());
-    let Ok(global) = Global::new(&file, BTreeMap::new(), &Platforms { target: linux(), build: linux() }) else { return };
+    let Ok(global) = Global::new(&file, BTreeMap::new(), &Platforms { target: linux(), build: linux() }) else {
+        return;
+    };
     let Ok(needed) = stages::plan(&file, None, &global) else { return };
     assert!(needed.len() <= file.stages.len());
     let _ = global.unused(&file);

@@ -5,7 +5,8 @@ use hako_registry::{MAX_LAYERS, Platform, parse_index, parse_manifest, select};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    for media in ["", "application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.v2+json"] {
+    for media in ["", "application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.v2+json"]
+    {
         if let Ok(Some(entries)) = parse_index(bytes, media) {
             let _ = select(&entries, &Platform::host());
         }

@@ -11,7 +11,14 @@ fuzz_target!(|bytes: &[u8]| {
     while let Ok(Some(entry)) = reader.next_entry() {
         assert!(entry.size <= i64::MAX as u64 && entry.mode <= 0o7777);
         let left = reader.data_left();
-        if left % 2 == 0 && reader.data(left, &mut |piece| { data += piece.len(); Ok(()) }).is_err() {
+        if left % 2 == 0
+            && reader
+                .data(left, &mut |piece| {
+                    data += piece.len();
+                    Ok(())
+                })
+                .is_err()
+        {
             break;
         }
     }

@@ -67,7 +67,9 @@ fn answers_and_events() {
         return;
     }
     once(|case| {
-        let events = case.docker(["events", "--filter", "type=image", "--format", "{{.Action}} {{.Actor.Attributes.reclaimed}}"]).start();
+        let events = case
+            .docker(["events", "--filter", "type=image", "--format", "{{.Action}} {{.Actor.Attributes.reclaimed}}"])
+            .start();
         std::thread::sleep(std::time::Duration::from_millis(500));
         let answer = case.engine.http("POST", "/v1.44/images/prune", None);
         assert_eq!((answer.status, answer.json()), (200, json!({ "ImagesDeleted": null, "SpaceReclaimed": 0 })));

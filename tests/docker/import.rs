@@ -58,7 +58,10 @@ fn every_packing() {
         for (number, bytes) in packed.into_iter().enumerate() {
             let name = format!("packed:{number}");
             let _ = case.docker(["import", "-", &name]).stdin(bytes).text();
-            assert_eq!(inspect(case, &name, "{{index .RootFS.Layers 0}} {{.Comment}}"), format!("{expected} Imported from -"));
+            assert_eq!(
+                inspect(case, &name, "{{index .RootFS.Layers 0}} {{.Comment}}"),
+                format!("{expected} Imported from -")
+            );
         }
         // Without a name it is an image still.
         let id = case.docker(["import", "-"]).stdin(tree).text();
@@ -104,7 +107,9 @@ fn what_is_refused() {
         if Engine::is_reference() {
             return;
         }
-        case.docker(["import", "http://127.0.0.1:1/tree.tar", "x"]).run().fails(1, "not supported: image import from a URL");
+        case.docker(["import", "http://127.0.0.1:1/tree.tar", "x"])
+            .run()
+            .fails(1, "not supported: image import from a URL");
         case.docker(["import", "--platform", "windows/amd64", "-", "x"]).stdin(tree).run().fails(1, "windows");
         case.docker(["import", "-", "x"]).stdin(vec![7_u8; 4096]).run().fails(1, "checksum is wrong");
         assert_eq!(case.docker(["images", "-q", "x"]).text(), "");

@@ -82,7 +82,8 @@ fn both_forms_in_one() {
         let image = marked("form:v1");
         case.engine.load(&image);
         let files = files(&save(case, &["form:v1"]));
-        for (name, bytes) in files.iter().filter(|(name, _)| name.starts_with("blobs/sha256/") && !name.ends_with('/')) {
+        for (name, bytes) in files.iter().filter(|(name, _)| name.starts_with("blobs/sha256/") && !name.ends_with('/'))
+        {
             assert_eq!(name, &format!("blobs/sha256/{}", sha256(bytes)));
         }
         assert_eq!(json(&files, "oci-layout")["imageLayoutVersion"], "1.0.0");
@@ -94,7 +95,8 @@ fn both_forms_in_one() {
         let manifest = json(&files, &format!("blobs/sha256/{digest}"));
         let docker = json(&files, "manifest.json");
         assert_eq!(docker[0]["RepoTags"], serde_json::json!(["form:v1"]));
-        let blob = |digest: &Value| format!("blobs/sha256/{}", digest.as_str().unwrap().strip_prefix("sha256:").unwrap());
+        let blob =
+            |digest: &Value| format!("blobs/sha256/{}", digest.as_str().unwrap().strip_prefix("sha256:").unwrap());
         assert_eq!(docker[0]["Config"], blob(&manifest["config"]["digest"]));
         assert_eq!(docker[0]["Config"], format!("blobs/sha256/{}", sha256(&image.config())));
         let layers: Vec<String> = manifest["layers"].as_array().unwrap().iter().map(|l| blob(&l["digest"])).collect();
@@ -143,8 +145,15 @@ fn by_name_repository_and_id() {
         case.docker(["save", "no-such:image"]).run().fails(1, "no-such:image");
         if !Engine::is_reference() {
             case.docker(["save", "busybox", "no-such"]).run().fails(1, "No such image: no-such:latest");
-            let answer = case.engine.http("GET", "/v1.48/images/get?names=busybox&platform=%7B%22os%22:%22linux%22,%22architecture%22:%22arm64%22%7D", None);
-            assert_eq!((answer.status, answer.message().as_str()), (404, "no suitable export target found for platform linux/arm64/v8"));
+            let answer = case.engine.http(
+                "GET",
+                "/v1.48/images/get?names=busybox&platform=%7B%22os%22:%22linux%22,%22architecture%22:%22arm64%22%7D",
+                None,
+            );
+            assert_eq!(
+                (answer.status, answer.message().as_str()),
+                (404, "no suitable export target found for platform linux/arm64/v8")
+            );
             assert_eq!(case.engine.http("GET", "/v1.48/images/busybox/get?platform=linux/amd64", None).status, 200);
             assert_eq!(case.engine.http("GET", "/images/get", None).status, 400);
         }
@@ -159,7 +168,10 @@ fn a_load_takes_a_name_over() {
         case.engine.load(&old);
         let said = case.docker(["load"]).stdin(new.docker_archive()).text();
         assert!(
-            said.contains(&format!("The image name:v1 already exists, renaming the old one with ID {} to empty string", old.id())),
+            said.contains(&format!(
+                "The image name:v1 already exists, renaming the old one with ID {} to empty string",
+                old.id()
+            )),
             "{said}"
         );
         assert_eq!(id(case, "name:v1"), new.id());
@@ -176,7 +188,8 @@ fn digests_stay_what_they_were() {
     once(|case| {
         let registry = Registry::start();
         // A layer that the store has already stays the archive that it was.
-        let image = Image::new("x", ["lower", "upper"].map(|name| Layer::new().file(name, 0o644, name).finish()).to_vec());
+        let image =
+            Image::new("x", ["lower", "upper"].map(|name| Layer::new().file(name, 0o644, name).finish()).to_vec());
         for (tag, packed) in [("gzip", Compression::Gzip), ("zstd", Compression::Zstd)] {
             let digest = registry.push(&image, "kept", tag, packed);
             let name = registry.reference(&format!("kept:{tag}"));

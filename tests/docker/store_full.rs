@@ -101,7 +101,8 @@ fn what_fails_leaves_nothing() {
     }
     let small = Small::start();
     let engine = &small.engine;
-    let kept = || (names(&small.data.join("layers")), names(&small.data.join("blobs/sha256")), names(&small.data.join("tmp")));
+    let kept =
+        || (names(&small.data.join("layers")), names(&small.data.join("blobs/sha256")), names(&small.data.join("tmp")));
     let (before, free) = (kept(), small.free());
     let full = "no space left on device";
     // A load, a pull and an import that are too large.

@@ -73,7 +73,8 @@ fn registry() -> FakeRegistry {
     for n in 0..KINDS {
         let (manifest, blobs) = image(&format!("pull:{n}"), 200 + u64::from(n)).manifest(Compression::Gzip);
         for blob in blobs {
-            answers.insert(format!("/v2/pull/blobs/sha256:{}", sha256(&blob)), ("application/octet-stream".into(), blob));
+            answers
+                .insert(format!("/v2/pull/blobs/sha256:{}", sha256(&blob)), ("application/octet-stream".into(), blob));
         }
         let media = "application/vnd.oci.image.manifest.v1+json".to_owned();
         for name in [n.to_string(), format!("sha256:{}", sha256(&manifest))] {

@@ -29,8 +29,8 @@ use std::{
 /// The archive's faults and the host's.
 pub fn verify(archive: impl Read + Send, dir: &Path) -> Result<Vec<String>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = fs::openat(CWD, dir, flags, Mode::empty())
-        .map_err(crate::Error::host(format!("open {}", dir.display())))?;
+    let root =
+        fs::openat(CWD, dir, flags, Mode::empty()).map_err(crate::Error::host(format!("open {}", dir.display())))?;
     let (_, plain) = decompress(archive)?;
     let mut tar = TarReader::new(BufReader::with_capacity(CHUNK, plain));
     let mut wrong: BTreeMap<Vec<u8>, String> = BTreeMap::new();

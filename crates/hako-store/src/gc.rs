@@ -125,7 +125,9 @@ impl Store {
     /// An archive or a manifest that is gone is not promised any longer; the
     /// image still runs.
     fn forget_lost_blobs(&self) -> Result<()> {
-        for digest in self.texts("SELECT blob FROM layers WHERE blob IS NOT NULL UNION SELECT digest FROM image_blobs")? {
+        for digest in
+            self.texts("SELECT blob FROM layers WHERE blob IS NOT NULL UNION SELECT digest FROM image_blobs")?
+        {
             if digest.parse().is_ok_and(|digest: Digest| self.has_blob(&digest)) {
                 continue;
             }

@@ -30,8 +30,8 @@ mod names;
 mod reserve;
 
 pub use blobs::{Blob, BlobWriter};
-pub use check::Finding;
 pub use build::{NewStep, StepRow};
+pub use check::Finding;
 pub use containers::ContainerRow;
 pub use error::{Error, Result};
 pub use images::{ImageRow, NewImage, NewRef, RefRow};

@@ -83,7 +83,8 @@ pub(super) fn boolean(value: &str) -> Result<bool> {
 
 /// Seconds since 1970; `None` for what means no limit.
 fn until(value: &str) -> Result<Option<i64>> {
-    let time = time::parse_query("until", value).map_err(|_| Error::invalid(format!("invalid filter 'until={value}'")))?;
+    let time =
+        time::parse_query("until", value).map_err(|_| Error::invalid(format!("invalid filter 'until={value}'")))?;
     Ok(time.map(|time| time.timestamp()))
 }
 

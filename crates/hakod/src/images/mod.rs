@@ -42,8 +42,8 @@ pub use face::{
 pub use import::ImportRequest;
 pub use prune::Pruned;
 
-use document::Document;
 use bytes::Bytes;
+use document::Document;
 use futures::{Stream, StreamExt, stream};
 use hako_model::{Digest, Error, ErrorKind, Result};
 use hako_registry::Platform;

@@ -145,11 +145,7 @@ fn describe(archive: &Archive, entry: &IndexEntry, platform: Option<&Platform>, 
 
 /// The entry for the platform, which must be there; where none is asked for the
 /// host's, or else the first that the archive holds.
-fn choose<'a>(
-    archive: &Archive,
-    entries: &'a [IndexEntry],
-    platform: Option<&Platform>,
-) -> Result<&'a IndexEntry> {
+fn choose<'a>(archive: &Archive, entries: &'a [IndexEntry], platform: Option<&Platform>) -> Result<&'a IndexEntry> {
     let held: Vec<IndexEntry> =
         entries.iter().filter(|e| archive.has(&blob_name(&e.descriptor.digest))).cloned().collect();
     let wanted = platform.cloned().unwrap_or_else(Platform::host);

@@ -36,7 +36,8 @@ pub(super) struct Manifest {
 pub(super) fn layers(store: &Store, id: &Digest, lease: &mut Lease) -> Result<Vec<Layer>> {
     let mut layers = Vec::new();
     for row in store.image_layers(id)? {
-        let lost = || Error::internal(format!("the archive of layer {} is lost: load or pull the image again", row.diff));
+        let lost =
+            || Error::internal(format!("the archive of layer {} is lost: load or pull the image again", row.diff));
         let blob = row.blob.ok_or_else(lost)?;
         lease.hold(&blob);
         let size = store.blob_size(&blob)?;
