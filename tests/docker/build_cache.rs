@@ -2,7 +2,7 @@
 //! disk, and that it outlives both a prune of something else and a SIGKILL.
 
 use crate::build_run::{build, build_text, context};
-use hako_tests::{Case, Engine, Options, Wall, busybox, wait_until, with_wall};
+use hako_tests::{Case, Compression, Engine, Image, Layer, Options, Registry, Wall, busybox, wait_until, with_wall};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::{fs, os::unix::fs::PermissionsExt, thread, time::Duration};
@@ -97,6 +97,73 @@ fn what_it_takes_and_how_it_goes() {
         assert_eq!(case.run(&["x", "sh", "-c", "stat -c %s /big"]).text(), "3145728");
         assert_eq!(hits(&build_text(case, &[], big).ok()), 0);
         case.docker(["builder", "prune", "-f", "--filter", "colour=blue"]).run().fails(1, "invalid filter 'colour'");
+    });
+}
+
+/// The base is pulled where it is not there, with the client's credentials, and
+/// anew where a new one is asked for.
+#[test]
+fn the_base_is_pulled() {
+    with_wall(Wall::Process, |case| {
+        let registry = Registry::with_password();
+        let name = registry.reference("tests/base:1");
+        let dockerfile = format!("FROM {name}\nRUN cat /version > /seen\n");
+        let closed = build_text(case, &[], &dockerfile);
+        assert!(closed.code != 0 && closed.err().contains("no basic auth credentials"), "{closed}");
+        let login = ["login", "-u", "tester", "--password-stdin", &registry.address()];
+        let _ = case.docker(login).stdin("secret").text();
+        let push = |version: &str| {
+            let layers = [busybox().layers(), &[Layer::new().file("version", 0o644, version).finish()]].concat();
+            registry.push_as("tester", "secret", &Image::new("base", layers), "tests/base", "1", Compression::Gzip);
+        };
+        push("one");
+        let said = build_text(case, &["-t", "x"], &dockerfile).ok();
+        assert!(said.contains("Status: Downloaded newer image for"), "{said}");
+        assert_eq!(case.run(&["x", "cat", "/seen"]).text(), "one");
+        push("two");
+        assert_eq!(hits(&build_text(case, &["-t", "x"], &dockerfile).ok()), 1, "the one that is there");
+        let _ = build_text(case, &["-t", "x", "--pull"], &dockerfile).ok();
+        assert_eq!(case.run(&["x", "cat", "/seen"]).text(), "two");
+        let _ = case.docker(["logout", &registry.address()]).text();
+    });
+}
+
+/// A build that has an id can be cancelled by it.
+#[test]
+fn cancelled_by_its_id() {
+    if Engine::is_reference() {
+        return;
+    }
+    with_wall(Wall::Process, |case| {
+        let mut tar = tar::Builder::new(Vec::new());
+        let text = "FROM busybox\nRUN sleep 600\n";
+        let mut header = tar::Header::new_ustar();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, "Dockerfile", text.as_bytes()).unwrap();
+        let tar = tar.into_inner().unwrap();
+        thread::scope(|scope| {
+            let build = scope
+                .spawn(|| case.engine.http_bytes("POST", "/v1.44/build?buildid=mine&networkmode=none&forcerm=1", &tar));
+            wait_until(Duration::from_secs(60), "the step to run", || !case.docker(["ps", "-q"]).text().is_empty());
+            assert_eq!(case.engine.http("POST", "/v1.44/build/cancel?id=other", None).status, 200);
+            assert!(!build.is_finished());
+            assert_eq!(case.engine.http("POST", "/v1.44/build/cancel?id=mine", None).status, 200);
+            let answer = build.join().unwrap();
+            assert!(answer.text().contains("Build cancelled"), "{}", answer.text());
+        });
+        wait_until(Duration::from_secs(30), "its container to go", || case.docker(["ps", "-aq"]).text().is_empty());
+        assert_eq!(case.engine.http("POST", "/v1.44/build/cancel", None).status, 400);
+        for (query, status) in
+            [("isolation=moon", 400), ("t=A", 400), ("buildargs=1", 400), ("squash=1", 400), ("version=3", 400)]
+        {
+            let answer = case.engine.http_bytes("POST", &format!("/v1.44/build?{query}"), &tar);
+            assert_eq!(answer.status, status, "{query}: {}", answer.text());
+        }
+        let nothing = case.engine.http_bytes("POST", "/v1.44/build?dockerfile=other", &tar);
+        assert!(nothing.text().contains("Cannot locate specified Dockerfile: other"), "{}", nothing.text());
+        let garbage = case.engine.http_bytes("POST", "/v1.44/build", b"no tar, and long enough to be looked at as one");
+        assert_ne!(garbage.status, 200, "{}", garbage.text());
     });
 }
 

@@ -62,6 +62,9 @@ pub struct Wanted {
 pub async fn read(stage: &Stage<'_>, run: &Run) -> Result<Wanted> {
     let expand = |word: &str| hako_dockerfile::expand(word, &|name| stage.variable(name), stage.build.file.escape);
     let mut wanted = Wanted { mounts: run.mounts(&expand)?, ..Wanted::default() };
+    if wanted.mounts.iter().any(|mount| mount.kind == MountKind::Ssh) {
+        return Err(unsupported::BUILD_SSH.error());
+    }
     for mount in &mut wanted.mounts {
         let name = mount.id.clone().or_else(|| mount.source.clone());
         mount.target = Some(match (&mount.target, mount.kind) {
@@ -77,9 +80,6 @@ pub async fn read(stage: &Stage<'_>, run: &Run) -> Result<Wanted> {
         }
         if mount.kind == MountKind::Cache && mount.from.is_some() {
             return Err(unsupported::BUILD_CACHE_FROM.error());
-        }
-        if mount.kind == MountKind::Ssh {
-            return Err(unsupported::BUILD_SSH.error());
         }
     }
     for mount in &wanted.mounts {
@@ -151,7 +151,6 @@ impl Wanted {
     /// # Errors
     /// A secret that is not there; the host's.
     pub async fn prepare(&mut self, stage: &Stage<'_>, host: &mut HostConfig) -> Result<()> {
-        stage.build.check_isolation()?;
         let isolation = Isolation::from_request(&host.isolation).ok().flatten();
         let isolation = isolation.unwrap_or(stage.build.engine.config.isolation);
         if let Some((name, content)) = self.script.take() {

@@ -7,7 +7,7 @@ use hako_api::{
     types::{HostConfig, LogConfig},
     unsupported,
 };
-use hako_model::{Error, Reference, Result};
+use hako_model::{Error, Isolation, Reference, Result};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
@@ -173,6 +173,7 @@ fn number(query: &Query, key: &str) -> Result<i64> {
 }
 
 fn host(query: &Query) -> Result<HostConfig> {
+    Isolation::from_request(query.get("isolation")).map_err(|err| Error::invalid(err.to_string()))?;
     let ulimits: Vec<Value> = object(query.get("ulimits"), "error reading ulimit settings")?;
     let ulimits: Vec<_> = ulimits.into_iter().map(decode::from_value).collect::<Result<_>>()?;
     let extra_hosts: Vec<String> = query.all("extrahosts").iter().map(|host| (*host).to_owned()).collect();

@@ -1,6 +1,6 @@
 //! `RUN`: a container of the image so far, behind the wall that was asked for.
 
-use super::{Build, Done, Failure, cache::Asked, lock, mounts, stage::Stage};
+use super::{Done, Failure, cache::Asked, lock, mounts, stage::Stage};
 use crate::containers::step::StepContainer;
 use bytes::Bytes;
 use hako_api::types::{ContainerConfig, HealthConfig, HostConfig};
@@ -164,15 +164,6 @@ fn whole_characters(bytes: &[u8]) -> usize {
         return if needs > back { bytes.len() - back } else { bytes.len() };
     }
     bytes.len()
-}
-
-impl Build {
-    /// Docker's words where the wall that was asked for is none.
-    pub fn check_isolation(&self) -> Result<()> {
-        hako_model::Isolation::from_request(&self.options.host.isolation)
-            .map(|_| ())
-            .map_err(|err| Error::invalid(err.to_string()))
-    }
 }
 
 #[cfg(test)]
