@@ -18,7 +18,7 @@ impl Logout {
     /// The engine is not asked: it keeps no credentials.
     pub(crate) async fn run(self, _client: &Client) -> Result<()> {
         let server = registry(self.server.as_deref());
-        print_line(&format!("Removing login credentials for {server}"))?;
+        print_line(format!("Removing login credentials for {server}"))?;
         if !Config::read()?.forget(&server)? {
             eprintln!("Not logged in to {server}");
         }

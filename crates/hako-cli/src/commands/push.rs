@@ -49,7 +49,7 @@ impl Push {
         let messages = client.messages(Method::POST, &path, RequestBody::None, &headers).await?;
         Progress::new(Target::Stdout).follow(messages, self.quiet).await?;
         if self.quiet {
-            print_line(&super::pull::full_name(&image))?;
+            print_line(super::pull::full_name(&image))?;
         }
         Ok(())
     }
