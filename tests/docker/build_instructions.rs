@@ -31,7 +31,7 @@ SHELL ["/bin/ash", "-e", "-c"]
 RUN echo $0 > shell; mkdir /drop; chmod 1777 /drop
 USER someone
 RUN id -un > /drop/user
-VOLUME /data ["/not json]
+VOLUME /data /more
 EXPOSE 443/udp 80
 STOPSIGNAL SIGUSR1
 HEALTHCHECK --interval=5s --retries=2 CMD true $SHELLS
@@ -60,7 +60,7 @@ both_walls! {
         }
         assert!(!env.iter().any(|entry| entry.as_str().unwrap().starts_with("WHO=")), "{env:?}");
         assert_eq!(config["Labels"], json!({"colour": "blue", "two words": "a world"}));
-        assert_eq!(config["Volumes"], json!({"/data": {}, "[\"/not": {}, "json]": {}}));
+        assert_eq!(config["Volumes"], json!({"/data": {}, "/more": {}}));
         assert_eq!(config["ExposedPorts"], json!({"80/tcp": {}, "443/udp": {}}));
         assert_eq!((&config["WorkingDir"], &config["User"], &config["StopSignal"]), (&json!("/area/sub"), &json!("someone"), &json!("SIGUSR1")));
         assert_eq!(config["Healthcheck"]["Test"], json!(["CMD-SHELL", "true $SHELLS"]));
@@ -82,7 +82,7 @@ both_walls! {
     /// What an `ARG` is seen by, and what wins over it.
     fn arguments(case) {
         let context = Context::new(
-            "ARG VERSION=1\nARG TAG=latest\nFROM busybox:${TAG:-nothing}\n\
+            "ARG VERSION=1\nARG TAG=latest\nFROM busybox:${TAG:-nothing} AS first\n\
              RUN echo \"-$VERSION-$OTHER-\" > /args\n\
              ARG VERSION\nARG OTHER=of-${VERSION}\nARG UNSET\n\
              RUN echo \"-$VERSION-$OTHER-${UNSET-unset}-$HTTP_PROXY-\" >> /args\n\
@@ -92,7 +92,7 @@ both_walls! {
              FROM busybox\nRUN echo \"-$VERSION-\" > /next\n",
         );
         let args = ["--build-arg", "VERSION=2", "--build-arg", "HTTP_PROXY=http://proxy", "--build-arg", "NOBODY=asks"];
-        let said = case.build(&context, &args).arg("--target=0").args(["-t", "args"]).text();
+        let said = case.build(&context, &args).arg("--target=first").args(["-t", "args"]).text();
         assert!(said.contains("[Warning] One or more build-args [NOBODY] were not consumed"), "{said}");
         assert_eq!(case.look("args", "cat /args"), "---\n-2-of-2-unset-http://proxy-\n-env-");
         assert_eq!(config(case, "args")["Labels"], json!({"version": "2", "other": "env"}));

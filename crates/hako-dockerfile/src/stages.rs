@@ -46,14 +46,14 @@ pub fn origin(file: &Dockerfile, index: usize, name: &str) -> Result<Origin> {
     }
     if let Some(number) = number(name) {
         let text = if number == index {
-            format!("invalid from flag value {name}: refers to current build block")
+            format!("invalid from flag value {name}: refers to current build stage")
         } else {
-            format!("invalid from flag value {name}: refers to an unknown build stage")
+            format!("invalid from flag value {name}: index out of bounds")
         };
         return Err(Error::value(text));
     }
     if file.stages.get(index).and_then(|stage| stage.name.as_deref()) == Some(&name.to_lowercase()) {
-        return Err(Error::value(format!("invalid from flag value {name}: refers to current build block")));
+        return Err(Error::value(format!("invalid from flag value {name}: refers to current build stage")));
     }
     Ok(Origin::Image(name.to_owned()))
 }

@@ -95,11 +95,12 @@ pub enum Command {
 }
 
 impl Command {
-    /// What is executed where `shell` is the shell; nothing for an empty command.
+    /// What is executed where `shell` is the shell. As in Docker that is the shell
+    /// without a script where a `CMD` or `RUN` says nothing.
     pub fn argv(&self, shell: &[String]) -> Vec<String> {
         match self {
             Self::Exec(argv) => argv.clone(),
-            Self::Shell(text) if text.is_empty() => Vec::new(),
+            Self::Shell(text) if text.is_empty() => shell.to_vec(),
             Self::Shell(text) => [shell, std::slice::from_ref(text)].concat(),
         }
     }

@@ -90,7 +90,8 @@ impl<R: BufRead> TarReader<R> {
     /// # Errors
     /// Of the format, and the reader's.
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
-        self.skip(self.left + self.padding)?;
+        self.skip(self.left)?;
+        self.skip_padding()?;
         (self.left, self.padding) = (0, 0);
         let mut pax = Pax::default();
         let (mut long_name, mut long_link) = (None, None);
@@ -145,6 +146,21 @@ impl<R: BufRead> TarReader<R> {
             let n = available.min(usize::try_from(len).unwrap_or(usize::MAX));
             self.inner.consume(n);
             len -= n as u64;
+        }
+        Ok(())
+    }
+
+    /// Passes over the padding, which the archive's last entry may lack: docker's
+    /// client sends such a context for `build -f -`, and Go's reader takes it.
+    fn skip_padding(&mut self) -> Result<()> {
+        let mut len = self.padding;
+        while len > 0 {
+            let n = (self.inner.fill_buf()?.len() as u64).min(len);
+            if n == 0 {
+                break;
+            }
+            self.inner.consume(usize::try_from(n).unwrap_or(usize::MAX));
+            len -= n;
         }
         Ok(())
     }

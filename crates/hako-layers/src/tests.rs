@@ -238,6 +238,16 @@ fn compressions_give_one_digest() {
     refused(b"not a tar at all".repeat(100));
 }
 
+/// As docker's client sends a context to which it has added a Dockerfile.
+#[test]
+fn the_last_padding_and_the_end_may_be_missing() {
+    let whole = Tar::new().add(b'0', "x", "", b"abc").0;
+    let dir = tempfile::tempdir().unwrap();
+    unpack(&whole[..515], dir.path(), &|_| {}).unwrap();
+    assert_eq!(std::fs::read(dir.path().join("x")).unwrap(), b"abc");
+    assert!(refused(whole[..514].to_vec()).contains("truncated"));
+}
+
 #[test]
 fn a_bomb_is_stopped() {
     // 9 GiB of a name's zeros cost nothing to send; the floor is 8 GiB.

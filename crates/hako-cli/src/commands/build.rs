@@ -24,7 +24,7 @@ pub(crate) struct Build {
     #[arg(short = 't', long, value_name = "NAME[:TAG]")]
     tag: Vec<String>,
     /// Name of the Dockerfile (default: "PATH/Dockerfile"); "-" reads it from stdin
-    #[arg(short = 'f', long, value_name = "FILE", allow_hyphen_values = true)]
+    #[arg(short = 'f', long, value_name = "FILE")]
     file: Option<String>,
     /// Set the target build stage to build
     #[arg(long, value_name = "STAGE")]
@@ -68,7 +68,7 @@ pub(crate) struct Build {
     #[command(flatten)]
     steps: query::Steps,
     /// The folder with the files, or "-": a Dockerfile or an archive from stdin
-    #[arg(value_name = "PATH|-", allow_hyphen_values = true)]
+    #[arg(value_name = "PATH|-")]
     path: String,
 }
 

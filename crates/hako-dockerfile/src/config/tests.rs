@@ -22,6 +22,8 @@ fn commands() {
     assert_eq!((config.entrypoint, config.cmd), (strings(&["/e"]), None));
     let config = applied(&["CMD x", "ENTRYPOINT [\"/e\"]"]).unwrap();
     assert_eq!(config.cmd, strings(&["/bin/sh", "-c", "x"]));
+    assert_eq!(applied(&["CMD"]).unwrap().cmd, strings(&["/bin/sh", "-c"]));
+    assert_eq!(applied(&["CMD []"]).unwrap().cmd, strings(&[]));
     assert_eq!(applied(&["ENTRYPOINT []"]).unwrap().entrypoint, None);
 }
 

@@ -42,17 +42,17 @@ fn what_is_refused() {
         (
             "FROM a AS x\nCOPY --from=x a b",
             None,
-            "dockerfile parse error on line 2: invalid from flag value x: refers to current build block",
+            "dockerfile parse error on line 2: invalid from flag value x: refers to current build stage",
         ),
         (
             "FROM a\nCOPY --from=0 a b",
             None,
-            "dockerfile parse error on line 2: invalid from flag value 0: refers to current build block",
+            "dockerfile parse error on line 2: invalid from flag value 0: refers to current build stage",
         ),
         (
             "FROM a\nCOPY --from=7 a b",
             None,
-            "dockerfile parse error on line 2: invalid from flag value 7: refers to an unknown build stage",
+            "dockerfile parse error on line 2: invalid from flag value 7: index out of bounds",
         ),
         ("FROM $X", None, "dockerfile parse error on line 1: base name ($X) should not be blank"),
     ] {
