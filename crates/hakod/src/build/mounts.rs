@@ -17,7 +17,7 @@ pub use caches::caches;
 use super::{sources, stage::Stage};
 use crate::{
     Engine,
-    containers::step::{StepContainer, StepMount, StepSource},
+    containers::step::{self, StepContainer, StepMount, StepSource},
 };
 use caches::Held;
 use hako_api::{
@@ -266,12 +266,14 @@ impl Wanted {
     /// # Errors
     /// As a client's create.
     pub async fn container(
-        &self,
+        self,
         engine: &Arc<Engine>,
         config: ContainerConfig,
         host: HostConfig,
     ) -> Result<(StepContainer, Vec<String>)> {
-        StepContainer::create(engine, config, host, self.step.clone(), &self.tmpfs).await
+        let Self { step, tmpfs, folders, held, .. } = self;
+        let held = Box::new((folders, held));
+        StepContainer::create(engine, step::Wanted { config, host, mounts: step, tmpfs, held }).await
     }
 }
 

@@ -108,8 +108,6 @@ async fn execute(
     } else {
         container.keep().await?;
     }
-    // Caches that were locked are free from here on.
-    drop(wanted);
     Ok(())
 }
 

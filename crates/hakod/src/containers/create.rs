@@ -41,7 +41,7 @@ async fn create(engine: &Arc<Engine>, name: &str, platform: &str, body: &[u8]) -
         validate_name(name).map_err(|err| Error::invalid(err.to_string()))?;
     }
     let id = ContainerId::random();
-    make(engine, Wanted { id, name, platform, config, host, step: Vec::new() }).await
+    make(engine, Wanted { id, name, platform, config, host, step: None }).await
 }
 
 /// A container to be made.
@@ -53,8 +53,8 @@ pub(super) struct Wanted<'a> {
     pub platform: &'a str,
     pub config: ContainerConfig,
     pub host: HostConfig,
-    /// What a build mounts besides.
-    pub step: Vec<StepMount>,
+    /// Of a build's step: what it mounts besides.
+    pub step: Option<Vec<StepMount>>,
 }
 
 /// Makes a container; it is durable when this returns.
@@ -93,7 +93,8 @@ pub(super) async fn make(engine: &Arc<Engine>, wanted: Wanted<'_>) -> Result<Cre
         restarts: Restarts::default(),
         health: None,
         limits_due: false,
-        step,
+        is_step: step.is_some(),
+        step: step.unwrap_or_default(),
         id,
     };
     if let Err(err) = commit(engine, record, image).await {

@@ -3,7 +3,7 @@
 
 use super::{
     actor::Actor,
-    health,
+    files, health,
     life::{self, Event},
     policy,
     record::{Record, State},
@@ -42,6 +42,7 @@ pub(super) async fn must(actor: &mut Actor, event: Event) {
 pub(super) async fn ended(actor: &mut Actor, exit: Result<ExitDetails>) {
     let live = actor.live.take();
     health::close(actor);
+    let serves = exit.is_ok();
     let exit = exit.unwrap_or_else(|err| {
         let written = live.as_ref().and_then(|live| live.dir().state()).and_then(|state| exit_of(state.phase));
         written.unwrap_or_else(|| unknown(137, Some(format!("the shim has died: {}", err.message))))
@@ -65,7 +66,11 @@ pub(super) async fn ended(actor: &mut Actor, exit: Result<ExitDetails>) {
     must(actor, Event::Ended { exit, restart_in: again.map(|again| again.delay_ms) }).await;
     actor.emit("die", &[("exitCode", code), ("execDuration", lasted.as_secs().to_string())]);
     actor.engine.execs.container_ended(actor.record.id.as_str());
-    end_sandbox(&actor.engine, &actor.record, live, None).await;
+    match live {
+        // The build reads its files next: no other sandbox is needed for that.
+        Some(live) if serves && actor.record.is_step => files::take_over(actor, live),
+        live => end_sandbox(&actor.engine, &actor.record, live, None).await,
+    }
     if let State::Restarting(backoff) = &actor.record.state {
         actor.await_restart(Duration::from_millis(backoff.delay_ms));
     } else if actor.goes_with_its_run()

@@ -102,9 +102,19 @@ pub(super) async fn run(actor: &mut Actor) -> Result<Lease> {
     Ok(lease)
 }
 
+/// Counts sessions.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// In the owner: the shim of a run that has ended serves its files, until it is idle.
+pub(super) fn take_over(actor: &mut Actor, live: Live) {
+    let users = Arc::new(watch::Sender::new(0));
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    watch_users(actor, users.subscribe(), number);
+    actor.files = Some(Session { live, pid: None, users, number });
+}
+
 /// From a record to a mounted root filesystem; on an error nothing is left.
 async fn begin(actor: &Actor) -> Result<Session> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
     let engine = actor.engine.clone();
     let id = actor.record.id.as_str().to_owned();
     let dir = ShimDir::new(engine.shim_dir(&id));

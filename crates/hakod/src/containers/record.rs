@@ -43,6 +43,9 @@ pub struct Record {
     /// Limits of `host` that the running container does not have yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub limits_due: bool,
+    /// It is a step of a build, which reads what it has written when it ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_step: bool,
     /// What `RUN --mount` of a build mounts besides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub step: Vec<StepMount>,

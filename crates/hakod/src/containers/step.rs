@@ -4,14 +4,7 @@
 //! It is noted in the store before it is made. What is noted there when the
 //! engine starts was left by one that was killed, and is removed.
 
-use super::{
-    Container, View,
-    actor::Request as Ask,
-    commit,
-    create::{self, Wanted},
-    remove,
-    view::End,
-};
+use super::{Container, View, actor::Request as Ask, commit, create, remove, view::End};
 use crate::Engine;
 use bytes::Bytes;
 use hako_api::types::{ContainerConfig, HostConfig};
@@ -37,6 +30,22 @@ pub struct StepContainer {
     id: ContainerId,
     /// What the step had mounted: those places are no part of its layer.
     mounted: Vec<String>,
+    /// What must stay as long as the container may use it.
+    held: Option<Box<dyn Send + Sync>>,
+}
+
+/// What a step's container is made of.
+pub struct Wanted {
+    /// As of a client's create.
+    pub config: ContainerConfig,
+    /// As of a client's create.
+    pub host: HostConfig,
+    /// What it mounts besides.
+    pub mounts: Vec<StepMount>,
+    /// Where it has a tmpfs.
+    pub tmpfs: Vec<String>,
+    /// What must stay as long as the container may use it: dropped when it is gone.
+    pub held: Box<dyn Send + Sync>,
 }
 
 impl StepContainer {
@@ -44,25 +53,26 @@ impl StepContainer {
     ///
     /// # Errors
     /// As a client's create.
-    pub async fn create(
-        engine: &Arc<Engine>,
-        config: ContainerConfig,
-        host: HostConfig,
-        mounts: Vec<StepMount>,
-        tmpfs: &[String],
-    ) -> Result<(Self, Vec<String>)> {
+    pub async fn create(engine: &Arc<Engine>, wanted: Wanted) -> Result<(Self, Vec<String>)> {
+        let engine = engine.clone();
+        // A create that has begun is finished, and then removed if nobody waits for it.
+        let work = tokio::spawn(async move { Self::make(engine, wanted).await });
+        work.await.map_err(|err| Error::internal(err.to_string()))?
+    }
+
+    async fn make(engine: Arc<Engine>, wanted: Wanted) -> Result<(Self, Vec<String>)> {
         let id = ContainerId::random();
-        note(engine, &id, true).await?;
-        let mounted = mounts.iter().map(|mount| mount.destination.clone()).chain(tmpfs.iter().cloned()).collect();
-        let mut step = Self { engine: engine.clone(), container: None, id: id.clone(), mounted };
-        let wanted = Wanted { id: id.clone(), name: "", platform: "", config, host, step: mounts };
-        match create::make(engine, wanted).await {
+        note(&engine, &id, true).await?;
+        let Wanted { config, host, mounts, mut tmpfs, held } = wanted;
+        tmpfs.extend(mounts.iter().map(|mount| mount.destination.clone()));
+        let wanted = create::Wanted { id: id.clone(), name: "", platform: "", config, host, step: Some(mounts) };
+        match create::make(&engine, wanted).await {
             Ok(answer) => {
-                step.container = Some(engine.containers.find(id.as_str())?);
-                Ok((step, answer.warnings))
+                let container = Some(engine.containers.find(id.as_str())?);
+                Ok((Self { engine, container, id, mounted: tmpfs, held: Some(held) }, answer.warnings))
             }
             Err(err) => {
-                note(engine, &id, false).await?;
+                note(&engine, &id, false).await?;
                 Err(err)
             }
         }
@@ -128,7 +138,9 @@ impl StepContainer {
     /// # Errors
     /// The store's.
     pub async fn keep(mut self) -> Result<()> {
-        if self.container.take().is_some() {
+        if let Some(container) = self.container.take() {
+            // Nothing of it runs any more, and what is held may be another's.
+            container.ask(Ask::FilesEnd).await?;
             note(&self.engine, &self.id, false).await?;
         }
         Ok(())
@@ -138,8 +150,9 @@ impl StepContainer {
 impl Drop for StepContainer {
     fn drop(&mut self) {
         if let Some(container) = self.container.take() {
-            let engine = self.engine.clone();
+            let (engine, held) = (self.engine.clone(), self.held.take());
             tokio::spawn(async move {
+                let _held = held;
                 if let Err(err) = gone(&engine, &container).await {
                     tracing::warn!("remove container {} of a build: {err}", container.id);
                 }
