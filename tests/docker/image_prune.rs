@@ -40,7 +40,7 @@ fn without_a_name() {
         case.engine.load(&kept);
         case.engine.load(&used);
         let _ = case.walled("create", &["--name", "user", "c:1"]).text();
-        assert_eq!(ids(case, &["dangling=true"]), [gone.clone()]);
+        assert_eq!(ids(case, &["dangling=true"]), std::slice::from_ref(&gone));
         assert!(!ids(case, &["dangling=false"]).contains(&gone));
         // Labels decide, both ways, and the time.
         for filter in ["label=kept", "label!=old", "until=1970-01-02T00:00:00"] {
