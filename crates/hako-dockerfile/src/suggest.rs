@@ -8,7 +8,8 @@ pub(crate) fn hint<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -
     }
     let lower = word.to_lowercase();
     let near = options.into_iter().map(|option| (distance(&lower, &option.to_lowercase()), option));
-    match near.filter(|(edits, _)| (1..3).contains(edits)).min() {
+    // Of several that are as near, the first.
+    match near.filter(|(edits, _)| (1..3).contains(edits)).min_by_key(|(edits, _)| *edits) {
         None => String::new(),
         Some((_, option)) if word == lower => format!(" (did you mean {}?)", option.to_lowercase()),
         Some((_, option)) if word == word.to_uppercase() => format!(" (did you mean {}?)", option.to_uppercase()),

@@ -203,6 +203,7 @@ fn names_of_the_first_format_are_kept() {
                  target TEXT, manifest TEXT, platform TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
              INSERT INTO old (name, image) SELECT name, image FROM refs;
              DROP TABLE refs; ALTER TABLE old RENAME TO refs; CREATE INDEX refs_image ON refs(image);
+             DROP TABLE build_steps; DROP TABLE build_containers;
              PRAGMA user_version = 1;",
         )
         .unwrap();

@@ -135,7 +135,7 @@ fn write<W: Write>(archive: &mut Archive<W>, folder: &Path, entries: &[Entry], e
             .map_err(|err| io::Error::new(err.kind(), format!("{}: {}", path.display(), reason(&err))))?;
     }
     for extra in extra {
-        let mut header = Header::new_gnu();
+        let mut header = roots();
         header.set_mode(0o600);
         header.set_mtime(0);
         header.set_size(extra.content.len() as u64);
@@ -145,6 +145,14 @@ fn write<W: Write>(archive: &mut Archive<W>, folder: &Path, entries: &[Entry], e
     archive.get_mut().flush()
 }
 
+/// A file of a context is root's, whoever sends it.
+fn roots() -> Header {
+    let mut header = Header::new_gnu();
+    header.set_uid(0);
+    header.set_gid(0);
+    header
+}
+
 fn append<'a, W: Write>(
     archive: &mut Archive<W>,
     path: &Path,
@@ -152,7 +160,7 @@ fn append<'a, W: Write>(
     links: &mut HashMap<(u64, u64), &'a Path>,
 ) -> io::Result<()> {
     let meta = &entry.meta;
-    let mut header = Header::new_gnu();
+    let mut header = roots();
     header.set_mode(meta.mode() & 0o7777);
     header.set_mtime(u64::try_from(meta.mtime()).unwrap_or(0));
     header.set_size(0);
