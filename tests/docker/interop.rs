@@ -75,11 +75,12 @@ fn to_podman_and_skopeo() {
         let said = apart(case, &format!("podman load -qi saved.tar >&2; pod_run --rm {}", &made[7..])).text();
         assert_eq!(said, "by hako\n7:8\nls: /etc/group: No such file or directory");
         let skopeo = tool(Tool::Skopeo).display().to_string();
-        // skopeo reads either half, and what it writes of it is the same image.
+        // skopeo reads either half, and what it writes of it is the same image. (From
+        // one kind to the other it writes the config anew.)
         for (source, target) in [
-            ("docker-archive:{}:made:v1", "oci-archive"),
-            ("oci-archive:{}:docker.io/library/made:v1", "docker-archive"),
-            ("oci-archive:{}:v1", "docker-archive"),
+            ("docker-archive:{}:made:v1", "docker-archive"),
+            ("oci-archive:{}:docker.io/library/made:v1", "oci-archive"),
+            ("oci-archive:{}:v1", "oci-archive"),
         ] {
             let source = source.replace("{}", saved);
             let config = apart(case, &format!("{skopeo} inspect --config --raw '{source}'")).run();

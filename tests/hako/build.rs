@@ -97,5 +97,8 @@ fn contexts() {
         );
         assert_eq!(case.engine.hako(["builder", "prune", "-f"]).text(), "Total reclaimed space: 0B");
         case.engine.hako(["builder", "prune"]).run().fails(1, "use --force where there is no terminal");
+        let _ = build(case, &["-q", folder]).text();
+        let pruned = case.engine.hako(["system", "prune", "-af"]).text();
+        assert!(pruned.contains("Deleted build cache objects:\n"), "{pruned}");
     });
 }

@@ -9,18 +9,18 @@ use clap::Args;
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
 
-/// Remove images that no container uses
+/// Flags of `image prune` and `system prune`
 #[derive(Debug, Args)]
 pub(crate) struct Prune {
     /// Remove all unused images, not just those without a name
     #[arg(short = 'a', long)]
-    all: bool,
+    pub(super) all: bool,
     /// Do not ask
     #[arg(short = 'f', long)]
-    force: bool,
+    pub(super) force: bool,
     /// Only what these conditions allow
     #[arg(long, value_name = "KEY=VALUE")]
-    filter: Vec<String>,
+    pub(super) filter: Vec<String>,
 }
 
 impl Prune {

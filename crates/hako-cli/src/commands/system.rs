@@ -34,7 +34,7 @@ enum Command {
     /// Show disk usage
     Df(Df),
     /// Remove stopped containers and images without a name
-    Prune(Prune),
+    Prune(prune::Prune),
 }
 
 /// Flags of `system df`.
@@ -45,20 +45,6 @@ struct Df {
     format: Option<String>,
 }
 
-/// Flags of `system prune`.
-#[derive(Debug, Args)]
-struct Prune {
-    /// Remove all unused images, not just those without a name
-    #[arg(short = 'a', long)]
-    all: bool,
-    /// Do not ask
-    #[arg(short = 'f', long)]
-    force: bool,
-    /// Only what these conditions allow
-    #[arg(long, value_name = "KEY=VALUE")]
-    filter: Vec<String>,
-}
-
 impl System {
     pub(crate) async fn run(self, client: &Client) -> Result<()> {
         match self.command {
@@ -67,7 +53,7 @@ impl System {
             Command::Info(info) => info.run(client).await,
             Command::Events(events) => events.run(client).await,
             Command::Df(df) => df.run(client).await,
-            Command::Prune(prune) => prune.run(client).await,
+            Command::Prune(flags) => prune(flags, client).await,
         }
     }
 }
@@ -136,18 +122,22 @@ impl Df {
     }
 }
 
-impl Prune {
-    async fn run(self, client: &Client) -> Result<()> {
-        let what = if self.all { "all images without a container" } else { "all images without a name" };
-        if !self.force
-            && !confirmed("system prune", &format!("This removes all stopped containers and {what}. Continue? [y/N] "))?
-        {
-            return Ok(());
-        }
-        let mut reclaimed = 0;
-        let containers = Query::default().opt("filters", filters(&self.filter)?.as_deref()).on("/containers/prune");
-        reclaimed += report(&client.post(&containers).await?, "ContainersDeleted", "Deleted Containers")?;
-        reclaimed += prune::images(client, self.all, self.filter).await?;
-        print_line(format_args!("Total reclaimed space: {}", human_size(reclaimed)))
+async fn prune(flags: prune::Prune, client: &Client) -> Result<()> {
+    let what = if flags.all { "all images without a container" } else { "all images without a name" };
+    let question = format!("This removes all stopped containers, {what} and unused build cache. Continue? [y/N] ");
+    if !flags.force && !confirmed("system prune", &question)? {
+        return Ok(());
     }
+    let containers = Query::default().opt("filters", filters(&flags.filter)?.as_deref()).on("/containers/prune");
+    let mut reclaimed = report(&client.post(&containers).await?, "ContainersDeleted", "Deleted Containers")?;
+    // Steps of builds have times, and no labels.
+    let until: Vec<String> = flags.filter.iter().filter(|filter| filter.starts_with("until=")).cloned().collect();
+    let labelled = until.len() < flags.filter.len();
+    reclaimed += prune::images(client, flags.all, flags.filter).await?;
+    if !labelled {
+        let cache = Query::default().flag("all", flags.all).opt("filters", filters(&until)?.as_deref());
+        let answer = client.post(&cache.on("/build/prune")).await?;
+        reclaimed += report(&answer, "CachesDeleted", "Deleted build cache objects")?;
+    }
+    print_line(format_args!("Total reclaimed space: {}", human_size(reclaimed)))
 }
