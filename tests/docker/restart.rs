@@ -175,7 +175,9 @@ both_walls! {
             policed(&name, policy);
             let _ = case.docker(["kill", &name]).text();
         }
-        case.daemon("ended-well", &["--restart", "on-failure", "busybox", "sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1 & wait; done"]);
+        case.daemon("ended-well", &["--restart", "on-failure", "busybox", "sh", "-c", "trap 'exit 0' TERM; echo up; while :; do sleep 1 & wait; done"]);
+        // Until then the first process of all ignores the signal.
+        wait_until(MINUTE, "the shell to be up", || case.docker(["logs", "ended-well"]).text() == "up");
         let _ = case.docker(["stop", "ended-well"]).text();
         let _ = case.walled("create", &["--name", "fresh", "--restart", "always", "busybox", "sleep", "1000"]).text();
         case.engine.boot_the_host();

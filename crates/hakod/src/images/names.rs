@@ -57,10 +57,7 @@ pub(super) fn find_for(store: &Store, name: &str, platform: &Platform) -> Result
     }
     let rated = offered.into_iter().filter_map(|image| Some((platform.accepts(&platform_of(&image))?, image)));
     let best = rated.reduce(|best, next| if next.0 > best.0 { next } else { best });
-    best.map(|(_, image)| image).ok_or_else(|| {
-        let name = found.reference.as_ref().map_or_else(|| name.to_owned(), Reference::familiar);
-        mismatch(&name, platform, &platform_of(&found.image))
-    })
+    best.map(|(_, image)| image).ok_or_else(|| mismatch(name, platform, &platform_of(&found.image)))
 }
 
 /// What an image is for.
