@@ -34,13 +34,35 @@ impl Challenge {
         found
     }
 
-    /// What a registry's refusal asks for.
-    pub(crate) fn of(response: &Response) -> Option<Self> {
+    /// What the refusal of the registry at `base` asks for.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`] where it sends us to a place that must not be told who we are.
+    pub(crate) fn of(response: &Response, base: &Url) -> Result<Option<Self>> {
         if response.status() != StatusCode::UNAUTHORIZED {
-            return None;
+            return Ok(None);
         }
         let headers = response.headers().get_all(header::WWW_AUTHENTICATE);
-        Self::parse(headers.iter().filter_map(|value| value.to_str().ok()))
+        match Self::parse(headers.iter().filter_map(|value| value.to_str().ok())) {
+            Some(asked) => asked.from(response.url(), base),
+            None => Ok(None),
+        }
+    }
+
+    /// The challenge if it comes from the registry at `base` itself. Where the
+    /// registry has redirected us to has no say in who gets the password (the
+    /// mistake of CVE-2020-15157), and what is asked over TLS is not answered
+    /// without it.
+    fn from(self, sender: &Url, base: &Url) -> Result<Option<Self>> {
+        if sender.origin() != base.origin() {
+            return Ok(None);
+        }
+        match &self {
+            Self::Bearer { realm, .. } if base.scheme() == "https" && realm.scheme() != "https" => {
+                Err(Error::Unauthorized(format!("the token server {realm} of {base} is not asked: it has no TLS")))
+            }
+            _ => Ok(Some(self)),
+        }
     }
 
     /// What answers it, good for `scopes`.
@@ -174,6 +196,23 @@ async fn bearer(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_registry_itself_says_who_gets_the_password() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let bearer = |realm: &str| Challenge::Bearer { realm: url(realm), service: String::new() };
+        let base = url("https://r.example/v2/");
+        let ask = |realm: &str, sender: &str| bearer(realm).from(&url(sender), &base);
+        assert!(ask("https://auth.example/token", "https://r.example/v2/a/manifests/1").unwrap().is_some());
+        for sender in ["https://evil.example/v2/", "https://r.example:444/v2/", "http://r.example/v2/"] {
+            assert!(ask("https://auth.example/token", sender).unwrap().is_none(), "{sender}");
+            assert!(Challenge::Basic.from(&url(sender), &base).unwrap().is_none(), "{sender}");
+        }
+        let plain = ask("http://r.example/token", "https://r.example/v2/");
+        assert!(matches!(plain, Err(Error::Unauthorized(why)) if why.contains("http://r.example/token")));
+        let base = url("http://127.0.0.1:5000/v2/");
+        assert!(bearer("http://127.0.0.1:5001/token").from(&base, &base).unwrap().is_some());
+    }
 
     #[test]
     fn bearer_goes_before_basic() {

@@ -35,7 +35,7 @@ async fn present(http: &reqwest::Client, base: &Url, credentials: Option<&Creden
         request.send().await.map_err(|err| Error::transport("Get", base, &err))
     };
     let first = ask(None).await?;
-    let Some(challenge) = Challenge::of(&first) else { return judge(base, &first).map(|()| String::new()) };
+    let Some(challenge) = Challenge::of(&first, base)? else { return judge(base, &first).map(|()| String::new()) };
     let entry = challenge.log_in(http, credentials).await.map_err(|err| match err {
         Error::Unauthorized(why) => Error::Unauthorized(format!("Get \"{base}\": {why}")),
         other => other,

@@ -84,7 +84,7 @@ impl Source {
         for base in &self.bases {
             match self.http.get(base.clone()).send().await {
                 Ok(response) => {
-                    self.learn(&response);
+                    self.learn(base, &response)?;
                     return Ok(base.clone());
                 }
                 Err(err) => last = Some(Error::transport("Get", base, &err)),
@@ -94,12 +94,13 @@ impl Source {
     }
 
     /// Notes what a refusal asks for; whether there is a way in.
-    fn learn(&self, response: &Response) -> bool {
+    fn learn(&self, base: &Url, response: &Response) -> Result<bool> {
+        let asked = Challenge::of(response, base)?;
         let mut challenge = self.challenge.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(asked) = Challenge::of(response) {
+        if let Some(asked) = asked {
             *challenge = Some(asked);
         }
-        challenge.is_some()
+        Ok(challenge.is_some())
     }
 
     /// Sends a request, and again with fresh authorization where it is asked
@@ -112,7 +113,8 @@ impl Source {
         access: &Access,
         edit: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response> {
-        let own = self.base().await?.origin() == url.origin();
+        let base = self.base().await?;
+        let own = base.origin() == url.origin();
         let mut fresh = false;
         loop {
             let mut request = edit(self.http.request(method.clone(), url.clone()));
@@ -121,7 +123,7 @@ impl Source {
             }
             let response = request.send().await.map_err(|err| Error::transport(verb(&method), &url, &err))?;
             // A token may have run out on the way, or only this request needs one.
-            if own && !fresh && response.status() == StatusCode::UNAUTHORIZED && self.learn(&response) {
+            if own && !fresh && response.status() == StatusCode::UNAUTHORIZED && self.learn(base, &response)? {
                 fresh = true;
                 continue;
             }

@@ -13,7 +13,8 @@ use std::{
 /// dropping it removes it.
 #[derive(Debug)]
 pub struct Blob {
-    file: tempfile::NamedTempFile,
+    /// Not open: an archive that is loaded has thousands of them.
+    file: tempfile::TempPath,
     digest: Digest,
     size: u64,
     target: PathBuf,
@@ -134,7 +135,7 @@ impl BlobWriter {
             return Err(Error::Digest { expected, actual: digest });
         }
         let target = self.folder.join(digest.hex());
-        Ok(Blob { file: self.file, digest, size: self.written, target })
+        Ok(Blob { file: self.file.into_temp_path(), digest, size: self.written, target })
     }
 }
 
@@ -171,7 +172,7 @@ impl Blob {
     /// # Errors
     /// I/O errors.
     pub fn open(&self) -> Result<File> {
-        File::open(self.file.path()).map_err(Error::io(self.file.path()))
+        File::open(&self.file).map_err(Error::io(&self.file))
     }
     /// Puts it into the store, durably. Hold its digest by a lease before.
     ///
@@ -181,9 +182,9 @@ impl Blob {
         if self.target.is_file() {
             return Ok(());
         }
-        files::commit(self.file.path(), &self.target)?;
+        files::commit(&self.file, &self.target)?;
         // The name is gone from tmp/: there is nothing left to remove there.
-        let _ = self.file.into_temp_path().keep();
+        let _ = self.file.keep();
         Ok(())
     }
 }

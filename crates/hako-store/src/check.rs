@@ -40,12 +40,19 @@ impl Store {
     /// Opens a store to look at it: nothing is repaired or removed.
     ///
     /// # Errors
-    /// [`Error::InUse`] while an engine has it open; I/O and database errors.
+    /// [`Error::InUse`] while an engine has it open; [`Error::NoStore`] where
+    /// there is none; [`Error::Format`] for one of another version of Hako;
+    /// I/O and database errors.
     pub fn open_to_check(data_root: impl AsRef<Path>) -> Result<Self> {
         let root = data_root.as_ref();
         let root = root.canonicalize().map_err(Error::io(root))?;
-        let held = files::lock_root(&root)?;
-        let db = db::open(&root.join("hako.db"))?;
+        for missing in [db::FILE, files::LOCK] {
+            if !root.join(missing).is_file() {
+                return Err(Error::NoStore { root, missing });
+            }
+        }
+        let held = files::lock_old_root(&root)?;
+        let db = db::open_to_check(&root.join(db::FILE))?;
         Ok(Self(Arc::new(crate::Inner {
             root,
             db: Mutex::new(db),

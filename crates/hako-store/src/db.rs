@@ -1,7 +1,7 @@
 //! The database: its tables, and how it is opened.
 
 use crate::{Error, Result};
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 
 /// Each step brings the database from the format before it to its own. Never
@@ -95,6 +95,9 @@ CREATE TABLE build_containers (
 ",
 ];
 
+/// The database's file in the data root.
+pub(crate) const FILE: &str = "hako.db";
+
 /// Opens the database and brings it to the newest format.
 pub(crate) fn open(path: &Path) -> Result<Connection> {
     let mut db = Connection::open(path)?;
@@ -104,8 +107,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection> {
     db.pragma_update(None, "foreign_keys", "ON")?;
     db.busy_timeout(std::time::Duration::from_secs(10))?;
     db.set_prepared_statement_cache_capacity(64);
-    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
-    let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let (found, known) = formats(&db)?;
     if found > known {
         return Err(Error::Format { found, known });
     }
@@ -116,4 +118,23 @@ pub(crate) fn open(path: &Path) -> Result<Connection> {
     tx.pragma_update(None, "user_version", known)?;
     tx.commit()?;
     Ok(db)
+}
+
+/// Opens a database to look at it. Only what the last engine committed may
+/// still come from its log into its file, as at any opening.
+pub(crate) fn open_to_check(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    db.pragma_update(None, "query_only", "ON")?;
+    db.busy_timeout(std::time::Duration::from_secs(10))?;
+    match formats(&db)? {
+        (found, known) if found == known => Ok(db),
+        (found, known) => Err(Error::Format { found, known }),
+    }
+}
+
+/// The format of the database, and the newest that is known here.
+fn formats(db: &Connection) -> Result<(i64, i64)> {
+    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    Ok((db.pragma_query_value(None, "user_version", |row| row.get(0))?, known))
 }

@@ -23,13 +23,22 @@ pub enum Error {
     /// The database refused.
     #[error("database: {0}")]
     Database(#[from] rusqlite::Error),
-    /// The database was written by a newer Hako.
+    /// The database was written by a newer Hako; or by an older one, where
+    /// nothing shall be changed.
     #[error("database has format {found}, this version of hako knows {known}")]
     Format {
         /// What the file says.
         found: i64,
         /// The newest that is known here.
         known: i64,
+    },
+    /// No engine has had its data there.
+    #[error("{path} is no data root: it has no {missing}", path = .root.display())]
+    NoStore {
+        /// The folder.
+        root: PathBuf,
+        /// What every data root has.
+        missing: &'static str,
     },
     /// Another engine has the data root open.
     #[error("data root {path} is in use by another engine", path = .0.display())]
@@ -79,7 +88,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Digest { .. } | Self::Size { .. } => ErrorKind::InvalidParameter,
-            Self::NotFound(_) => ErrorKind::NotFound,
+            Self::NotFound(_) | Self::NoStore { .. } => ErrorKind::NotFound,
             Self::NameTaken { .. } => ErrorKind::Conflict,
             Self::Io { .. } | Self::Database(_) | Self::Format { .. } | Self::InUse(_) => ErrorKind::Internal,
         }

@@ -2,10 +2,13 @@
 
 use crate::{Error, Result};
 use std::{
-    fs::{self, DirBuilder, File, TryLockError},
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::Path,
 };
+
+/// What an engine locks in its data root.
+pub(crate) const LOCK: &str = "hako.lock";
 
 /// Makes `path` and its parents, and leaves what exists as it is.
 pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<()> {
@@ -18,8 +21,17 @@ pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<()> {
 
 /// Takes the data root's lock, which ends with the process.
 pub(crate) fn lock_root(root: &Path) -> Result<File> {
-    let path = root.join("hako.lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io(&path))?;
+    take(root, File::options().create(true).truncate(false).write(true))
+}
+
+/// The same for one that is a data root already.
+pub(crate) fn lock_old_root(root: &Path) -> Result<File> {
+    take(root, File::options().write(true))
+}
+
+fn take(root: &Path, options: &OpenOptions) -> Result<File> {
+    let path = root.join(LOCK);
+    let file = options.open(&path).map_err(Error::io(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::InUse(root.to_owned())),

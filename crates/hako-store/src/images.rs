@@ -209,39 +209,60 @@ impl Store {
     /// Database and I/O errors; after an I/O error the image is gone and the
     /// rest is removed at the next open.
     pub fn delete_image(&self, id: &Digest) -> Result<Vec<Digest>> {
-        self.making_room(|| self.delete_image_row(id))?;
+        self.making_room(|| {
+            let mut db = self.db();
+            let tx = db.transaction()?;
+            tx.execute("DELETE FROM refs WHERE image = ?1", [id.as_str()])?;
+            end(&tx, id)?;
+            Ok(tx.commit()?)
+        })?;
         self.collect()
     }
 
-    fn delete_image_row(&self, id: &Digest) -> Result<()> {
-        let mut db = self.db();
-        let tx = db.transaction()?;
-        tx.execute("DELETE FROM refs WHERE image = ?1", [id.as_str()])?;
-        tx.execute(
-            "UPDATE images SET hidden = 2 WHERE id = ?1 AND EXISTS (SELECT 1 FROM build_steps WHERE image = ?1)",
-            [id.as_str()],
-        )?;
-        tx.execute(
-            "DELETE FROM images WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM build_steps WHERE image = ?1)",
-            [id.as_str()],
-        )?;
-        Ok(tx.commit()?)
-    }
-
-    /// Removes an image's names and hides it: for an image whose layers
-    /// containers still need. [`Store::delete_image`] ends it later.
+    /// Removes these names of an image, and the image as [`Store::delete_image`]
+    /// does, or only hides it where containers still need its layers. `None`
+    /// where a name has come to it that is none of these: by that it stays.
     ///
     /// # Errors
-    /// Database errors.
-    pub fn hide_image(&self, id: &Digest) -> Result<()> {
-        self.making_room(|| self.hide_image_once(id))
+    /// As [`Store::delete_image`].
+    pub fn remove_image(&self, id: &Digest, names: &[String], is_needed: bool) -> Result<Option<Vec<Digest>>> {
+        let went = self.making_room(|| self.remove_image_once(id, names, is_needed))?;
+        match (went, is_needed) {
+            (false, _) => Ok(None),
+            (true, true) => Ok(Some(Vec::new())),
+            (true, false) => self.collect().map(Some),
+        }
     }
 
-    fn hide_image_once(&self, id: &Digest) -> Result<()> {
+    fn remove_image_once(&self, id: &Digest, names: &[String], is_needed: bool) -> Result<bool> {
         let mut db = self.db();
         let tx = db.transaction()?;
-        tx.execute("DELETE FROM refs WHERE image = ?1", [id.as_str()])?;
-        tx.execute("UPDATE images SET hidden = 1 WHERE id = ?1", [id.as_str()])?;
-        Ok(tx.commit()?)
+        for name in names {
+            tx.execute("DELETE FROM refs WHERE name = ?1 AND image = ?2", [name.as_str(), id.as_str()])?;
+        }
+        let is_named: bool =
+            tx.query_row("SELECT EXISTS (SELECT 1 FROM refs WHERE image = ?1)", [id.as_str()], |row| row.get(0))?;
+        match (is_named, is_needed) {
+            (true, _) => {}
+            (false, true) => {
+                tx.execute("UPDATE images SET hidden = 1 WHERE id = ?1", [id.as_str()])?;
+            }
+            (false, false) => end(&tx, id)?,
+        }
+        tx.commit()?;
+        Ok(!is_named)
     }
+}
+
+/// Removes an image's row; one that is a step of the build cache becomes that alone.
+fn end(tx: &Transaction<'_>, id: &Digest) -> rusqlite::Result<()> {
+    tx.execute(
+        "UPDATE images SET hidden = 2 WHERE id = ?1 AND EXISTS (SELECT 1 FROM build_steps WHERE image = ?1)",
+        [id.as_str()],
+    )?;
+    tx.execute(
+        "DELETE FROM images WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM build_steps WHERE image = ?1)",
+        [id.as_str()],
+    )?;
+    Ok(())
 }

@@ -5,7 +5,7 @@
 //! download ─► tmp/…  ──commit──► blobs/sha256/<hex>     ┐
 //! unpack   ─► tmp/…  ──commit──► layers/<n>  + row      ├─► put_image (one transaction) ─► visible
 //! mkfs     ─► tmp/…  ──commit──► erofs/<key>.erofs      ┘
-//! delete_image (one transaction) ─► collect: what no row and no lease names is removed
+//! remove_image (one transaction) ─► collect: what no row and no lease names is removed
 //! ```
 //!
 //! Everything becomes durable before it becomes visible, and rows go before
@@ -79,7 +79,7 @@ impl Store {
         // On a full disk what follows needs a little room.
         reserve::release(root);
         files::empty_tmp(root)?;
-        let db = db::open(&root.join("hako.db"))?;
+        let db = db::open(&root.join(db::FILE))?;
         let store = Self(Arc::new(Inner {
             root: root.clone(),
             db: Mutex::new(db),

@@ -170,10 +170,11 @@ impl Store {
     }
 
     /// Lets an image keep content (committed, and leased until now) and, all
-    /// or nothing, gives it further names. Durable when this returns.
+    /// or nothing, gives it further names; one that was removed meanwhile gets
+    /// no names, and is not shown again by them. Durable when this returns.
     ///
     /// # Errors
-    /// Database errors, also where the image is no longer there.
+    /// Database errors, also where content is given and the image is no longer there.
     pub fn keep(&self, image: &Digest, blobs: &[(Digest, String)], names: &[NewRef]) -> Result<()> {
         let mut db = self.db();
         let tx = db.transaction()?;
@@ -181,7 +182,12 @@ impl Store {
             tx.prepare_cached("INSERT OR IGNORE INTO image_blobs (image, digest, media_type) VALUES (?1, ?2, ?3)")?
                 .execute(params![image.as_str(), digest.as_str(), media_type])?;
         }
-        for new in names {
+        let is_listed: bool = tx.query_row(
+            "SELECT EXISTS (SELECT 1 FROM images WHERE id = ?1 AND hidden = 0)",
+            [image.as_str()],
+            |row| row.get(0),
+        )?;
+        for new in names.iter().filter(|_| is_listed) {
             write(&tx, image, new, Others::OfTheIndexStay)?;
         }
         Ok(tx.commit()?)

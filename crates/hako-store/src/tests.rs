@@ -260,3 +260,71 @@ fn a_step_is_no_image_until_it_is_shown() {
     store.delete_steps(&[]).unwrap();
     assert!(store.image(&id).unwrap().is_none() && !store.has_blob(&id));
 }
+
+fn is_hidden(store: &Store, id: &Digest) -> Option<bool> {
+    store.image(id).unwrap().map(|image| image.hidden)
+}
+
+#[test]
+fn a_hidden_image_ends_with_its_last_container() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::open(root.path()).unwrap();
+    let chains = [layer(&store, 1), layer(&store, 2), layer(&store, 3)];
+    let used = image(&store, b"used", &chains[..1], &["docker.io/library/a:1"]);
+    let unused = image(&store, b"unused", &chains[1..2], &["docker.io/library/b:1"]);
+    let listed = image(&store, b"listed", &chains[2..], &[]);
+    store.put_container("a", "x", &format!("{{\"image_id\":\"{used}\"}}")).unwrap();
+    store.remove_image(&used, &["docker.io/library/a:1".to_owned()], true).unwrap().unwrap();
+    store.remove_image(&unused, &["docker.io/library/b:1".to_owned()], true).unwrap().unwrap();
+    // As after a kill between the removal of a container and that of its image.
+    drop(store);
+    let store = Store::open(root.path()).unwrap();
+    assert!(store.has_blob(&used) && is_hidden(&store, &used) == Some(true));
+    assert!(!store.has_blob(&unused) && is_hidden(&store, &unused).is_none());
+    assert_eq!(is_hidden(&store, &listed), Some(false));
+    assert_eq!(store.layers().unwrap().len(), 2);
+    assert!(store.check().unwrap().is_empty());
+}
+
+#[test]
+fn a_removed_image_is_not_named_again() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::open(root.path()).unwrap();
+    let id = image(&store, b"a", &[layer(&store, 1)], &["docker.io/library/a:1"]);
+    let name = |name: &str| [NewRef { name: name.to_owned(), target: None, manifest: None }];
+    store.keep(&id, &[], &name("docker.io/library/a:2")).unwrap();
+    assert_eq!(store.references(Some(&id)).unwrap().len(), 2);
+    let both = ["docker.io/library/a:1", "docker.io/library/a:2"].map(str::to_owned);
+    // The other name came after the look.
+    assert!(store.remove_image(&id, &both[..1], true).unwrap().is_none());
+    assert!(is_hidden(&store, &id) == Some(false) && store.references(Some(&id)).unwrap().len() == 1);
+    assert!(store.remove_image(&id, &[], false).unwrap().is_none());
+    store.remove_image(&id, &both, true).unwrap().unwrap();
+    store.keep(&id, &[], &name("docker.io/library/a:3")).unwrap();
+    assert!(store.references(None).unwrap().is_empty() && is_hidden(&store, &id) == Some(true));
+    assert_eq!(store.remove_image(&id, &[], false).unwrap().unwrap().len(), 1);
+    store.keep(&id, &[], &name("docker.io/library/a:3")).unwrap();
+    assert!(store.references(None).unwrap().is_empty());
+}
+
+#[test]
+fn a_check_makes_and_changes_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let empty = Store::open_to_check(root.path());
+    assert!(matches!(empty, Err(Error::NoStore { missing: "hako.db", .. })));
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+    let id = image(&Store::open(root.path()).unwrap(), b"a", &[], &[]);
+    let store = Store::open_to_check(root.path()).unwrap();
+    assert!(store.check().unwrap().is_empty() && store.image(&id).unwrap().is_some());
+    assert!(store.put_container("a", "x", "{}").is_err());
+    assert!(matches!(Store::open_to_check(root.path()), Err(Error::InUse(_))));
+    drop(store);
+    let version = |n: i64| {
+        let db = Connection::open(root.path().join("hako.db")).unwrap();
+        db.pragma_update(None, "user_version", n).unwrap();
+    };
+    for other in [1, 99] {
+        version(other);
+        assert!(matches!(Store::open_to_check(root.path()), Err(Error::Format { found, .. }) if found == other));
+    }
+}

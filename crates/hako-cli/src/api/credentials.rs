@@ -10,6 +10,7 @@
 use crate::error::{Error, Result, reason};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use hako_model::{Reference, reference::DEFAULT_REGISTRY};
 use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -238,8 +239,8 @@ impl Helper {
 /// Where a helper fails. A `config.json` that cannot be read is as none.
 pub(crate) fn registry_auth(reference: &str) -> Result<Option<String>> {
     let Ok(config) = Config::read() else { return Ok(None) };
-    let registry = registry_of(reference);
-    Ok(config.login(registry)?.map(|login| header(registry, &login)))
+    let Some(registry) = registry_of(reference) else { return Ok(None) };
+    Ok(config.login(&registry)?.map(|login| header(&registry, &login)))
 }
 
 /// `X-Registry-Config`: the credentials of all registries, of which a build takes
@@ -258,13 +259,15 @@ pub(crate) fn registry_config() -> Result<Option<String>> {
     Ok((!all.is_empty()).then(|| URL_SAFE.encode(Value::Object(all).to_string())))
 }
 
-/// The registry that a reference names, as `config.json` calls it.
-pub(crate) fn registry_of(reference: &str) -> &str {
-    match reference.split_once('/') {
-        Some(("docker.io" | "index.docker.io", _)) => HUB,
-        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
-        _ => HUB,
-    }
+/// The registry that a reference names, as `config.json` calls it, by the rule of
+/// the engine: it sends what it gets to the registry that it reads there. None
+/// where it is no reference.
+fn registry_of(reference: &str) -> Option<String> {
+    let reference = Reference::parse(reference).ok()?;
+    Some(match reference.repository.registry() {
+        DEFAULT_REGISTRY => HUB.to_owned(),
+        other => other.to_owned(),
+    })
 }
 
 fn header(registry: &str, login: &Login) -> String {
@@ -289,11 +292,19 @@ mod tests {
 
     #[test]
     fn registry_names() {
-        assert_eq!(registry_of("busybox"), HUB);
-        assert_eq!(registry_of("user/app:1"), HUB);
-        assert_eq!(registry_of("docker.io/library/busybox"), HUB);
-        assert_eq!(registry_of("localhost/app"), "localhost");
-        assert_eq!(registry_of("r.example:5000/app"), "r.example:5000");
+        for (reference, registry) in [
+            ("busybox", HUB),
+            ("user/app:1", HUB),
+            ("docker.io/library/busybox", HUB),
+            ("index.docker.io/user/app", HUB),
+            ("localhost/app", "localhost"),
+            ("r.example:5000/app", "r.example:5000"),
+            // The engine goes to a host of that name.
+            ("MyUser/app", "MyUser"),
+        ] {
+            assert_eq!(registry_of(reference).as_deref(), Some(registry), "{reference}");
+        }
+        assert!(registry_of("user/App").is_none() && registry_of("").is_none());
     }
 
     #[test]

@@ -40,6 +40,9 @@ impl Push {
         }
         let image = with_tag(&self.image);
         let tag = if self.all_tags { None } else { Some(&image[name.len() + 1..]) };
+        if tag == Some("") {
+            return Err(Error::msg("invalid reference format"));
+        }
         let platform = self.platform.as_deref().map(platform).transpose()?;
         let path = Query::default().opt("tag", tag).opt("platform", platform.as_deref());
         let path = path.on(format!("/images/{}/push", escape(name)));

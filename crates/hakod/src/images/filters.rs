@@ -1,7 +1,7 @@
 //! The filters of the image list.
 
 use super::{Document, ListParams, names};
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use hako_api::time;
 use hako_model::{Error, Reference, Result};
 use hako_store::{ImageRow, RefRow, Store};
@@ -12,8 +12,8 @@ pub(super) struct Filters {
     dangling: Option<bool>,
     references: Vec<String>,
     labels: Vec<String>,
-    before: Option<i64>,
-    since: Option<i64>,
+    before: Option<DateTime<Utc>>,
+    since: Option<DateTime<Utc>>,
     until: Option<i64>,
 }
 
@@ -26,8 +26,8 @@ impl Filters {
                     "dangling" => filters.dangling = Some(boolean(value)?),
                     "reference" => filters.references.push(value.clone()),
                     "label" => filters.labels.push(value.clone()),
-                    "before" => filters.before = Some(made(&names::find(store, value)?.image)),
-                    "since" => filters.since = Some(made(&names::find(store, value)?.image)),
+                    "before" => filters.before = Some(made_exactly(&names::find(store, value)?.image)),
+                    "since" => filters.since = Some(made_exactly(&names::find(store, value)?.image)),
                     "until" => filters.until = until(value)?,
                     _ => return Err(Error::invalid(format!("invalid filter '{key}'"))),
                 }
@@ -38,10 +38,10 @@ impl Filters {
 
     /// Whether the image stays; `rows` loses the names that do not match.
     pub fn accept(&self, image: &ImageRow, document: &Document, rows: &mut Vec<RefRow>) -> bool {
-        let created = made(image);
+        let created = made_exactly(image);
         let in_time = self.before.is_none_or(|t| created < t)
             && self.since.is_none_or(|t| created > t)
-            && self.until.is_none_or(|t| created <= t);
+            && self.until.is_none_or(|t| created.timestamp() <= t);
         let label = |want: &String| match want.split_once('=') {
             Some((key, value)) => document.config.labels.get(key).is_some_and(|v| v == value),
             None => document.config.labels.contains_key(want),
@@ -69,8 +69,13 @@ impl Filters {
 
 /// When an image was made, seconds since 1970.
 pub(super) fn made(image: &ImageRow) -> i64 {
+    made_exactly(image).timestamp()
+}
+
+/// The same to the nanosecond: steps of a build are made within one second.
+fn made_exactly(image: &ImageRow) -> DateTime<Utc> {
     let created = image.created.as_deref().and_then(|t| DateTime::parse_from_rfc3339(t).ok());
-    created.map_or(0, |t| t.timestamp())
+    created.map_or(DateTime::UNIX_EPOCH, |t| t.to_utc())
 }
 
 pub(super) fn boolean(value: &str) -> Result<bool> {

@@ -63,7 +63,7 @@ impl ImageService {
         for _ in &names {
             self.tell_of("untag", &id);
         }
-        if deleted.is_some() {
+        if let Some(gone) = gone {
             answer.push(json!({ "Deleted": id }));
             answer.extend(gone.iter().map(|chain| json!({ "Deleted": chain })));
             self.tell_of("delete", &id);
@@ -79,7 +79,8 @@ impl ImageService {
         let id = id.clone();
         self.blocking(move |store| {
             if store.image(&id)?.is_some_and(|image| image.hidden) {
-                store.delete_image(&id)?;
+                // Unless a name came back to it just now.
+                store.remove_image(&id, &[], false)?;
             }
             Ok(())
         })
@@ -92,18 +93,16 @@ impl ImageService {
     }
 }
 
-/// `deleted` is whether the image goes, and then whether containers still need its layers.
-fn carry_out(store: &Store, id: &Digest, names: &[String], deleted: Option<bool>) -> Result<Vec<Digest>> {
+/// `deleted` is whether the image goes, and then whether containers still need its
+/// layers. The answer is the layers that went with it; none where it stays, also
+/// by a name that came after the look.
+fn carry_out(store: &Store, id: &Digest, names: &[String], deleted: Option<bool>) -> Result<Option<Vec<Digest>>> {
     match deleted {
         None => {
             store.delete_refs_of(id, names)?;
-            Ok(Vec::new())
+            Ok(None)
         }
-        Some(true) => {
-            store.hide_image(id)?;
-            Ok(Vec::new())
-        }
-        Some(false) => Ok(store.delete_image(id)?),
+        Some(is_needed) => Ok(store.remove_image(id, names, is_needed)?),
     }
 }
 

@@ -9,6 +9,8 @@ use serde::Deserialize;
 
 /// Indexes within indexes are followed this deep.
 const DEPTH: usize = 4;
+/// The manifests and indexes of one archive that are kept in memory, together.
+const MAX_KEPT: usize = 64 << 20;
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// An image in an archive, wherever it was described.
@@ -31,6 +33,19 @@ struct ManifestEntry {
     layers: Option<Vec<String>>,
 }
 
+/// How many bytes may still be kept.
+struct Room(usize);
+
+impl Room {
+    fn take(&mut self, bytes: usize) -> Result<()> {
+        let left = self.0.checked_sub(bytes);
+        self.0 = left.ok_or_else(|| {
+            Error::invalid(format!("invalid archive: its manifests and indexes have more than {MAX_KEPT} bytes"))
+        })?;
+        Ok(())
+    }
+}
+
 /// All of them, for one platform where that is asked for.
 pub(super) fn images(archive: &Archive, platform: Option<&Platform>) -> Result<Vec<Described>> {
     if archive.has("manifest.json") {
@@ -39,7 +54,8 @@ pub(super) fn images(archive: &Archive, platform: Option<&Platform>) -> Result<V
         if archive.has("index.json")
             && let Ok(known) = oci_layout(archive, None)
         {
-            images.iter_mut().for_each(|image| adopt(image, &known));
+            let mut room = Room(MAX_KEPT);
+            images.iter_mut().try_for_each(|image| adopt(image, &known, &mut room))?;
         }
         return Ok(images);
     }
@@ -51,15 +67,17 @@ pub(super) fn images(archive: &Archive, platform: Option<&Platform>) -> Result<V
 }
 
 /// Keeps the manifest of the same config and the same layers.
-fn adopt(image: &mut Described, known: &[Described]) {
+fn adopt(image: &mut Described, known: &[Described], room: &mut Room) -> Result<()> {
     let same = |other: &&Described| {
         let names = |layers: &[(String, String)]| layers.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
         other.config == image.config && names(&other.layers) == names(&image.layers)
     };
     if let Some(other) = known.iter().find(same) {
+        room.take(other.kept.iter().map(|kept| kept.bytes.len()).sum())?;
         image.kept.clone_from(&other.kept);
         image.layers.clone_from(&other.layers);
     }
+    Ok(())
 }
 
 fn docker_archive(archive: &Archive) -> Result<Vec<Described>> {
@@ -93,15 +111,17 @@ fn oci_layout(archive: &Archive, platform: Option<&Platform>) -> Result<Vec<Desc
     let bytes = archive.read_file("index.json", hako_registry::MAX_MANIFEST)?;
     let entries = hako_registry::parse_index(&bytes, OCI_INDEX)?.unwrap_or_default();
     let mut images: Vec<(Digest, Described)> = Vec::new();
+    let mut room = Room(MAX_KEPT);
     for entry in &entries {
         let tags: Vec<Reference> = name_of(entry).map(|name| tagged(&name)).transpose()?.into_iter().collect();
-        let described = describe(archive, entry, platform, DEPTH)?;
-        let digest = entry.descriptor.digest.clone();
+        let digest = &entry.descriptor.digest;
         // One image under several names has one entry for each.
-        match images.iter_mut().find(|(known, _)| *known == digest) {
-            Some((_, known)) => known.tags.extend(tags),
-            None => images.push((digest, Described { tags, ..described })),
+        if let Some((_, known)) = images.iter_mut().find(|(known, _)| known == digest) {
+            known.tags.extend(tags);
+            continue;
         }
+        let described = describe(archive, entry, platform, DEPTH, &mut room)?;
+        images.push((digest.clone(), Described { tags, ..described }));
     }
     Ok(images.into_iter().map(|(_, image)| image).collect())
 }
@@ -117,9 +137,16 @@ fn name_of(entry: &IndexEntry) -> Option<String> {
     name.contains([':', '/']).then(|| name.clone())
 }
 
-fn describe(archive: &Archive, entry: &IndexEntry, platform: Option<&Platform>, depth: usize) -> Result<Described> {
+fn describe(
+    archive: &Archive,
+    entry: &IndexEntry,
+    platform: Option<&Platform>,
+    depth: usize,
+    room: &mut Room,
+) -> Result<Described> {
     let digest = &entry.descriptor.digest;
     let bytes = archive.read_file(&blob_name(digest), hako_registry::MAX_MANIFEST)?;
+    room.take(bytes.len())?;
     if digest_of(&bytes) != *digest {
         return Err(Error::invalid(format!("manifest {digest} does not match its digest")));
     }
@@ -128,7 +155,7 @@ fn describe(archive: &Archive, entry: &IndexEntry, platform: Option<&Platform>, 
             return Err(Error::invalid("indexes are nested too deep"));
         }
         let child = choose(archive, &children, platform)?;
-        let mut described = describe(archive, child, platform, depth - 1)?;
+        let mut described = describe(archive, child, platform, depth - 1, room)?;
         let media_type = entry.descriptor.media_type.clone();
         described.kept.push(Kept { bytes, digest: digest.clone(), media_type });
         return Ok(described);
@@ -163,4 +190,17 @@ fn choose<'a>(archive: &Archive, entries: &'a [IndexEntry], platform: Option<&Pl
 
 fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_has_a_limit_in_all() {
+        let mut room = Room(MAX_KEPT);
+        room.take(MAX_KEPT - 1).unwrap();
+        room.take(1).unwrap();
+        assert!(room.take(1).unwrap_err().to_string().contains("more than 67108864 bytes"));
+    }
 }
