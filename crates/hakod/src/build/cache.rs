@@ -56,19 +56,13 @@ impl Build {
         }
         let key = asked.key()?;
         let store = self.engine.store.clone();
-        let (found, key) = {
-            let look = move || {
-                let Some(image) = store.step(&key)? else { return Ok((None, key)) };
-                let mut lease = store.lease();
-                lease.hold(&image);
-                // Held now: was it removed just before?
-                let there = store.image(&image)?.is_some();
-                Ok::<_, Error>((there.then_some((image, lease)), key))
-            };
-            tokio::task::spawn_blocking(look).await.map_err(|err| Error::internal(err.to_string()))??
-        };
-        let Some((image, _lease)) = found else { return Ok(None) };
-        self.hold(&image);
+        let (found, key) = tokio::task::spawn_blocking(move || Ok::<_, Error>((store.step(&key)?, key)))
+            .await
+            .map_err(|err| Error::internal(err.to_string()))??;
+        let Some(image) = found else { return Ok(None) };
+        if !self.hold(&image).await? {
+            return Ok(None);
+        }
         lock(&self.used).push(key);
         Ok(Some(image))
     }
@@ -90,7 +84,11 @@ impl Build {
             step: Some(asked.step()?),
         };
         let image = self.engine.images.commit(request).await?;
-        self.hold(&image);
-        Ok(image)
+        match self.hold(&image).await? {
+            true => Ok(image),
+            false => {
+                Err(Error::conflict(format!("the image {} of a step was removed during its build", image.short())))
+            }
+        }
     }
 }
