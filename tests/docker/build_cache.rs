@@ -60,6 +60,23 @@ fn what_is_built_again() {
     });
 }
 
+#[test]
+fn the_paths_that_a_copy_keeps_count() {
+    with_wall(Wall::Process, |case| {
+        let copied = |from: &str| {
+            let file =
+                format!("FROM busybox AS x\nCOPY a /a/\nCOPY b /b/\nFROM busybox\nCOPY --parents {from}/f /kept/\n");
+            let folder = context(case, "parents", &[("Dockerfile", file.as_str()), ("a/f", "1"), ("b/f", "1")]);
+            let _ = build(case, &["-t", "x"], &folder).run().ok();
+            case.docker(["run", "--rm", "x", "find", "/kept", "-type", "f"]).text()
+        };
+        for prefix in ["", "--from=x /"] {
+            assert_eq!(copied(&format!("{prefix}a")), "/kept/a/f");
+            assert_eq!(copied(&format!("{prefix}b")), "/kept/b/f");
+        }
+    });
+}
+
 fn df(case: &Case) -> Value {
     let answer = case.engine.http("GET", "/v1.44/system/df?type=build-cache", None);
     answer.json()["BuildCache"].clone()

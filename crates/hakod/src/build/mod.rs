@@ -125,13 +125,13 @@ pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
     let options = Options::read(&req)?;
     let context = Context::receive(engine.store.clone(), req).await?;
     let name = options.dockerfile.clone();
-    let (file, context) = on_thread("context", move || {
+    let (options, (file, global, needed), context) = on_thread("context", move || {
         let file = hako_dockerfile::parse(context.dockerfile(&name)?.as_bytes())?;
         context.apply_ignore(&name)?;
-        Ok((file, context))
+        let planned = plan::plan(file, &options)?;
+        Ok((options, planned, context))
     })
     .await?;
-    let (file, global, needed) = plan::plan(file, &options)?;
     let (client, response) = streaming("application/json");
     let output = Output::new(client, needed.len(), options.quiet);
     let build = Arc::new(Build {

@@ -22,9 +22,11 @@ pub fn plan(mut file: Dockerfile, options: &Options) -> Result<(Dockerfile, Glob
     let target = match options.platform.as_str() {
         "" => own.clone(),
         text => {
-            let mut parts = text.split('/').map(str::to_owned);
-            let mut next = || parts.next().unwrap_or_default();
-            (next(), next(), next())
+            let platform = hako_registry::Platform::parse(text)?;
+            // What every arm64 is is not said, as in BuildKit.
+            let plain = (platform.architecture.as_str(), platform.variant.as_str()) == ("arm64", "v8");
+            let variant = if plain { String::new() } else { platform.variant };
+            (platform.os, platform.architecture, variant)
         }
     };
     let global = Global::new(&file, options.args.clone(), &Platforms { target, build: own })?;
