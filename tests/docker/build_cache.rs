@@ -77,6 +77,15 @@ fn the_paths_that_a_copy_keeps_count() {
     });
 }
 
+#[test]
+fn a_run_on_nothing_is_found_again() {
+    with_wall(Wall::Process, |case| {
+        let text = "FROM scratch\nRUN --mount=from=busybox,target=/b [\"/b/bin/busybox\", \"touch\", \"/x\"]\n";
+        assert_eq!(hits(&build_text(case, &[], text).ok()), 0);
+        assert_eq!(hits(&build_text(case, &[], text).ok()), 1);
+    });
+}
+
 fn df(case: &Case) -> Value {
     let answer = case.engine.http("GET", "/v1.44/system/df?type=build-cache", None);
     answer.json()["BuildCache"].clone()
