@@ -5,11 +5,15 @@ use crate::{Engine, containers::step::StepSource};
 use hako_dockerfile::{MountKind, RunMount, Sharing};
 use hako_model::{Error, Isolation, Result};
 use hako_store::{KeyGuard, Store};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt, PermissionsExt, chown},
+    },
     path::{Path, PathBuf},
     sync::Arc,
     time::UNIX_EPOCH,
@@ -212,18 +216,47 @@ pub fn caches(data_root: &Path) -> Result<Vec<Cache>> {
     Ok(all)
 }
 
-/// Bytes of the files below a folder. What goes meanwhile counts as nothing.
+/// Bytes of the files below a folder. What goes meanwhile counts as nothing. A step
+/// may write there: no link is followed, also not one that was a folder a moment ago.
 fn tree_size(top: &Path) -> Result<u64> {
-    let (mut folders, mut size) = (vec![top.to_owned()], 0);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(top) = openat(CWD, top, flags, Mode::empty()) else { return Ok(0) };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let (mut folders, mut size) = (vec![PathBuf::from(".")], 0);
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let Ok(open) = openat2(&top, &folder, flags, Mode::empty(), resolve) else { continue };
+        let listed = fs::read_dir(format!("/proc/self/fd/{}", open.as_raw_fd()));
+        for entry in listed.into_iter().flatten().flatten() {
+            // Of the entry itself, in the folder that is open.
             let Ok(meta) = entry.metadata() else { continue };
             if meta.is_dir() {
-                folders.push(entry.path());
+                folders.push(folder.join(entry.file_name()));
             } else {
                 size += meta.blocks() * 512;
             }
         }
     }
     Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tree_size;
+    use std::{fs, os::unix::fs::symlink};
+
+    #[test]
+    fn links_are_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, other) = (folder.path().join("cache"), folder.path().join("other"));
+        fs::create_dir_all(cache.join("a/b")).unwrap();
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("f"), vec![1; 1 << 20]).unwrap();
+        let before = tree_size(&cache).unwrap();
+        fs::write(cache.join("a/b/f"), vec![1; 64 << 10]).unwrap();
+        symlink(&other, cache.join("a/link")).unwrap();
+        let size = tree_size(&cache).unwrap() - before;
+        assert!((64 << 10..1 << 20).contains(&size), "{size}");
+        symlink(&other, folder.path().join("link")).unwrap();
+        assert_eq!(tree_size(&folder.path().join("link")).unwrap(), 0);
+    }
 }
