@@ -86,6 +86,16 @@ fn a_run_on_nothing_is_found_again() {
     });
 }
 
+/// It does not wait for itself.
+#[test]
+fn a_cache_is_mounted_twice() {
+    with_wall(Wall::Process, |case| {
+        let mount = |target: &str| format!("--mount=type=cache,id=one,sharing=locked,target={target}");
+        let run = format!("RUN {} {} touch /a/x && test -e /b/x", mount("/a"), mount("/b"));
+        let _ = build_text(case, &[], &format!("FROM busybox\n{run}\n")).ok();
+    });
+}
+
 fn df(case: &Case) -> Value {
     let answer = case.engine.http("GET", "/v1.44/system/df?type=build-cache", None);
     answer.json()["BuildCache"].clone()
