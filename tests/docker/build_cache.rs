@@ -60,6 +60,42 @@ fn what_is_built_again() {
     });
 }
 
+#[test]
+fn the_paths_that_a_copy_keeps_count() {
+    with_wall(Wall::Process, |case| {
+        let copied = |from: &str| {
+            let file =
+                format!("FROM busybox AS x\nCOPY a /a/\nCOPY b /b/\nFROM busybox\nCOPY --parents {from}/f /kept/\n");
+            let folder = context(case, "parents", &[("Dockerfile", file.as_str()), ("a/f", "1"), ("b/f", "1")]);
+            let _ = build(case, &["-t", "x"], &folder).run().ok();
+            case.docker(["run", "--rm", "x", "find", "/kept", "-type", "f"]).text()
+        };
+        for prefix in ["", "--from=x /"] {
+            assert_eq!(copied(&format!("{prefix}a")), "/kept/a/f");
+            assert_eq!(copied(&format!("{prefix}b")), "/kept/b/f");
+        }
+    });
+}
+
+#[test]
+fn a_run_on_nothing_is_found_again() {
+    with_wall(Wall::Process, |case| {
+        let text = "FROM scratch\nRUN --mount=from=busybox,target=/b [\"/b/bin/busybox\", \"touch\", \"/x\"]\n";
+        assert_eq!(hits(&build_text(case, &[], text).ok()), 0);
+        assert_eq!(hits(&build_text(case, &[], text).ok()), 1);
+    });
+}
+
+/// It does not wait for itself.
+#[test]
+fn a_cache_is_mounted_twice() {
+    with_wall(Wall::Process, |case| {
+        let mount = |target: &str| format!("--mount=type=cache,id=one,sharing=locked,target={target}");
+        let run = format!("RUN {} {} touch /a/x && test -e /b/x", mount("/a"), mount("/b"));
+        let _ = build_text(case, &[], &format!("FROM busybox\n{run}\n")).ok();
+    });
+}
+
 fn df(case: &Case) -> Value {
     let answer = case.engine.http("GET", "/v1.44/system/df?type=build-cache", None);
     answer.json()["BuildCache"].clone()

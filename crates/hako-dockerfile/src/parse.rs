@@ -7,6 +7,9 @@ use crate::{
     types::{Dockerfile, Instruction, Stage, Step},
 };
 
+/// So many stages a Dockerfile may have: each may wait for all before it.
+const MOST_STAGES: usize = 1000;
+
 /// Reads a Dockerfile.
 ///
 /// # Errors
@@ -18,6 +21,9 @@ pub fn parse(text: &[u8]) -> Result<Dockerfile> {
     for line in lines {
         let (number, original) = (line.number, line.text.trim().to_owned());
         match instruction::parse(line, directives.escape).map_err(|err| err.on(number))? {
+            Parsed::From { .. } if stages.len() == MOST_STAGES => {
+                return Err(Error::value(format!("a Dockerfile has at most {MOST_STAGES} stages")).on(number));
+            }
             Parsed::From { base, name, platform } => {
                 stages.push(Stage { name, base, platform, line: number, original, steps: Vec::new() });
             }

@@ -1,6 +1,7 @@
 //! Which stages a target needs, and what each waits for.
 
-use crate::{Dockerfile, Error, Instruction, Result, Run, Step, args::Global};
+use crate::{Dockerfile, Error, Instruction, Result, Run, Stage, Step, args::Global};
+use std::collections::BTreeSet;
 
 /// Where a stage begins or files come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +28,7 @@ pub struct Needed {
 
 /// The index of the stage `name`: its name in any case, or its number.
 pub fn find(file: &Dockerfile, name: &str) -> Option<usize> {
-    let named = file.stages.iter().rposition(|stage| stage.name.as_deref() == Some(&name.to_lowercase()));
-    named.or_else(|| number(name).filter(|index| *index < file.stages.len()))
+    called(&file.stages, name).or_else(|| number(name).filter(|index| *index < file.stages.len()))
 }
 
 /// Go's `Atoi`, of what no stage can be named.
@@ -52,7 +52,7 @@ pub fn origin(file: &Dockerfile, index: usize, name: &str) -> Result<Origin> {
         };
         return Err(Error::value(text));
     }
-    if file.stages.get(index).and_then(|stage| stage.name.as_deref()) == Some(&name.to_lowercase()) {
+    if file.stages.get(index).is_some_and(|stage| called(std::slice::from_ref(stage), name).is_some()) {
         return Err(Error::value(format!("invalid from flag value {name}: refers to current build stage")));
     }
     Ok(Origin::Image(name.to_owned()))
@@ -61,8 +61,7 @@ pub fn origin(file: &Dockerfile, index: usize, name: &str) -> Result<Origin> {
 /// The latest stage before `index` of that name or number.
 fn earlier(file: &Dockerfile, index: usize, name: &str) -> Option<usize> {
     let before = file.stages.get(..index)?;
-    let named = before.iter().rposition(|stage| stage.name.as_deref() == Some(&name.to_lowercase()));
-    named.or_else(|| number(name).filter(|number| *number < index))
+    called(before, name).or_else(|| number(name).filter(|number| *number < index))
 }
 
 /// The stages that `target` needs, in the file's order: each after all that it waits
@@ -90,22 +89,19 @@ pub fn plan(file: &Dockerfile, target: Option<&str>, global: &Global) -> Result<
     Ok(needed.into_iter().flatten().collect())
 }
 
-/// The earlier stages that `step` of the stage at `index` takes files from: also of a
-/// trigger, which [`plan`] does not know because it comes with an image.
-///
-/// # Errors
-/// A stage that is unknown or the stage itself.
-pub fn of_step(file: &Dockerfile, index: usize, step: &Step) -> Result<Vec<usize>> {
-    let mut found = Vec::new();
+/// Adds the earlier stages that `step` of the stage at `index` takes files from.
+fn of_step(file: &Dockerfile, index: usize, step: &Step, found: &mut BTreeSet<usize>) -> Result<()> {
     for name in froms(&step.instruction) {
         // With a variable it is known when the step runs: all that it may be is waited for.
         if name.contains('$') {
-            found.extend(0..index);
+            if found.len() < index {
+                found.extend(0..index);
+            }
         } else if let Origin::Stage(stage) = origin(file, index, &name).map_err(|err| err.on(step.line))? {
-            found.push(stage);
+            found.insert(stage);
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 fn needs(file: &Dockerfile, index: usize, global: &Global) -> Result<Needed> {
@@ -116,21 +112,25 @@ fn needs(file: &Dockerfile, index: usize, global: &Global) -> Result<Needed> {
         None if name == "scratch" => Origin::Scratch,
         None => Origin::Image(name),
     };
-    let mut after: Vec<usize> = match base {
-        Origin::Stage(found) => vec![found],
-        _ => Vec::new(),
-    };
-    for step in &stage.steps {
-        after.extend(of_step(file, index, step)?);
+    let mut after = BTreeSet::new();
+    if let Origin::Stage(found) = base {
+        after.insert(found);
     }
-    after.sort_unstable();
-    after.dedup();
-    Ok(Needed { stage: index, base, after })
+    for step in &stage.steps {
+        of_step(file, index, step, &mut after)?;
+    }
+    Ok(Needed { stage: index, base, after: after.into_iter().collect() })
 }
 
 /// A base is a stage by its name alone: `FROM 0` is an image.
 fn earlier_named(file: &Dockerfile, index: usize, name: &str) -> Option<usize> {
-    file.stages[..index].iter().rposition(|stage| stage.name.as_deref() == Some(&name.to_lowercase()))
+    called(&file.stages[..index], name)
+}
+
+/// The latest of the stages of that name, in any case.
+fn called(stages: &[Stage], name: &str) -> Option<usize> {
+    let name = name.to_lowercase();
+    stages.iter().rposition(|stage| stage.name.as_deref() == Some(&name))
 }
 
 /// What an instruction takes files from, unexpanded.

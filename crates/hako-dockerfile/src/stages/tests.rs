@@ -67,3 +67,15 @@ fn later_names_are_images() {
     let found = planned("FROM a AS x\nCOPY --from=y /a /b\nFROM x AS y", None).unwrap();
     assert_eq!(found[0].after, Vec::<usize>::new());
 }
+
+#[test]
+fn stages_are_bounded() {
+    // Every one waits for all before it, by many names.
+    let stage = |n: usize| format!("FROM a AS s{n}\nCOPY --from=$X a b\nCOPY --from=$Y a b\n");
+    let text: String = (0..1000).map(stage).collect();
+    let found = planned(&text, None).unwrap();
+    assert_eq!(found.len(), 1000);
+    assert_eq!(found[999].after, (0..999).collect::<Vec<_>>());
+    let err = parse(format!("{text}FROM a\n").as_bytes()).unwrap_err().to_string();
+    assert_eq!(err, "dockerfile parse error on line 3001: a Dockerfile has at most 1000 stages");
+}

@@ -5,6 +5,7 @@ use super::{Build, lock};
 use crate::images::CommitRequest;
 use hako_api::types::ContainerConfig;
 use hako_model::{Digest, Error, Result};
+use hako_registry::Platform;
 use hako_store::{Blob, NewStep};
 use sha2::{Digest as _, Sha256};
 
@@ -25,18 +26,21 @@ pub struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn key(&self) -> Result<String> {
+    /// `platform` is part of it where there is no parent that says it.
+    fn key(&self, platform: Option<&Platform>) -> Result<String> {
         let parent = self.parent.map_or("", Digest::as_str);
         let config = serde_json::to_string(self.config).map_err(|err| Error::internal(err.to_string()))?;
         // A list of texts says by itself where each ends.
-        let whole = serde_json::to_vec(&(parent, &self.command, &self.more, config, self.author));
+        let mut more = self.more.clone();
+        more.extend(platform.filter(|_| self.parent.is_none()).map(|platform| format!("platform={platform}")));
+        let whole = serde_json::to_vec(&(parent, &self.command, more, config, self.author));
         let whole = whole.map_err(|err| Error::internal(err.to_string()))?;
         Ok(hex::encode(Sha256::digest(whole)))
     }
 
-    fn step(&self) -> Result<NewStep> {
+    fn step(&self, platform: Option<&Platform>) -> Result<NewStep> {
         Ok(NewStep {
-            key: self.key()?,
+            key: self.key(platform)?,
             parent: self.parent.map(Digest::to_string).unwrap_or_default(),
             kind: self.kind.to_owned(),
             description: self.command.join(" "),
@@ -46,29 +50,24 @@ impl Asked<'_> {
 }
 
 impl Build {
-    /// The image that the step has come to before.
+    /// The image that the step has come to before. An image from nothing is for
+    /// `platform`.
     ///
     /// # Errors
     /// The store's.
-    pub async fn cached(&self, asked: &Asked<'_>) -> Result<Option<Digest>> {
+    pub async fn cached(&self, asked: &Asked<'_>, platform: Option<&Platform>) -> Result<Option<Digest>> {
         if self.options.no_cache {
             return Ok(None);
         }
-        let key = asked.key()?;
+        let key = asked.key(platform)?;
         let store = self.engine.store.clone();
-        let (found, key) = {
-            let look = move || {
-                let Some(image) = store.step(&key)? else { return Ok((None, key)) };
-                let mut lease = store.lease();
-                lease.hold(&image);
-                // Held now: was it removed just before?
-                let there = store.image(&image)?.is_some();
-                Ok::<_, Error>((there.then_some((image, lease)), key))
-            };
-            tokio::task::spawn_blocking(look).await.map_err(|err| Error::internal(err.to_string()))??
-        };
-        let Some((image, _lease)) = found else { return Ok(None) };
-        self.hold(&image);
+        let (found, key) = tokio::task::spawn_blocking(move || Ok::<_, Error>((store.step(&key)?, key)))
+            .await
+            .map_err(|err| Error::internal(err.to_string()))??;
+        let Some(image) = found else { return Ok(None) };
+        if !self.hold(&image).await? {
+            return Ok(None);
+        }
         lock(&self.used).push(key);
         Ok(Some(image))
     }
@@ -77,9 +76,16 @@ impl Build {
     ///
     /// # Errors
     /// The store's.
-    pub async fn commit(&self, asked: &Asked<'_>, layer: Option<Blob>, container: &str) -> Result<Digest> {
+    pub async fn commit(
+        &self,
+        asked: &Asked<'_>,
+        platform: Option<&Platform>,
+        layer: Option<Blob>,
+        container: &str,
+    ) -> Result<Digest> {
         let request = CommitRequest {
             parent: asked.parent.cloned(),
+            platform: platform.cloned(),
             layer,
             container: container.to_owned(),
             created_by: asked.command.join(" "),
@@ -87,10 +93,14 @@ impl Build {
             comment: String::new(),
             config: serde_json::to_value(asked.config).map_err(|err| Error::internal(err.to_string()))?,
             name: None,
-            step: Some(asked.step()?),
+            step: Some(asked.step(platform)?),
         };
         let image = self.engine.images.commit(request).await?;
-        self.hold(&image);
-        Ok(image)
+        match self.hold(&image).await? {
+            true => Ok(image),
+            false => {
+                Err(Error::conflict(format!("the image {} of a step was removed during its build", image.short())))
+            }
+        }
     }
 }

@@ -134,7 +134,7 @@ async fn perform(stage: &mut Stage<'_>, wanted: Wanted) -> Done<()> {
     };
     // The same image has the same files: they are looked at once.
     let known = wanted.from.as_ref().filter(|_| wanted.heredocs.is_empty());
-    let known = known.map(|image| format!("{image} {:?}", (wanted.verb, &wanted.sources)));
+    let known = known.map(|image| format!("{image} {:?}", (wanted.verb, wanted.parents, &wanted.sources)));
     let remembered = known.as_ref().and_then(|key| build.engine.builds.remembered(key));
     let (mut found, hash) = match remembered {
         Some(hash) => (None, hash),
@@ -213,7 +213,11 @@ async fn look(
                 wanted.verb
             )));
         }
-        let hash = sources::digest(&origins, &items)?;
+        let mut hash = sources::digest(&origins, &items)?;
+        if wanted.parents {
+            // Their paths are part of what comes out.
+            hash = sources::with_paths(&hash, &items);
+        }
         Ok(((origins, items), hash))
     })
     .await

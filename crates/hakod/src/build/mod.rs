@@ -77,8 +77,8 @@ struct Build {
     file: Dockerfile,
     global: Global,
     context: Context,
-    /// Keeps its images from being collected.
-    lease: Mutex<Lease>,
+    /// Keep its images from being collected.
+    leases: Mutex<Vec<Lease>>,
     /// Steps that the cache had.
     used: Mutex<Vec<String>>,
     /// Warnings of containers that were shown.
@@ -125,17 +125,17 @@ pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
     let options = Options::read(&req)?;
     let context = Context::receive(engine.store.clone(), req).await?;
     let name = options.dockerfile.clone();
-    let (file, context) = on_thread("context", move || {
+    let (options, (file, global, needed), context) = on_thread("context", move || {
         let file = hako_dockerfile::parse(context.dockerfile(&name)?.as_bytes())?;
         context.apply_ignore(&name)?;
-        Ok((file, context))
+        let planned = plan::plan(file, &options)?;
+        Ok((options, planned, context))
     })
     .await?;
-    let (file, global, needed) = plan::plan(file, &options)?;
     let (client, response) = streaming("application/json");
     let output = Output::new(client, needed.len(), options.quiet);
     let build = Arc::new(Build {
-        lease: Mutex::new(engine.store.lease()),
+        leases: Mutex::default(),
         engine: engine.clone(),
         options,
         file,
@@ -239,9 +239,21 @@ impl Drop for Running {
 }
 
 impl Build {
-    /// Keeps an image and its layers for as long as the build runs.
-    fn hold(&self, image: &Digest) {
-        lock(&self.lease).hold(image);
+    /// Keeps an image and its layers for as long as the build runs; whether it is
+    /// still there to be kept.
+    async fn hold(&self, image: &Digest) -> Result<bool> {
+        let (store, image) = (self.engine.store.clone(), image.clone());
+        let held = tokio::task::spawn_blocking(move || -> Result<Option<Lease>> {
+            let mut lease = store.lease();
+            lease.hold(&image);
+            store.image_layers(&image)?.iter().for_each(|layer| lease.hold(&layer.chain));
+            // Held now: was it removed just before?
+            Ok(store.image(&image)?.is_some().then_some(lease))
+        });
+        let held = held.await.map_err(|err| Error::internal(err.to_string()))??;
+        let there = held.is_some();
+        lock(&self.leases).extend(held);
+        Ok(there)
     }
 
     /// Notes in the store which steps were used: `prune` takes the oldest first.
@@ -265,11 +277,9 @@ impl Build {
         let _one = self.engine.store.lock(&format!("build:pull:{name}:{platform}")).await;
         let by_id = name.starts_with("sha256:");
         if !self.options.pull || by_id {
-            match images.resolve(name).await {
-                Ok(image) if plan::fits(&image, platform)? => {
-                    self.hold(&image.id);
-                    return Ok(image.id);
-                }
+            match self.local(name, platform).await {
+                Ok(image) if self.hold(&image).await? => return Ok(image),
+                Ok(_) if by_id => return Err(Error::not_found(format!("No such image: {name}"))),
                 Ok(_) => {}
                 Err(err) if err.kind == hako_model::ErrorKind::NotFound && !by_id => {}
                 Err(err) => return Err(err),
@@ -289,8 +299,20 @@ impl Build {
             }
             out.value(&line).await?;
         }
-        let image = images.resolve(name).await?;
-        self.hold(&image.id);
+        let image = self.local(name, platform).await?;
+        match self.hold(&image).await? {
+            true => Ok(image),
+            false => Err(Error::not_found(format!("No such image: {name}"))),
+        }
+    }
+
+    /// The image `name` that is here, for `platform` where one is named.
+    async fn local(&self, name: &str, platform: &str) -> Result<Digest> {
+        let images = &self.engine.images;
+        let image = match platform {
+            "" => images.resolve(name).await?,
+            platform => images.resolve_for(name, &hako_registry::Platform::parse(platform)?).await?,
+        };
         Ok(image.id)
     }
 }

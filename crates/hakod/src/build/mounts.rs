@@ -158,7 +158,16 @@ impl Wanted {
             let destination = format!("{SCRIPTS}/{name}");
             self.step.push(StepMount { destination, read_only: true, source });
         }
-        for mount in std::mem::take(&mut self.mounts) {
+        let mounts = std::mem::take(&mut self.mounts);
+        let of_disk = |mount: &&RunMount| matches!(mount.kind, MountKind::Cache | MountKind::Bind);
+        if isolation == Isolation::Hyperv && mounts.iter().filter(of_disk).count() > MOST_DISKS {
+            return Err(Error::invalid(format!(
+                "a RUN behind the hyperv wall has at most {MOST_DISKS} cache and bind mounts"
+            )));
+        }
+        self.held = caches::hold(&stage.build.engine, &mounts, isolation).await?;
+        let mut caches = self.held.iter().map(Held::source).collect::<Vec<_>>().into_iter();
+        for mount in mounts {
             let destination = mount.target.clone().unwrap_or_default();
             let source = match mount.kind {
                 MountKind::Tmpfs => {
@@ -171,22 +180,11 @@ impl Wanted {
                     Some(source) => source,
                     None => continue,
                 },
-                MountKind::Cache => {
-                    let held = caches::hold(&stage.build.engine, &mount, &destination, isolation).await?;
-                    let source = held.source();
-                    self.held.push(held);
-                    source
-                }
+                MountKind::Cache => caches.next().ok_or_else(|| Error::internal("a cache mount without a cache"))?,
                 MountKind::Bind => self.bind(stage, &mount, isolation).await?,
                 MountKind::Ssh => return Err(unsupported::BUILD_SSH.error()),
             };
             self.step.push(StepMount { destination, read_only: mount.readonly, source });
-        }
-        let disks = self.step.iter().filter(|mount| matches!(mount.source, StepSource::Disk { .. })).count();
-        if disks > MOST_DISKS {
-            return Err(Error::invalid(format!(
-                "a RUN behind the hyperv wall has at most {MOST_DISKS} cache and bind mounts"
-            )));
         }
         Ok(())
     }

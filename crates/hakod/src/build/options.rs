@@ -15,8 +15,8 @@ use std::{collections::BTreeMap, sync::Arc};
 /// The header with the values of `RUN --mount=type=secret`: base64 of a JSON
 /// object of ids and base64 contents. Docker's classic API has no way for them.
 pub const SECRETS: &str = "x-hako-build-secrets";
-/// All secrets together.
-const MAX_SECRETS: usize = 512 << 10;
+/// All secrets together, as they stand in the header: what the server takes, with room for the others.
+const MAX_SECRETS: usize = 48 << 10;
 
 /// A build, its request read.
 #[derive(Default)]
@@ -67,7 +67,10 @@ impl Secrets {
         // What is wrong is not quoted: it may be the secret.
         let bad = |_| Error::invalid(format!("the header {SECRETS} is no base64 of a JSON object of base64 texts"));
         if header.len() > MAX_SECRETS {
-            return Err(Error::invalid(format!("secrets of more than {MAX_SECRETS} bytes")));
+            return Err(Error::invalid(format!(
+                "the secrets of a build have {} bytes, encoded: more than {MAX_SECRETS}",
+                header.len()
+            )));
         }
         let json = base64_any(header).map_err(bad)?;
         let map: BTreeMap<String, String> = serde_json::from_slice(&json).map_err(|_| bad(()))?;

@@ -1,7 +1,6 @@
 //! Which stages are built, in which order, and what the build ends with.
 
 use super::{Build, Done, Options, lock, output::Output, stage};
-use crate::images::ResolvedImage;
 use hako_dockerfile::{
     Dockerfile, Instruction, Step,
     args::{Global, Platforms},
@@ -23,9 +22,11 @@ pub fn plan(mut file: Dockerfile, options: &Options) -> Result<(Dockerfile, Glob
     let target = match options.platform.as_str() {
         "" => own.clone(),
         text => {
-            let mut parts = text.split('/').map(str::to_owned);
-            let mut next = || parts.next().unwrap_or_default();
-            (next(), next(), next())
+            let platform = hako_registry::Platform::parse(text)?;
+            // What every arm64 is is not said, as in BuildKit.
+            let plain = (platform.architecture.as_str(), platform.variant.as_str()) == ("arm64", "v8");
+            let variant = if plain { String::new() } else { platform.variant };
+            (platform.os, platform.architecture, variant)
         }
     };
     let global = Global::new(&file, options.args.clone(), &Platforms { target, build: own })?;
@@ -39,23 +40,6 @@ pub fn plan(mut file: Dockerfile, options: &Options) -> Result<(Dockerfile, Glob
         file.stages[last].steps.push(Step { line: 0, original, instruction });
     }
     Ok((file, global, needed))
-}
-
-/// Whether an image is for `platform`, if one is named.
-///
-/// # Errors
-/// A malformed platform.
-pub fn fits(image: &ResolvedImage, platform: &str) -> Result<bool> {
-    if platform.is_empty() {
-        return Ok(true);
-    }
-    let wanted = hako_registry::Platform::parse(platform)?;
-    let actual = hako_registry::Platform {
-        os: image.os.clone(),
-        architecture: image.architecture.clone(),
-        variant: image.variant.clone(),
-    };
-    Ok(wanted.accepts(&actual).is_some())
 }
 
 /// Runs the stages, names the image.

@@ -31,19 +31,18 @@ pub async fn run(stage: &mut Stage<'_>, step: &Run) -> Done<()> {
     }
     let mut more = wanted.key.clone();
     more.extend(step.network.iter().map(|network| format!("network={network}")));
-    let (image, config, author) = (stage.image.clone(), stage.config.clone(), stage.author.clone());
-    let asked = Asked { parent: image.as_ref(), command, more, config: &config, author: &author, kind: "regular" };
+    let image = stage.standing().await?;
+    let (config, author) = (stage.config.clone(), stage.author.clone());
+    let asked = Asked { parent: Some(&image), command, more, config: &config, author: &author, kind: "regular" };
     if stage.cached(&asked).await? {
         return Ok(());
     }
-    let image = stage.standing().await?;
     let mut host = stage.build.options.host.clone();
     match step.network.as_deref() {
         None | Some("default") => {}
         Some(network) => network.clone_into(&mut host.network_mode),
     }
     wanted.prepare(stage, &mut host).await?;
-    let asked = Asked { parent: Some(&image), ..asked };
     execute(stage, &asked, container_config(&image, &config, argv, given), host, wanted).await
 }
 

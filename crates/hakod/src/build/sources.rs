@@ -147,6 +147,17 @@ pub fn digest(origins: &[Origin], items: &[Item]) -> Result<String> {
     }
 }
 
+/// A digest of what is copied and of the paths that it keeps.
+pub fn with_paths(digest: &str, items: &[Item]) -> String {
+    let mut hash = Sha256::new_with_prefix(digest);
+    for item in items {
+        // No path has a NUL.
+        hash.update([0]);
+        hash.update(&item.path);
+    }
+    format!("multi:{}", hex::encode(hash.finalize()))
+}
+
 /// Where a stage or image is taken from.
 pub async fn layers(build: &Build, image: &Digest) -> Result<Vec<PathBuf>> {
     Ok(build.engine.images.resolve(image.as_str()).await?.layers)
@@ -154,7 +165,19 @@ pub async fn layers(build: &Build, image: &Digest) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::{Item, plain, with_paths};
+
+    #[test]
+    fn kept_paths_count() {
+        let of = |paths: &[&str]| {
+            let items: Vec<Item> =
+                paths.iter().map(|path| Item { origin: 0, path: path.as_bytes().to_vec() }).collect();
+            with_paths("file:00", &items)
+        };
+        assert_eq!(of(&["/a/f"]), of(&["/a/f"]));
+        assert_ne!(of(&["/a/f"]), of(&["/b/f"]));
+        assert_ne!(of(&["/a", "/b"]), of(&["/a/b"]));
+    }
 
     #[test]
     fn paths_are_made_plain() {

@@ -9,6 +9,7 @@ use hako_dockerfile::{
     stages::{self, Needed, Origin},
 };
 use hako_model::{Digest, Error, Result, policy};
+use hako_registry::Platform;
 use hako_store::Blob;
 use std::{path::PathBuf, sync::Arc};
 
@@ -34,6 +35,10 @@ pub struct Stage<'a> {
     pub author: String,
     pub scope: Scope<'a>,
     changes: Changes,
+    /// What it is for if it begins with nothing; none for the host's.
+    platform: Option<Platform>,
+    /// The stages that it has waited for.
+    after: Vec<usize>,
 }
 
 /// Builds a stage; what it has come to.
@@ -56,6 +61,8 @@ pub async fn run(build: &Arc<Build>, task: Task) -> Done<Option<Digest>> {
         author: String::new(),
         scope: build.global.scope(),
         changes: Changes::default(),
+        platform: asked_for(build, &platform)?,
+        after: needed.after,
     };
     stage.triggers().await?;
     stage.tell_image().await?;
@@ -68,6 +75,13 @@ pub async fn run(build: &Arc<Build>, task: Task) -> Done<Option<Digest>> {
         stage.out.value(&serde_json::json!({ "aux": { "ID": image } })).await?;
     }
     Ok(stage.image)
+}
+
+/// The platform that is asked for, by the stage or by the client; none for the host's.
+fn asked_for(build: &Build, platform: &str) -> Result<Option<Platform>> {
+    let platform = if platform.is_empty() { &build.options.platform } else { platform };
+    let platform = Platform::parse(platform)?;
+    Ok((platform != Platform::host()).then_some(platform))
 }
 
 /// The configuration that a stage begins with.
@@ -187,6 +201,10 @@ impl Stage<'_> {
         let nothing = || Error::invalid(format!("invalid from flag value {name}: that stage has no files"));
         match stages::origin(&self.build.file, self.index, name)? {
             Origin::Scratch => Err(nothing()),
+            // Only a trigger may name one: it is not known before its stage runs.
+            Origin::Stage(index) if !self.after.contains(&index) => Err(Error::invalid(format!(
+                "an ONBUILD trigger cannot take files from the stage {name}, which nothing else of this stage needs"
+            ))),
             Origin::Stage(index) => lock(&self.build.results).get(&index).cloned().flatten().ok_or_else(nothing),
             Origin::Image(name) => self.build.image(&name, "", &self.out).await,
         }
@@ -208,7 +226,7 @@ impl Stage<'_> {
     /// # Errors
     /// The store's; the client has gone.
     pub async fn cached(&mut self, asked: &Asked<'_>) -> Result<bool> {
-        let Some(image) = self.build.cached(asked).await? else { return Ok(false) };
+        let Some(image) = self.build.cached(asked, self.platform.as_ref()).await? else { return Ok(false) };
         self.out.text(" ---> Using cache\n").await?;
         self.image = Some(image);
         Ok(true)
@@ -219,7 +237,7 @@ impl Stage<'_> {
     /// # Errors
     /// The store's.
     pub async fn commit(&mut self, asked: &Asked<'_>, layer: Option<Blob>, container: &str) -> Done<()> {
-        self.image = Some(self.build.commit(asked, layer, container).await?);
+        self.image = Some(self.build.commit(asked, self.platform.as_ref(), layer, container).await?);
         Ok(())
     }
 
@@ -240,7 +258,11 @@ impl Stage<'_> {
             author: "",
             kind: "regular",
         };
-        let image = self.build.commit(&asked, None, "").await?;
+        let platform = self.platform.as_ref();
+        let image = match self.build.cached(&asked, platform).await? {
+            Some(image) => image,
+            None => self.build.commit(&asked, platform, None, "").await?,
+        };
         self.image = Some(image.clone());
         Ok(image)
     }

@@ -119,6 +119,7 @@ async fn commit(engine: &Arc<Engine>, container: &Container, asked: Asked) -> Re
     let record = &container.view().record;
     let request = CommitRequest {
         parent: Some(record.image_id.parse().map_err(|_| Error::internal("the container's image has no digest"))?),
+        platform: None,
         layer: Some(layer?),
         container: container.id.to_string(),
         created_by: record.config.cmd.as_deref().unwrap_or_default().join(" "),

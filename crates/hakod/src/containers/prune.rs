@@ -24,7 +24,16 @@ async fn prune(engine: &Arc<Engine>, filters: &Filters) -> Result<PruneAnswer> {
     let old = Old::new(filters)?;
     let mut deleted = Vec::new();
     let mut reclaimed = 0_u64;
-    for container in engine.containers.all() {
+    // First these: what is a build's is noted before it is made.
+    let all = engine.containers.all();
+    let store = engine.store.clone();
+    let of_builds = tokio::task::spawn_blocking(move || store.build_containers());
+    let of_builds = of_builds.await.map_err(|err| Error::internal(err.to_string()))?;
+    let of_builds = of_builds.map_err(|err| Error::internal(format!("the containers of builds: {err}")))?;
+    for container in all {
+        if of_builds.iter().any(|id| id == container.id.as_str()) {
+            continue;
+        }
         let view = container.view();
         let state = &view.record.state;
         if view.removed || state.is_running() || state.is_starting() || !old.fits(filters, &view) {

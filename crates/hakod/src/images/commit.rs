@@ -7,6 +7,7 @@ use super::{
 };
 use chrono::{SecondsFormat, Utc};
 use hako_model::{Digest, Error, Reference, Result, policy};
+use hako_registry::Platform;
 use hako_store::{Blob, NewRef, NewStep, Store};
 use serde_json::{Value, json};
 use std::{collections::HashMap, sync::Arc};
@@ -20,6 +21,8 @@ const EMPTY_TAR: &str = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6
 pub struct CommitRequest {
     /// The image below; none for a build from nothing.
     pub parent: Option<Digest>,
+    /// What an image from nothing is for; none for the host's. A parent says it itself.
+    pub platform: Option<Platform>,
     /// The layer's tar, not in the store yet; none where only the config is another.
     pub layer: Option<Blob>,
     /// The container.
@@ -65,7 +68,14 @@ fn make(store: &Store, request: CommitRequest) -> Result<Digest> {
     let parent = match &request.parent {
         Some(id) => serde_json::from_slice(&store.read_blob(id, hako_registry::MAX_CONFIG)?)
             .map_err(|err| Error::internal(format!("config of image {id}: {err}")))?,
-        None => json!({ "os": "linux", "architecture": policy::native_arch() }),
+        None => match &request.platform {
+            Some(platform) => json!({
+                "os": platform.os,
+                "architecture": platform.architecture,
+                "variant": Some(&platform.variant).filter(|variant| !variant.is_empty()),
+            }),
+            None => json!({ "os": "linux", "architecture": policy::native_arch() }),
+        },
     };
     let layer = request.layer.as_ref().map(Blob::digest).filter(|digest| digest.as_str() != EMPTY_TAR).cloned();
     let config = describe(parent, &request, layer.as_ref());

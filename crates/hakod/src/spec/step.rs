@@ -51,7 +51,11 @@ pub fn mounts(step: &[StepMount]) -> Result<Vec<RootMount>> {
                     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
                     Ok::<_, Error>(escape(&path))
                 };
-                let lowers: Vec<String> = lowers.iter().map(|path| escape(path)).collect();
+                let mut lowers: Vec<String> = lowers.iter().map(|path| escape(path)).collect();
+                if lowers.is_empty() {
+                    // An image without layers; overlayfs wants one.
+                    lowers.push(dir("empty")?);
+                }
                 let options = [
                     format!("lowerdir={}", lowers.join(":")),
                     format!("upperdir={}", dir("upper")?),

@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use std::os::unix::ffi::OsStringExt;
 
-/// The longest secret, as BuildKit has it.
-const MAX: usize = 500 << 10;
+/// All secrets together, encoded: what the engine takes in a header.
+const MAX: usize = 48 << 10;
 
 /// The header's value: base64 of a JSON object of base64 texts by id.
 pub(super) fn header(specs: &[String]) -> Result<Option<String>> {
@@ -19,12 +19,14 @@ pub(super) fn header(specs: &[String]) -> Result<Option<String>> {
     let mut all = Map::new();
     for spec in specs {
         let (id, value) = secret(spec)?;
-        if value.len() > MAX {
-            return Err(Error::msg(format!("invalid secret size {}: more than {MAX} bytes", value.len())));
-        }
         all.insert(id, STANDARD.encode(value).into());
     }
-    Ok(Some(STANDARD.encode(Value::Object(all).to_string())))
+    let header = STANDARD.encode(Value::Object(all).to_string());
+    if header.len() > MAX {
+        let text = format!("the secrets of a build have {} bytes, encoded: more than {MAX}", header.len());
+        return Err(Error::msg(text));
+    }
+    Ok(Some(header))
 }
 
 /// `id=NAME[,type=file|env][,src=PATH][,env=VARIABLE]`. Without a source it is the
@@ -74,6 +76,10 @@ mod tests {
     #[test]
     fn specs() {
         let file = std::env::temp_dir().join(format!("hako-cli-secret-{}", std::process::id()));
+        std::fs::write(&file, vec![b'x'; 40 << 10]).unwrap();
+        assert!(header(&[format!("id=a,src={}", file.display())]).is_err());
+        std::fs::write(&file, vec![b'x'; 20 << 10]).unwrap();
+        assert!(header(&[format!("id=a,src={}", file.display())]).unwrap().is_some());
         std::fs::write(&file, "hush").unwrap();
         let path = file.display();
         let (id, value) = secret(&format!("id=a,src={path}")).unwrap();

@@ -2,13 +2,18 @@
 //! root, a folder or a disk. Only the first use decides on owner and mode.
 
 use crate::{Engine, containers::step::StepSource};
-use hako_dockerfile::{RunMount, Sharing};
+use hako_dockerfile::{MountKind, RunMount, Sharing};
 use hako_model::{Error, Isolation, Result};
-use hako_store::KeyGuard;
+use hako_store::{KeyGuard, Store};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use sha2::{Digest as _, Sha256};
 use std::{
+    collections::BTreeMap,
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt, PermissionsExt, chown},
+    },
     path::{Path, PathBuf},
     sync::Arc,
     time::UNIX_EPOCH,
@@ -22,10 +27,10 @@ const DISK: u64 = 20 << 30;
 pub struct Held {
     path: PathBuf,
     isolation: Isolation,
-    _lock: Option<KeyGuard>,
+    _lock: Option<Arc<KeyGuard>>,
     _private: Option<Private>,
     /// Nobody removes it meanwhile.
-    _used: tokio::sync::OwnedRwLockReadGuard<()>,
+    _used: Arc<tokio::sync::OwnedRwLockReadGuard<()>>,
 }
 
 impl Held {
@@ -52,72 +57,101 @@ impl Drop for Private {
     }
 }
 
-/// Waits until the cache is free, if it is to be locked, and makes it if it is
-/// not there. A disk has one user at a time, whatever was asked for.
+/// A cache's name on the disk, and what keeps it private.
+fn name(engine: &Arc<Engine>, mount: &RunMount) -> (String, Option<Private>) {
+    let id = mount.id.as_deref().or(mount.target.as_deref()).unwrap_or_default();
+    let name = hex::encode(&Sha256::digest(id)[..16]);
+    if mount.sharing != Sharing::Private {
+        return (name, None);
+    }
+    let mut taken = super::super::lock(&engine.builds.private);
+    let mut number = 0;
+    let mut own = format!("{name}-p0");
+    while !taken.insert(own.clone()) {
+        number += 1;
+        own = format!("{name}-p{number}");
+    }
+    (own.clone(), Some(Private { engine: engine.clone(), name: own }))
+}
+
+/// Waits until the caches of a step are free, those that are to be locked, and makes
+/// those that are not there; one for each `cache` of `mounts`. A disk has one user at
+/// a time, whatever was asked for.
 ///
 /// # Errors
-/// The host's.
-pub async fn hold(engine: &Arc<Engine>, mount: &RunMount, target: &str, isolation: Isolation) -> Result<Held> {
-    let in_use = engine.builds.caches.clone().read_owned().await;
-    let id = mount.id.as_deref().unwrap_or(target);
-    let mut name = hex::encode(&Sha256::digest(id)[..16]);
-    let mut private = None;
-    if mount.sharing == Sharing::Private {
-        let mut taken = super::super::lock(&engine.builds.private);
-        let mut number = 0;
-        let mut own = format!("{name}-p0");
-        while !taken.insert(own.clone()) {
-            number += 1;
-            own = format!("{name}-p{number}");
-        }
-        name.clone_from(&own);
-        private = Some(Private { engine: engine.clone(), name: own });
+/// The host's; a disk that is to be mounted twice.
+pub async fn hold(engine: &Arc<Engine>, mounts: &[RunMount], isolation: Isolation) -> Result<Vec<Held>> {
+    let wanted = mounts.iter().filter(|mount| mount.kind == MountKind::Cache);
+    let wanted: Vec<_> = wanted.map(|mount| (mount, name(engine, mount))).collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
     }
-    let exclusive = mount.sharing == Sharing::Locked || isolation == Isolation::Hyperv;
-    let lock = match exclusive {
-        true => Some(engine.store.lock(&format!("build-cache:{isolation}:{name}")).await),
-        false => None,
-    };
+    let in_use = Arc::new(engine.builds.caches.clone().read_owned().await);
+    let mut locked = BTreeMap::new();
+    for (mount, (name, _)) in &wanted {
+        let twice = locked.contains_key(name);
+        if twice && isolation == Isolation::Hyperv {
+            return Err(Error::invalid("a RUN behind the hyperv wall mounts a cache once only"));
+        }
+        *locked.entry(name.clone()).or_insert(isolation == Isolation::Hyperv) |= mount.sharing == Sharing::Locked;
+    }
+    // In one order and each once, so that no step waits for itself or for one that waits for it.
+    let mut locks = BTreeMap::new();
+    for (name, _) in locked.into_iter().filter(|(_, exclusive)| *exclusive) {
+        let lock = engine.store.lock(&format!("build-cache:{isolation}:{name}")).await;
+        locks.insert(name, Arc::new(lock));
+    }
+    let mut held = Vec::new();
+    for (mount, (name, private)) in wanted {
+        let path = ready(engine, mount, &name, isolation).await?;
+        let lock = locks.get(&name).cloned();
+        held.push(Held { path, isolation, _lock: lock, _private: private, _used: in_use.clone() });
+    }
+    Ok(held)
+}
+
+/// Makes a cache if it is not there, and notes its use.
+async fn ready(engine: &Arc<Engine>, mount: &RunMount, name: &str, isolation: Isolation) -> Result<PathBuf> {
     let parent = engine.store.root().join(FOLDER).join(isolation.to_string());
-    let (mode, owner) = (mount.mode.unwrap_or(0o755), (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0)));
     let path = parent.join(match isolation {
-        Isolation::Process => name.clone(),
+        Isolation::Process => name.to_owned(),
         Isolation::Hyperv => format!("{name}.img"),
     });
     let _one = engine.store.lock(&format!("build-cache:make:{isolation}:{name}")).await;
     if !path.exists() {
-        let (store, path) = (engine.store.clone(), path.clone());
-        super::super::on_thread("cache", move || {
-            make_private(&parent)?;
-            let scratch = store.temp_dir()?;
-            let folder = scratch.path().join("cache");
-            let made = match isolation {
-                Isolation::Process => {
-                    own(&folder, mode, owner)?;
-                    folder
-                }
-                Isolation::Hyperv => {
-                    fs::create_dir(&folder)?;
-                    // The guest puts an overlay over these two, so that no `lost+found` is seen.
-                    own(&folder.join("upper"), mode, owner)?;
-                    own(&folder.join("work"), 0o755, (0, 0))?;
-                    let disk = scratch.path().join("disk");
-                    hako_layers::ext4_of(&folder, DISK, &disk)?;
-                    disk
-                }
-            };
-            // A half made one must never have the name.
-            fs::File::open(&made)?.sync_all()?;
-            fs::rename(&made, &path)?;
-            Ok(())
-        })
-        .await?;
+        let (store, mount, path) = (engine.store.clone(), mount.clone(), path.clone());
+        super::super::on_thread("cache", move || make(&store, &mount, isolation, &parent, &path)).await?;
     }
     let used = fs::File::open(&path).and_then(|file| file.set_modified(std::time::SystemTime::now()));
     if let Err(err) = used {
         tracing::debug!("note the use of {}: {err}", path.display());
     }
-    Ok(Held { path, isolation, _lock: lock, _private: private, _used: in_use })
+    Ok(path)
+}
+
+fn make(store: &Store, mount: &RunMount, isolation: Isolation, parent: &Path, path: &Path) -> Result<()> {
+    let (mode, owner) = (mount.mode.unwrap_or(0o755), (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0)));
+    make_private(parent)?;
+    let scratch = store.temp_dir()?;
+    let folder = scratch.path().join("cache");
+    let made = match isolation {
+        Isolation::Process => {
+            own(&folder, mode, owner)?;
+            folder
+        }
+        Isolation::Hyperv => {
+            fs::create_dir(&folder)?;
+            // The guest puts an overlay over these two, so that no `lost+found` is seen.
+            own(&folder.join("upper"), mode, owner)?;
+            own(&folder.join("work"), 0o755, (0, 0))?;
+            let disk = scratch.path().join("disk");
+            hako_layers::ext4_of(&folder, DISK, &disk)?;
+            disk
+        }
+    };
+    // A half made one must never have the name.
+    fs::File::open(&made)?.sync_all()?;
+    Ok(fs::rename(&made, path)?)
 }
 
 fn own(path: &Path, mode: u32, (uid, gid): (u32, u32)) -> Result<()> {
@@ -182,18 +216,47 @@ pub fn caches(data_root: &Path) -> Result<Vec<Cache>> {
     Ok(all)
 }
 
-/// Bytes of the files below a folder. What goes meanwhile counts as nothing.
+/// Bytes of the files below a folder. What goes meanwhile counts as nothing. A step
+/// may write there: no link is followed, also not one that was a folder a moment ago.
 fn tree_size(top: &Path) -> Result<u64> {
-    let (mut folders, mut size) = (vec![top.to_owned()], 0);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(top) = openat(CWD, top, flags, Mode::empty()) else { return Ok(0) };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let (mut folders, mut size) = (vec![PathBuf::from(".")], 0);
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let Ok(open) = openat2(&top, &folder, flags, Mode::empty(), resolve) else { continue };
+        let listed = fs::read_dir(format!("/proc/self/fd/{}", open.as_raw_fd()));
+        for entry in listed.into_iter().flatten().flatten() {
+            // Of the entry itself, in the folder that is open.
             let Ok(meta) = entry.metadata() else { continue };
             if meta.is_dir() {
-                folders.push(entry.path());
+                folders.push(folder.join(entry.file_name()));
             } else {
                 size += meta.blocks() * 512;
             }
         }
     }
     Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tree_size;
+    use std::{fs, os::unix::fs::symlink};
+
+    #[test]
+    fn links_are_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, other) = (folder.path().join("cache"), folder.path().join("other"));
+        fs::create_dir_all(cache.join("a/b")).unwrap();
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("f"), vec![1; 1 << 20]).unwrap();
+        let before = tree_size(&cache).unwrap();
+        fs::write(cache.join("a/b/f"), vec![1; 64 << 10]).unwrap();
+        symlink(&other, cache.join("a/link")).unwrap();
+        let size = tree_size(&cache).unwrap() - before;
+        assert!((64 << 10..1 << 20).contains(&size), "{size}");
+        symlink(&other, folder.path().join("link")).unwrap();
+        assert_eq!(tree_size(&folder.path().join("link")).unwrap(), 0);
+    }
 }
