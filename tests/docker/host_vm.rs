@@ -163,8 +163,8 @@ both_walls! {
         assert_eq!(case.sh(&flags, script).text(), format!("104857600\n{swap}\n50000 100000\n50"));
     }
 
-    /// What a container writes is counted and held back on the host's disk, behind
-    /// the hyperv wall by the group of the machine's process.
+    /// What a container writes is counted and held back on the host's disk; behind
+    /// the hyperv wall the group of the machine's process has the limit.
     #[ignore = "needs pure cgroup2: cargo xtask test --host vm"]
     fn block_io_is_throttled(case) {
         let (device, numbers) = disk_of(&case.engine.data_root());
@@ -172,6 +172,11 @@ both_walls! {
         let group = PathBuf::from("/sys/fs/cgroup").join(case.engine.name()).join(case.inspect("box", "{{.Id}}"));
         let limit = read(group.join("io.max"));
         assert_eq!(limit, format!("{numbers} rbps=max wbps=1048576 riops=max wiops=max"));
+        // What QEMU writes lies in the host's page cache first, and who is charged
+        // for its way to the disk is the kernel's choice.
+        if case.wall == Wall::Hyperv {
+            return;
+        }
         let begin = Instant::now();
         let _ = case.exec("box", "dd if=/dev/zero of=/file bs=1M count=8 conv=fsync 2>/dev/null").ok();
         assert!(begin.elapsed() >= Duration::from_secs(2), "{:?}", begin.elapsed());

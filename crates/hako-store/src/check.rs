@@ -11,7 +11,10 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::Path,
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 /// One thing that is not as it should be.
@@ -59,6 +62,7 @@ impl Store {
             keys: Arc::default(),
             leases: Arc::<lock::Leases>::default(),
             next_layer: AtomicU64::new(u64::MAX),
+            opened: AtomicBool::new(false),
             _lock: held,
         })))
     }

@@ -7,6 +7,7 @@ use std::{
     fs::{self, File},
     io,
     path::Path,
+    sync::atomic::Ordering,
 };
 
 /// What a removal takes: the database's log, a folder, a few names.
@@ -54,11 +55,16 @@ impl Store {
             Err(err) if err.is_full() => {
                 release(self.root());
                 let done = work();
-                take(self.root());
+                if self.0.opened.load(Ordering::Relaxed) {
+                    take(self.root());
+                }
                 done
             }
             other => {
-                take(self.root());
+                // While the store is being opened all of the room is for that.
+                if self.0.opened.load(Ordering::Relaxed) {
+                    take(self.root());
+                }
                 other
             }
         }
