@@ -143,14 +143,14 @@ impl Store {
     /// # Errors
     /// Database and I/O errors.
     pub fn delete_steps(&self, keys: &[String]) -> Result<()> {
-        self.making_room(|| {
+        {
             let mut db = self.db();
             let tx = db.transaction()?;
             for key in keys {
                 tx.execute("DELETE FROM build_steps WHERE key = ?1", [key])?;
             }
-            Ok(tx.commit()?)
-        })?;
+            tx.commit()?;
+        }
         self.drop_unused_steps()?;
         self.collect()?;
         Ok(())
@@ -168,10 +168,6 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub fn drop_unused_steps(&self) -> Result<usize> {
-        self.making_room(|| self.drop_unused_steps_once())
-    }
-
-    fn drop_unused_steps_once(&self) -> Result<usize> {
         let leases = self.0.leases.freeze();
         let mut db = self.db();
         let tx = db.transaction()?;

@@ -13,7 +13,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::AtomicU64,
     },
 };
 
@@ -62,7 +62,6 @@ impl Store {
             keys: Arc::default(),
             leases: Arc::<lock::Leases>::default(),
             next_layer: AtomicU64::new(u64::MAX),
-            opened: AtomicBool::new(false),
             _lock: held,
         })))
     }

@@ -16,14 +16,16 @@ impl Store {
     /// # Errors
     /// Database and I/O errors. What could not be removed goes at the next open.
     pub fn collect(&self) -> Result<Vec<Digest>> {
-        let trash = self.making_room(|| self.temp_dir())?;
+        self.making_room(|| self.collect_once())
+    }
+
+    fn collect_once(&self) -> Result<Vec<Digest>> {
+        let trash = self.temp_dir()?;
         let gone = {
             let leases = self.0.leases.freeze();
             let leased = |key: &str| leases.contains_key(key);
-            // Each by itself: a second try of both would find the rows gone,
-            // and answer that nothing went.
-            let gone = self.making_room(|| self.drop_layer_rows(&leased))?;
-            self.making_room(|| self.sweep_files(trash.path(), &leased))?;
+            let gone = self.drop_layer_rows(&leased)?;
+            self.sweep_files(trash.path(), &leased)?;
             gone
         };
         trash.close().map_err(Error::io(self.root()))?;
@@ -84,7 +86,6 @@ impl Store {
     /// (somebody removed it by hand), sets the counter of layers, collects.
     pub(crate) fn repair(&self) -> Result<()> {
         self.forget_broken()?;
-        self.end_hidden()?;
         self.drop_unused_steps()?;
         let top: Option<u64> = self.db().query_row("SELECT max(n) FROM layers", [], |row| row.get(0))?;
         self.0.next_layer.store(top.unwrap_or(0) + 1, Ordering::Relaxed);
@@ -93,21 +94,6 @@ impl Store {
             tracing::info!(layers = gone.len(), "removed layers that no image uses");
         }
         Ok(())
-    }
-
-    /// Ends images that were hidden for containers which are gone: the engine
-    /// was killed between the removal of the last one and that of its image.
-    fn end_hidden(&self) -> Result<()> {
-        const UNUSED: &str =
-            "hidden = 1 AND NOT EXISTS (SELECT 1 FROM containers WHERE json LIKE '%' || images.id || '%')";
-        let mut db = self.db();
-        let tx = db.transaction()?;
-        tx.execute(
-            &format!("UPDATE images SET hidden = 2 WHERE id IN (SELECT image FROM build_steps) AND {UNUSED}"),
-            [],
-        )?;
-        tx.execute(&format!("DELETE FROM images WHERE {UNUSED}"), [])?;
-        Ok(tx.commit()?)
     }
 
     fn forget_broken(&self) -> Result<()> {

@@ -59,8 +59,6 @@ struct Inner {
     /// Numbers of `layers/<n>`: never used twice.
     next_layer: std::sync::atomic::AtomicU64,
     /// Held for as long as the store is open: one engine for one data root.
-    /// Not while the store is being opened.
-    opened: std::sync::atomic::AtomicBool,
     _lock: File,
 }
 
@@ -88,12 +86,10 @@ impl Store {
             keys: Arc::default(),
             leases: Arc::default(),
             next_layer: std::sync::atomic::AtomicU64::new(1),
-            opened: std::sync::atomic::AtomicBool::new(false),
             _lock: lock,
         }));
         store.repair()?;
         reserve::take(root);
-        store.0.opened.store(true, std::sync::atomic::Ordering::Relaxed);
         Ok(store)
     }
 

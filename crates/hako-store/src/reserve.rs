@@ -7,7 +7,6 @@ use std::{
     fs::{self, File},
     io,
     path::Path,
-    sync::atomic::Ordering,
 };
 
 /// What a removal takes: the database's log, a folder, a few names.
@@ -55,16 +54,11 @@ impl Store {
             Err(err) if err.is_full() => {
                 release(self.root());
                 let done = work();
-                if self.0.opened.load(Ordering::Relaxed) {
-                    take(self.root());
-                }
+                take(self.root());
                 done
             }
             other => {
-                // While the store is being opened all of the room is for that.
-                if self.0.opened.load(Ordering::Relaxed) {
-                    take(self.root());
-                }
+                take(self.root());
                 other
             }
         }

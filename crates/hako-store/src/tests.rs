@@ -266,27 +266,6 @@ fn is_hidden(store: &Store, id: &Digest) -> Option<bool> {
 }
 
 #[test]
-fn a_hidden_image_ends_with_its_last_container() {
-    let root = tempfile::tempdir().unwrap();
-    let store = Store::open(root.path()).unwrap();
-    let chains = [layer(&store, 1), layer(&store, 2), layer(&store, 3)];
-    let used = image(&store, b"used", &chains[..1], &["docker.io/library/a:1"]);
-    let unused = image(&store, b"unused", &chains[1..2], &["docker.io/library/b:1"]);
-    let listed = image(&store, b"listed", &chains[2..], &[]);
-    store.put_container("a", "x", &format!("{{\"image_id\":\"{used}\"}}")).unwrap();
-    store.remove_image(&used, &["docker.io/library/a:1".to_owned()], true).unwrap().unwrap();
-    store.remove_image(&unused, &["docker.io/library/b:1".to_owned()], true).unwrap().unwrap();
-    // As after a kill between the removal of a container and that of its image.
-    drop(store);
-    let store = Store::open(root.path()).unwrap();
-    assert!(store.has_blob(&used) && is_hidden(&store, &used) == Some(true));
-    assert!(!store.has_blob(&unused) && is_hidden(&store, &unused).is_none());
-    assert_eq!(is_hidden(&store, &listed), Some(false));
-    assert_eq!(store.layers().unwrap().len(), 2);
-    assert!(store.check().unwrap().is_empty());
-}
-
-#[test]
 fn a_removed_image_is_not_named_again() {
     let root = tempfile::tempdir().unwrap();
     let store = Store::open(root.path()).unwrap();
