@@ -18,7 +18,7 @@ pub mod tsc;
 
 use crate::{deb, programs};
 use anyhow::{Context, Result, bail};
-use machine::{Files, MARKER, Machine};
+use machine::{Files, Lost, MARKER, Machine};
 use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -49,6 +49,8 @@ const DEADLINE: Duration = Duration::from_secs(20 * 60);
 const BOOT_DEADLINE: Duration = Duration::from_secs(90);
 /// Boots before it is given up.
 const BOOTS: usize = 3;
+/// Machines that may stand still in the middle of the tests before it is given up.
+const MACHINES: usize = 2;
 /// Sparse: only what is written takes space.
 const DISK_BYTES: u64 = 8 << 30;
 
@@ -61,12 +63,22 @@ pub fn run(filters: &[String]) -> Result<()> {
     let dir = tempfile::Builder::new().prefix("hako-host-vm-").tempdir().context("making a folder")?;
     let main = script(&tests, filters)?;
     let place = |name: &str| dir.path().join(name);
-    let (initrd, disk, console) = (place("initramfs.cpio"), place("disk.img"), place("console.log"));
+    let (initrd, disk) = (place("initramfs.cpio"), place("disk.img"));
+    let (console, beats) = (place("console.log"), place("beats.log"));
     let busybox = programs::find("busybox").context("no busybox (package busybox-static)")?;
     initramfs::write(&initrd, &busybox, &kernel.modules, &main)?;
-    let files = Files { kernel: &kernel.image, initramfs: &initrd, disk: &disk, console: &console };
-    let outcome =
-        boot(&files).and_then(|machine| machine.follow(Instant::now() + DEADLINE, |line| println!("vm: {line}")));
+    let files = Files { kernel: &kernel.image, initramfs: &initrd, disk: &disk, console: &console, beats: &beats };
+    let mut machines = 1;
+    let outcome = loop {
+        let machine = boot(&files)?;
+        match machine.follow(Instant::now() + DEADLINE, |line| println!("vm: {line}")) {
+            Err(Lost::Machine(why)) if machines < MACHINES => {
+                println!("the outer machine was lost, a new one is tried: {why}\n{}", last_words(&files));
+                machines += 1;
+            }
+            outcome => break outcome,
+        }
+    };
     let seconds = begin.elapsed().as_secs();
     match outcome {
         Ok(0) => {
@@ -74,8 +86,17 @@ pub fn run(filters: &[String]) -> Result<()> {
             Ok(())
         }
         Ok(status) => bail!("the tests on the outer machine failed ({status})"),
-        Err(e) => Err(e.context(format!("its console's last lines:\n{}", machine::console_tail(&console, 40)))),
+        Err(Lost::Machine(why)) => {
+            bail!("{MACHINES} outer machines were lost; of the last: {why}\n{}", last_words(&files))
+        }
+        Err(Lost::Tests(why)) => bail!("{why}\n{}", last_words(&files)),
     }
+}
+
+/// What a machine told last, for a failure's report.
+fn last_words(files: &Files<'_>) -> String {
+    let (console, beats) = (machine::tail(files.console, 40), machine::tail(files.beats, 60));
+    format!("its console's last lines:\n{console}\nits processes at the last:\n{beats}")
 }
 
 /// Boots the machine. An emulated one may hang on its timers before anything of
@@ -88,7 +109,7 @@ fn boot(files: &Files<'_>) -> Result<Machine> {
             println!("vm: {line}");
             return Ok(machine);
         }
-        println!("the outer machine did not come up; its console ends:\n{}", machine::console_tail(files.console, 5));
+        println!("the outer machine did not come up; its console ends:\n{}", machine::tail(files.console, 5));
     }
     bail!("the outer machine did not come up in {BOOTS} boots")
 }

@@ -34,12 +34,34 @@ for dir in @DIRS@; do
 done
 
 for port in /sys/class/virtio-ports/*; do
-    [ "$(cat "$port/name")" = hako.result ] && result="/dev/${port##*/}"
+    case "$(cat "$port/name")" in
+    hako.result) result="/dev/${port##*/}" ;;
+    hako.beats) beats="/dev/${port##*/}" ;;
+    esac
 done
 if [ -z "$result" ]; then
     echo "no port for the results"
     poweroff -f
 fi
+
+# That the machine lives, and twice a minute what it does: who runs, and what
+# those that wait, wait for.
+beat() {
+    n=0
+    while sleep 5; do
+        echo "up $(cat /proc/uptime), load $(cat /proc/loadavg)"
+        n=$((n + 1))
+        [ $((n % 6)) = 0 ] || continue
+        for process in /proc/[0-9]*; do
+            [ -s "$process/cmdline" ] || continue
+            echo "${process#/proc/} $(cut -d' ' -f3 "$process/stat") $(cat "$process/wchan")" \
+                "$(tr '\0' ' ' <"$process/cmdline" | cut -c1-120)"
+        done
+        tail -n 3 /tmp/hako-t*/hakod.log
+    done 2>/dev/null
+}
+beat </dev/null >"$beats" &
+
 exec </dev/null >"$result" 2>&1
 
 echo "kernel $(uname -r), up $(cut -d' ' -f1 /proc/uptime) s"
