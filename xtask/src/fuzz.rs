@@ -3,7 +3,10 @@
 //! The corpus in `fuzz/corpus/` is read and, without `--keep`, left as it is:
 //! what a run finds on its way goes into a folder that is removed.
 
-use crate::programs::{self, run as run_command};
+use crate::{
+    programs::{self, run as run_command},
+    setup,
+};
 use anyhow::{Context, Result, bail};
 use std::{fs, path::Path, process::Command};
 
@@ -28,6 +31,7 @@ const MOST_MEMORY: u32 = 1024;
 
 /// Runs the targets, one after the other.
 pub fn run(args: &Args) -> Result<()> {
+    setup::packages(setup::Purpose::Fuzz)?;
     if programs::find("cargo-fuzz").is_none() {
         run_command(programs::cargo()?.args(["install", "--locked", "cargo-fuzz"]))?;
     }
