@@ -9,6 +9,7 @@ mod build_files;
 mod build_instructions;
 mod build_run;
 mod build_stages;
+mod build_walls;
 mod clients;
 mod commit;
 mod concurrency;
