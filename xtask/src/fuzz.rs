@@ -71,7 +71,9 @@ fn one(folder: &Path, target: &str, args: &Args) -> Result<()> {
             .args([&format!("-rss_limit_mb={MOST_MEMORY}"), "-timeout=30", "-print_final_stats=1", "-verbosity=1"]),
     )?;
     if args.keep {
-        run_command(fuzzer(folder, target)?.arg(&corpus).arg(fresh.path()).args(["--", "-merge=1"]))?;
+        // Few and short ones: how often code is reached makes no difference here.
+        let merge = ["--", "-merge=1", "-set_cover_merge=1", "-use_counters=0"];
+        run_command(fuzzer(folder, target)?.arg(&corpus).arg(fresh.path()).args(merge))?;
     }
     Ok(())
 }
