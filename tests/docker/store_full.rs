@@ -136,6 +136,81 @@ fn what_fails_leaves_nothing() {
     small.finish();
 }
 
+/// Changes what the engine has kept, while it is dead. Its log stays as a
+/// killed engine leaves it.
+fn alter(data: &Path, sql: &str) {
+    let db = rusqlite::Connection::open(data.join("hako.db")).unwrap();
+    db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+    assert!(db.execute(sql, []).unwrap() > 0, "{sql}");
+}
+
+/// What a killed engine left is removed at the next start, or at the one after
+/// if the disk has no room at all, not even what is kept back.
+#[test]
+fn a_start_without_any_room() {
+    if Engine::is_reference() {
+        return;
+    }
+    let small = Small::start();
+    let engine = &small.engine;
+    let hidden = image("hidden:v1", 1 << 20);
+    let id = hidden.id();
+    let config = small.data.join("blobs/sha256").join(id.trim_start_matches("sha256:"));
+    for room in [true, false] {
+        engine.load(&hidden);
+        let user = engine.docker(["create", "--network=none", "hidden:v1", "true"]).text();
+        let _ = engine.docker(["rmi", "-f", "hidden:v1"]).text();
+        assert!(config.exists());
+        // As if it had died between the removal of the container and that of its image.
+        engine.end_by(Signal::SIGKILL);
+        alter(&small.data, "DELETE FROM containers");
+        fs::remove_dir_all(small.data.join("containers").join(user)).unwrap();
+        let filler = (!room).then(|| {
+            fs::remove_file(small.data.join("reserve")).unwrap();
+            small.fill(0)
+        });
+        engine.launch();
+        assert_eq!(engine.docker(["images", "-q", "busybox"]).text().lines().count(), 1);
+        assert!(!room || !config.exists());
+        if let Some(filler) = filler {
+            engine.end_by(Signal::SIGKILL);
+            fs::remove_file(filler).unwrap();
+            engine.launch();
+        }
+        assert!(!config.exists());
+        small.check("after a start without room");
+    }
+    small.finish();
+}
+
+/// Each of the prunes makes room on a disk that has none.
+#[test]
+fn prunes_on_a_full_disk() {
+    if Engine::is_reference() {
+        return;
+    }
+    let small = Small::start();
+    let engine = &small.engine;
+    let context = engine.path("home/context");
+    fs::create_dir(&context).unwrap();
+    fs::write(context.join("file"), vec![7; 2 << 20]).unwrap();
+    let dockerfile =
+        "FROM busybox\nCOPY file /\nRUN --mount=type=cache,target=/c dd if=/dev/zero of=/c/f bs=1M count=2\n";
+    fs::write(context.join("Dockerfile"), dockerfile).unwrap();
+    let build = || engine.docker(["build", "-q", "--network=none"]).arg(&context).run();
+    for round in 0..3 {
+        let _ = build().ok();
+        let filler = small.fill(0);
+        let _ = engine.docker(["image", "prune", "-f"]).text();
+        let pruned = engine.docker(["builder", "prune", "-af"]).text();
+        assert!(pruned.contains("Total reclaimed space: ") && !pruned.contains("space: 0B"), "{round}: {pruned}");
+        assert!(pruned.lines().count() > 3, "{round}: {pruned}");
+        fs::remove_file(filler).unwrap();
+        small.check("after a prune");
+    }
+    small.finish();
+}
+
 /// With more and less room: each load is whole or is not, and says which.
 #[test]
 fn room_is_made_on_a_full_disk() {

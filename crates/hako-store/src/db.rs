@@ -1,7 +1,7 @@
 //! The database: its tables, and how it is opened.
 
-use crate::{Error, Result};
-use rusqlite::{Connection, OpenFlags};
+use crate::{Error, Result, Store};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row};
 use std::path::Path;
 
 /// Each step brings the database from the format before it to its own. Never
@@ -93,6 +93,12 @@ CREATE TABLE build_containers (
     id TEXT PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
 ",
+    "
+-- The image that a container is of, so that one statement sees both.
+ALTER TABLE containers ADD COLUMN image TEXT NOT NULL DEFAULT '';
+UPDATE containers SET image = coalesce(json ->> '$.image_id', '') WHERE json_valid(json);
+CREATE INDEX containers_image ON containers(image);
+",
 ];
 
 /// The database's file in the data root.
@@ -110,6 +116,10 @@ pub(crate) fn open(path: &Path) -> Result<Connection> {
     let (found, known) = formats(&db)?;
     if found > known {
         return Err(Error::Format { found, known });
+    }
+    if found == known {
+        // Nothing is written, so that a full disk can be opened.
+        return Ok(db);
     }
     let tx = db.transaction()?;
     for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(0)) {
@@ -137,4 +147,29 @@ pub(crate) fn open_to_check(path: &Path) -> Result<Connection> {
 fn formats(db: &Connection) -> Result<(i64, i64)> {
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
     Ok((db.pragma_query_value(None, "user_version", |row| row.get(0))?, known))
+}
+
+impl Store {
+    /// What a query answers, each row by `read`.
+    pub(crate) fn rows<T>(
+        &self,
+        sql: &str,
+        args: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let db = self.db();
+        let mut stmt = db.prepare_cached(sql)?;
+        let rows = stmt.query_map(args, read)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The first row of a query's answer, if it has any.
+    pub(crate) fn row<T>(
+        &self,
+        sql: &str,
+        args: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
+        Ok(self.db().prepare_cached(sql)?.query_row(args, read).optional()?)
+    }
 }

@@ -34,7 +34,7 @@ pub use build::{NewStep, StepRow};
 pub use check::Finding;
 pub use containers::ContainerRow;
 pub use error::{Error, Result};
-pub use images::{ImageRow, NewImage, NewRef, RefRow};
+pub use images::{ImageRow, NewImage, NewRef, RefRow, Removal};
 pub use layers::{LayerRow, NewLayer};
 pub use lock::{KeyGuard, Lease};
 

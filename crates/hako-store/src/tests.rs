@@ -113,15 +113,59 @@ fn an_open_after_a_kill_removes_what_is_half_done() {
 fn names_of_containers_are_unique() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    store.put_container("a", "x", "{}").unwrap();
-    store.put_container("a", "x", "{1}").unwrap();
-    let err = store.put_container("b", "x", "{}").unwrap_err();
+    let image = image(&store, b"one", &[], &[]);
+    let put = |id: &str, name: &str, json: &str| store.put_container(id, name, image.as_str(), json);
+    put("a", "x", "{}").unwrap();
+    put("a", "x", "{1}").unwrap();
+    let err = put("b", "x", "{}").unwrap_err();
     assert!(err.to_string().contains("already in use by container \"a\""), "{err}");
-    store.put_container("b", "y", "{}").unwrap();
-    assert!(matches!(store.put_container("b", "x", "{}"), Err(Error::NameTaken { .. })));
+    put("b", "y", "{}").unwrap();
+    assert!(matches!(put("b", "x", "{}"), Err(Error::NameTaken { .. })));
     assert!(store.delete_container("a").unwrap());
-    store.put_container("b", "x", "{}").unwrap();
+    put("b", "x", "{}").unwrap();
     assert_eq!(store.containers().unwrap().len(), 1);
+}
+
+/// Whichever is first: there is never a container whose image is gone.
+#[test]
+fn a_container_and_the_removal_of_its_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let name = ["docker.io/library/a:1".to_owned()];
+    let id = image(&store, b"a", &[layer(&store, 1)], &[&name[0]]);
+    store.put_container("a", "x", id.as_str(), "{}").unwrap();
+    // As a look before the container was there decided.
+    assert_eq!(store.remove_image(&id, &name, false).unwrap(), Removal::InUse("a".to_owned()));
+    assert_eq!(store.references(Some(&id)).unwrap().len(), 1);
+    assert_eq!(store.remove_image(&id, &name, true).unwrap(), Removal::Hidden);
+    assert_eq!(store.remove_image(&id, &[], false).unwrap(), Removal::InUse("a".to_owned()));
+    // A record that was written once is written again, whatever became of its image.
+    let other = digest(9);
+    assert!(matches!(store.put_container("b", "y", other.as_str(), "{}"), Err(Error::NotFound(_))));
+    store.delete_container("a").unwrap();
+    assert!(matches!(store.remove_image(&id, &[], false).unwrap(), Removal::Gone(layers) if layers.len() == 1));
+    assert!(matches!(store.put_container("a", "x", id.as_str(), "{}"), Err(Error::NotFound(_))));
+    assert!(store.containers().unwrap().is_empty());
+}
+
+/// Records of an engine before format 4 say in their text which image they are of.
+#[test]
+fn containers_of_an_older_format_keep_their_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let id = image(&store, b"a", &[layer(&store, 1)], &["docker.io/library/a:1"]);
+    drop(store);
+    let db = Connection::open(dir.path().join("hako.db")).unwrap();
+    db.execute_batch("DROP INDEX containers_image; ALTER TABLE containers DROP COLUMN image;").unwrap();
+    let json = format!("{{\"image_id\":\"{id}\"}}");
+    db.execute("INSERT INTO containers (id, name, json) VALUES ('a', 'x', ?1), ('b', 'y', 'no json')", [json]).unwrap();
+    db.pragma_update(None, "user_version", 3).unwrap();
+    drop(db);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.remove_image(&id, &[], false).unwrap(), Removal::Named);
+    let name = ["docker.io/library/a:1".to_owned()];
+    assert_eq!(store.remove_image(&id, &name, false).unwrap(), Removal::InUse("a".to_owned()));
+    assert_eq!(store.containers().unwrap().len(), 2);
 }
 
 #[test]
@@ -204,6 +248,7 @@ fn names_of_the_first_format_are_kept() {
              INSERT INTO old (name, image) SELECT name, image FROM refs;
              DROP TABLE refs; ALTER TABLE old RENAME TO refs; CREATE INDEX refs_image ON refs(image);
              DROP TABLE build_steps; DROP TABLE build_containers;
+             DROP INDEX containers_image; ALTER TABLE containers DROP COLUMN image;
              PRAGMA user_version = 1;",
         )
         .unwrap();
@@ -266,6 +311,31 @@ fn is_hidden(store: &Store, id: &Digest) -> Option<bool> {
 }
 
 #[test]
+fn a_hidden_image_ends_with_its_last_container() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::open(root.path()).unwrap();
+    let chains = [layer(&store, 1), layer(&store, 2), layer(&store, 3)];
+    let used = image(&store, b"used", &chains[..1], &["docker.io/library/a:1"]);
+    let unused = image(&store, b"unused", &chains[1..2], &["docker.io/library/b:1"]);
+    let listed = image(&store, b"listed", &chains[2..], &[]);
+    store.put_container("a", "x", used.as_str(), "{}").unwrap();
+    // Only its name, as a label may have it, needs nothing.
+    store.put_container("b", "y", unused.as_str(), "{}").unwrap();
+    store.put_container("c", "z", listed.as_str(), &format!("{{\"label\":\"{unused}\"}}")).unwrap();
+    for (id, name) in [(&used, "docker.io/library/a:1"), (&unused, "docker.io/library/b:1")] {
+        assert_eq!(store.remove_image(id, &[name.to_owned()], true).unwrap(), Removal::Hidden);
+    }
+    // Then a kill, between the removal of the container and that of its image.
+    store.delete_container("b").unwrap();
+    drop(store);
+    let store = Store::open(root.path()).unwrap();
+    assert!(store.has_blob(&used) && is_hidden(&store, &used) == Some(true));
+    assert!(!store.has_blob(&unused) && is_hidden(&store, &unused).is_none());
+    assert_eq!(is_hidden(&store, &listed), Some(false));
+    assert_eq!(store.layers().unwrap().len(), 2);
+}
+
+#[test]
 fn a_removed_image_is_not_named_again() {
     let root = tempfile::tempdir().unwrap();
     let store = Store::open(root.path()).unwrap();
@@ -275,13 +345,15 @@ fn a_removed_image_is_not_named_again() {
     assert_eq!(store.references(Some(&id)).unwrap().len(), 2);
     let both = ["docker.io/library/a:1", "docker.io/library/a:2"].map(str::to_owned);
     // The other name came after the look.
-    assert!(store.remove_image(&id, &both[..1], true).unwrap().is_none());
+    assert_eq!(store.remove_image(&id, &both[..1], true).unwrap(), Removal::Named);
     assert!(is_hidden(&store, &id) == Some(false) && store.references(Some(&id)).unwrap().len() == 1);
-    assert!(store.remove_image(&id, &[], false).unwrap().is_none());
-    store.remove_image(&id, &both, true).unwrap().unwrap();
+    assert_eq!(store.remove_image(&id, &[], false).unwrap(), Removal::Named);
+    store.put_container("a", "x", id.as_str(), "{}").unwrap();
+    assert_eq!(store.remove_image(&id, &both, true).unwrap(), Removal::Hidden);
     store.keep(&id, &[], &name("docker.io/library/a:3")).unwrap();
     assert!(store.references(None).unwrap().is_empty() && is_hidden(&store, &id) == Some(true));
-    assert_eq!(store.remove_image(&id, &[], false).unwrap().unwrap().len(), 1);
+    store.delete_container("a").unwrap();
+    assert!(matches!(store.remove_image(&id, &[], false).unwrap(), Removal::Gone(layers) if layers.len() == 1));
     store.keep(&id, &[], &name("docker.io/library/a:3")).unwrap();
     assert!(store.references(None).unwrap().is_empty());
 }
@@ -295,7 +367,7 @@ fn a_check_makes_and_changes_nothing() {
     let id = image(&Store::open(root.path()).unwrap(), b"a", &[], &[]);
     let store = Store::open_to_check(root.path()).unwrap();
     assert!(store.check().unwrap().is_empty() && store.image(&id).unwrap().is_some());
-    assert!(store.put_container("a", "x", "{}").is_err());
+    assert!(store.put_container("a", "x", id.as_str(), "{}").is_err());
     assert!(matches!(Store::open_to_check(root.path()), Err(Error::InUse(_))));
     drop(store);
     let version = |n: i64| {

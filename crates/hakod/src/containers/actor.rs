@@ -410,9 +410,14 @@ impl Actor {
 pub(super) async fn save(engine: &Engine, record: &Record) -> Result<()> {
     let json = serde_json::to_string(record).map_err(|err| Error::internal(err.to_string()))?;
     let (store, id, name) = (engine.store.clone(), record.id.to_string(), record.name.clone());
-    let written = tokio::task::spawn_blocking(move || store.put_container(&id, &name, &json)).await;
+    let image = record.image_id.clone();
+    let written = tokio::task::spawn_blocking(move || store.put_container(&id, &name, &image, &json)).await;
     match written {
         Ok(Ok(())) => Ok(()),
+        // It was removed since the container's making began: clients pull, and ask again.
+        Ok(Err(hako_store::Error::NotFound(_))) => {
+            Err(Error::not_found(format!("No such image: {}", record.config.image)))
+        }
         Ok(Err(err)) => Err(Error::internal(format!("record of container {}: {err}", record.id))),
         Err(err) => Err(Error::internal(err.to_string())),
     }
