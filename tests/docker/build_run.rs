@@ -92,6 +92,27 @@ both_walls! {
         assert!(!case.docker(["images", "-a", "-q", "never"]).text().contains('\n'));
     }
 
+    /// The container of a failed step is there to be looked at. What it had
+    /// mounted may be another's by then, so that it does not run again.
+    fn a_failed_step_is_kept(case) {
+        if Engine::is_reference() {
+            return;
+        }
+        let mounted = "FROM busybox\nRUN --mount=type=cache,target=/c echo mine > /c/f; echo seen > /f; exit 9\n";
+        build_text(case, &[], mounted).fails(9, "returned a non-zero code: 9");
+        let kept = case.docker(["ps", "-aq"]).text();
+        case.docker(["start", &kept]).run().fails(1, "was a step of a build, and what it had mounted by RUN --mount went");
+        assert_eq!(case.inspect(&kept, "{{.State.Status}} {{.State.ExitCode}}"), "exited 9");
+        let copied = case.docker(["cp", &format!("{kept}:/f"), "-"]).run();
+        assert!(copied.code == 0 && copied.out().contains("seen"), "{copied}");
+        let _ = case.docker(["rm", &kept]).text();
+        build_text(case, &[], "FROM busybox\nRUN echo again >> /f; exit 9\n").fails(9, "returned a non-zero code: 9");
+        let kept = case.docker(["ps", "-aq"]).text();
+        let _ = case.docker(["start", &kept]).text();
+        assert_eq!(case.docker(["wait", &kept]).text(), "9");
+        let _ = case.docker(["rm", &kept]).text();
+    }
+
     /// The limits of `docker build` are those of its containers.
     fn limits(case) {
         let dockerfile = "FROM busybox\n\

@@ -116,7 +116,7 @@ impl<'a> CopySource<'a> {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn copy(&self, to: &Root, dest: &[u8], how: Copy, wanted: &dyn Fn(&[u8]) -> bool) -> Result<()> {
+    pub fn copy(&self, to: &Root, dest: &[u8], how: Copy, wanted: &(dyn Fn(&[u8]) -> bool + Sync)) -> Result<()> {
         let target = to.follow(dest).map_err(failed("lstat", dest))?;
         let (dir, name) = if self.is_dir {
             (target.as_slice(), None)
@@ -127,8 +127,12 @@ impl<'a> CopySource<'a> {
             (dir, Some(name))
         };
         drop(to.make_dirs_as(dir, how.owner)?);
-        let mut choose = |entry: &mut Entry| Ok(self.place(entry, name, how) && wanted(&entry.path));
-        self.transfer(to, dir, Extract { owner: how.owner, ..Extract::default() }, &mut choose)
+        let wanted = |path: &[u8]| {
+            let placed = self.placed(path, name);
+            placed.is_empty() || wanted(&placed)
+        };
+        let mut choose = |entry: &mut Entry| Ok(self.place(entry, name, how));
+        self.transfer(to, dir, Extract { owner: how.owner, ..Extract::default() }, &wanted, &mut choose)
     }
 
     /// One thread reads, this one writes.
@@ -137,12 +141,13 @@ impl<'a> CopySource<'a> {
         to: &Root,
         dir: &[u8],
         how: Extract,
+        wanted: &(dyn Fn(&[u8]) -> bool + Sync),
         choose: &mut dyn FnMut(&mut Entry) -> Result<bool>,
     ) -> Result<()> {
         let source = Source::find(self.root, &self.path)?;
         let (reader, writer) = io::pipe()?;
         std::thread::scope(|scope| {
-            let pack = move || source.pack(BufWriter::with_capacity(BUFFER, writer));
+            let pack = move || source.pack_wanted(BufWriter::with_capacity(BUFFER, writer), wanted);
             let packer = std::thread::Builder::new().name("copy".into()).spawn_scoped(scope, pack)?;
             let unpacked = Destination::find(to, dir)
                 .and_then(|there| there.unpack_as(BufReader::with_capacity(BUFFER, &reader), how, choose));
@@ -162,20 +167,21 @@ impl<'a> CopySource<'a> {
         if let Some(mode) = how.mode {
             entry.mode = mode;
         }
-        if let Some(name) = name {
-            entry.path = name.to_vec();
-            return true;
-        }
-        let base = base_name(&self.path);
-        let relative = |path: &[u8]| {
-            let path = path.strip_prefix(base).unwrap_or(path);
-            path.strip_prefix(b"/").unwrap_or(path).to_vec()
-        };
-        entry.path = relative(&entry.path);
+        entry.path = self.placed(&entry.path, name);
         if entry.kind == EntryKind::HardLink {
-            entry.link = relative(&entry.link);
+            entry.link = self.placed(&entry.link, name);
         }
         !entry.path.is_empty()
+    }
+
+    /// A name in the archive as one below the directory; nothing for what is
+    /// copied itself, unless it is a file, which has a name of its own there.
+    fn placed(&self, path: &[u8], name: Option<&[u8]>) -> Vec<u8> {
+        if let Some(name) = name {
+            return name.to_vec();
+        }
+        let path = path.strip_prefix(base_name(&self.path)).unwrap_or(path);
+        path.strip_prefix(b"/").unwrap_or(path).to_vec()
     }
 }
 
@@ -251,6 +257,26 @@ mod tests {
         copy(&a, "/named", &b, "/other/name", how);
         assert_eq!((text(to.path(), "made/named"), text(to.path(), "other/name")), ("deep".into(), "deep".into()));
         assert!(!fs::symlink_metadata(to.path().join("made/named")).unwrap().is_symlink());
+    }
+
+    /// Of two names of a file either may be left out.
+    #[test]
+    fn hard_links_of_what_is_left_out() {
+        let (from, a, ..) = roots();
+        fs::create_dir_all(from.path().join("d/b")).unwrap();
+        fs::write(from.path().join("d/a"), "one").unwrap();
+        for twin in ["d/b/c", "d/e"] {
+            fs::hard_link(from.path().join("d/a"), from.path().join(twin)).unwrap();
+        }
+        for (left_out, kept) in [("a", ["b/c", "e"]), ("b/c", ["a", "e"]), ("e", ["a", "b/c"])] {
+            let to = TempDir::new().unwrap();
+            let root = Root::open(to.path()).unwrap();
+            let source = CopySource::find(&a, b"/d").unwrap();
+            source.copy(&root, b"/", Copy::default(), &|path| path != left_out.as_bytes()).unwrap();
+            assert!(!to.path().join(left_out).exists());
+            let inodes = kept.map(|path| fs::metadata(to.path().join(path)).unwrap().ino());
+            assert!(inodes[0] == inodes[1] && text(to.path(), kept[0]) == "one");
+        }
     }
 
     #[test]

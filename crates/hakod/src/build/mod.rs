@@ -133,7 +133,7 @@ pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
     })
     .await?;
     let (client, response) = streaming("application/json");
-    let output = Output::new(client, needed.len(), options.quiet);
+    let output = Output::new(client, needed.len(), options.quiet, engine.store.clone());
     let build = Arc::new(Build {
         leases: Mutex::default(),
         engine: engine.clone(),

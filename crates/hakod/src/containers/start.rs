@@ -70,6 +70,9 @@ pub(super) fn defer(actor: &mut Actor, request: Ask) {
 
 /// In the owner: begins a start, whose end answers `reply`.
 pub(super) async fn begin(actor: &mut Actor, reply: Option<Reply<()>>) {
+    if let Err(err) = may_begin(&actor.record) {
+        return answer(reply, Err(err));
+    }
     files::give_way(actor).await;
     let restarts = actor.record.restarts;
     if !matches!(actor.record.state, State::Restarting(_)) {
@@ -97,6 +100,19 @@ pub(super) async fn begin(actor: &mut Actor, reply: Option<Reply<()>>) {
         // The owner waits for this.
         let _ = ear.send(Ask::Happened(Happened::StartOver { run, outcome })).await;
     });
+}
+
+/// What a build's step had mounted is removed with it, or another's by now: a
+/// cache has one user at a time.
+fn may_begin(record: &Record) -> Result<()> {
+    if record.step.is_empty() || matches!(record.state, State::Created { failure: None }) {
+        return Ok(());
+    }
+    Err(Error::conflict(format!(
+        "container {} was a step of a build, and what it had mounted by RUN --mount went with that: \
+         it cannot be started again",
+        record.id.short()
+    )))
 }
 
 /// In the owner: the back-off is over.
