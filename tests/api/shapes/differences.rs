@@ -8,9 +8,8 @@ pub struct Row {
     /// The path of a [`Difference`]; `*` stands for any text.
     pub path: &'static str,
     wall: Option<Wall>,
-    /// Why it is so: for the reader.
-    #[allow(dead_code)]
-    why: &'static str,
+    /// Why it is so.
+    pub why: &'static str,
 }
 
 impl Row {
