@@ -1,7 +1,7 @@
 //! What no row and no lease names is removed: after each removal of an image,
 //! and when the store is opened.
 
-use crate::{Error, Result, Store, files};
+use crate::{Error, Result, Store, files, reserve};
 use hako_model::Digest;
 use std::{collections::HashSet, fs, path::Path, sync::atomic::Ordering};
 use tempfile::TempDir;
@@ -34,6 +34,8 @@ impl Store {
         if let Some(trash) = trash {
             trash.close().map_err(Error::io(self.root()))?;
         }
+        // All that a full disk has given up meanwhile.
+        reserve::take(self.root());
         Ok(gone)
     }
 
