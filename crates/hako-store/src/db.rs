@@ -93,6 +93,18 @@ CREATE TABLE build_containers (
     id TEXT PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
 ",
+    "
+-- A volume's files are in volumes/<name>/_data.
+CREATE TABLE volumes (
+    name TEXT PRIMARY KEY,
+    json TEXT NOT NULL,
+    -- The container that it is being made for: with its record this becomes NULL.
+    -- What has none at a start was left by an engine that was killed.
+    maker TEXT,
+    -- 1: it is being removed, and nobody sees it any more.
+    gone INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The database's file in the data root.

@@ -86,6 +86,7 @@ impl Store {
     /// (somebody removed it by hand), sets the counter of layers, collects.
     pub(crate) fn repair(&self) -> Result<()> {
         self.forget_broken()?;
+        self.repair_volumes()?;
         self.drop_unused_steps()?;
         let top: Option<u64> = self.db().query_row("SELECT max(n) FROM layers", [], |row| row.get(0))?;
         self.0.next_layer.store(top.unwrap_or(0) + 1, Ordering::Relaxed);

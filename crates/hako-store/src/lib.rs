@@ -1,5 +1,5 @@
 //! What an engine keeps: content by digest, images and their references,
-//! unpacked layers, EROFS images, and the records of its containers.
+//! unpacked layers, EROFS images, volumes, and the records of its containers.
 //!
 //! ```text
 //! download ─► tmp/…  ──commit──► blobs/sha256/<hex>     ┐
@@ -28,6 +28,7 @@ mod layers;
 mod lock;
 mod names;
 mod reserve;
+mod volumes;
 
 pub use blobs::{Blob, BlobWriter};
 pub use build::{NewStep, StepRow};
@@ -37,6 +38,7 @@ pub use error::{Error, Result};
 pub use images::{ImageRow, NewImage, NewRef, RefRow};
 pub use layers::{LayerRow, NewLayer};
 pub use lock::{KeyGuard, Lease};
+pub use volumes::VolumeRow;
 
 use hako_model::Digest;
 use rusqlite::Connection;
@@ -76,6 +78,7 @@ impl Store {
         for dir in ["blobs/sha256", "layers", "erofs", "disks", "cache", "containers"] {
             files::make_dir(&root.join(dir), 0o700)?;
         }
+        files::make_dir(&root.join(volumes::DIR), 0o701)?;
         // On a full disk what follows needs a little room.
         reserve::release(root);
         files::empty_tmp(root)?;

@@ -203,7 +203,7 @@ fn names_of_the_first_format_are_kept() {
                  target TEXT, manifest TEXT, platform TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
              INSERT INTO old (name, image) SELECT name, image FROM refs;
              DROP TABLE refs; ALTER TABLE old RENAME TO refs; CREATE INDEX refs_image ON refs(image);
-             DROP TABLE build_steps; DROP TABLE build_containers;
+             DROP TABLE build_steps; DROP TABLE build_containers; DROP TABLE volumes;
              PRAGMA user_version = 1;",
         )
         .unwrap();
@@ -306,4 +306,77 @@ fn a_check_makes_and_changes_nothing() {
         version(other);
         assert!(matches!(Store::open_to_check(root.path()), Err(Error::Format { found, .. }) if found == other));
     }
+}
+
+fn volume(name: &str) -> VolumeRow {
+    VolumeRow { name: name.to_owned(), json: "{}".to_owned() }
+}
+
+fn volume_names(store: &Store) -> Vec<String> {
+    store.volumes().unwrap().into_iter().map(|row| row.name).collect()
+}
+
+#[test]
+fn volumes_outlive_a_restart_and_their_leftovers_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert!(store.put_volume(&volume("kept"), None).unwrap());
+    assert!(!store.put_volume(&volume("kept"), None).unwrap());
+    std::fs::write(store.volume_data("kept").join("f"), "x").unwrap();
+    assert!(store.put_volume(&volume("claimed"), Some("one")).unwrap());
+    assert!(store.put_volume(&volume("lost"), Some("two")).unwrap());
+    std::fs::write(store.volume_data("lost").join("f"), "x").unwrap();
+    store.put_container("one", "name", "{}").unwrap();
+    store.claim_volumes("one").unwrap();
+    store.delete_container("one").unwrap();
+    // A removal that was cut off, a create before its row, half a first content, and a stranger.
+    store.put_volume(&volume("half"), None).unwrap();
+    store.db().execute("UPDATE volumes SET gone = 1 WHERE name = 'half'", []).unwrap();
+    std::fs::create_dir_all(dir.path().join("volumes/early/_data")).unwrap();
+    std::fs::create_dir_all(store.volume_part("kept").join("deep")).unwrap();
+    std::fs::create_dir_all(dir.path().join("volumes/strange/_data")).unwrap();
+    std::fs::write(dir.path().join("volumes/strange/_data/f"), "x").unwrap();
+    assert_eq!(volume_names(&store), ["claimed", "kept", "lost"]);
+    drop(store);
+
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(volume_names(&store), ["claimed", "kept"]);
+    let mut folders = files::names(&dir.path().join("volumes")).unwrap();
+    folders.sort();
+    assert_eq!(folders, ["claimed", "kept", "strange"]);
+    assert!(store.volume_data("kept").join("f").exists() && !store.volume_part("kept").exists());
+    assert!(store.remove_volume("kept").unwrap() && !store.remove_volume("kept").unwrap());
+    assert!(store.volume("kept").unwrap().is_none() && !dir.path().join("volumes/kept").exists());
+    assert_eq!(files::names(&dir.path().join("tmp")).unwrap(), [] as [String; 0]);
+}
+
+#[test]
+fn a_volume_of_any_depth_can_be_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.put_volume(&volume("deep"), None).unwrap();
+    // Built from the inside out: no path reaches its end.
+    let (data, name) = (store.volume_data("deep"), "n".repeat(100));
+    std::fs::create_dir(data.join(&name)).unwrap();
+    for _ in 0..3000 {
+        std::fs::create_dir(data.join("next")).unwrap();
+        std::fs::rename(data.join(&name), data.join("next").join(&name)).unwrap();
+        std::fs::rename(data.join("next"), data.join(&name)).unwrap();
+    }
+    assert!(store.remove_volume("deep").unwrap());
+    assert_eq!(files::names(&dir.path().join("tmp")).unwrap(), [] as [String; 0]);
+}
+
+#[test]
+fn first_content_is_there_at_once_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.put_volume(&volume("v"), None).unwrap();
+    let part = store.volume_part("v");
+    std::fs::create_dir(&part).unwrap();
+    std::fs::write(part.join("f"), "x").unwrap();
+    store.fill_volume("v").unwrap();
+    assert_eq!(std::fs::read(store.volume_data("v").join("f")).unwrap(), b"x");
+    std::fs::create_dir(&part).unwrap();
+    assert!(store.fill_volume("v").is_err(), "files that are there stay");
 }
