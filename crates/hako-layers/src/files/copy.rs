@@ -1,7 +1,7 @@
 //! From one root to another: what `COPY` and `ADD` of a build do.
 
 use super::{
-    Destination, Extract, Root, failed,
+    Destination, Extract, Root, attributes, failed,
     names::{absolute, base_name, split},
     pack::{Names, Source, list},
     root::{kind_of, stat_of},
@@ -129,6 +129,27 @@ impl<'a> CopySource<'a> {
         drop(to.make_dirs_as(dir, how.owner)?);
         let mut choose = |entry: &mut Entry| Ok(self.place(entry, name, how) && wanted(&entry.path));
         self.transfer(to, dir, Extract { owner: how.owner, ..Extract::default() }, &mut choose)
+    }
+
+    /// Copies what is in it, a directory, into the root of `to`, which becomes
+    /// as it is: owner, mode, attributes and times.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn copy_whole(&self, to: &Root) -> Result<()> {
+        let mut own = None;
+        let mut choose = |entry: &mut Entry| {
+            let is_below = self.place(entry, None, Copy::default());
+            if !is_below {
+                own = Some(entry.clone());
+            }
+            Ok(is_below)
+        };
+        self.transfer(to, b"/", Extract::default(), &mut choose)?;
+        match own {
+            Some(own) => attributes::write(to.fd(), &own, false).map_err(failed("chown", &self.path)),
+            None => Ok(()),
+        }
     }
 
     /// One thread reads, this one writes.
@@ -263,6 +284,23 @@ mod tests {
         assert_eq!((made.uid(), made.gid(), made.permissions().mode() & 0o7777), (5, 6, 0o640));
         let folder = fs::metadata(to.path().join("x")).unwrap();
         assert_eq!((folder.uid(), folder.permissions().mode() & 0o7777), (5, 0o755));
+    }
+
+    #[test]
+    fn a_whole_directory_with_its_own_mode_and_owner() {
+        let (from, a, to, b) = roots();
+        let data = from.path().join("data");
+        fs::create_dir_all(data.join("sub")).unwrap();
+        fs::write(data.join("sub/f"), "x").unwrap();
+        symlink("/data", from.path().join("link")).unwrap();
+        std::os::unix::fs::chown(&data, Some(7), Some(8)).unwrap();
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o2750)).unwrap();
+        CopySource::find(&a, b"/link").unwrap().copy_whole(&b).unwrap();
+        let made = fs::metadata(to.path()).unwrap();
+        assert_eq!((made.uid(), made.gid(), made.permissions().mode() & 0o7777), (7, 8, 0o2750));
+        assert_eq!(made.mtime(), fs::metadata(&data).unwrap().mtime());
+        assert_eq!(text(to.path(), "sub/f"), "x");
+        assert_eq!(fs::metadata(to.path().join("sub")).unwrap().uid(), 0);
     }
 
     #[test]
