@@ -99,6 +99,10 @@ pub enum Op {
     NetworkList,
     NetworkInspect,
     VolumeList,
+    VolumeCreate,
+    VolumePrune,
+    VolumeInspect,
+    VolumeRemove,
     PluginList,
     /// 404: there is no plugin of any name.
     PluginAbsent,
@@ -129,6 +133,8 @@ use Op::Unsupported as No;
 /// What an engine that is in no swarm says of a swarm's matters.
 pub const NOT_A_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" \
                                  to connect this node to swarm and try again.";
+/// What it says of a change to a volume, which only a swarm's volumes know.
+pub const NO_CLUSTER_VOLUMES: &str = "volume update only valid for cluster volumes, but swarm is unavailable";
 /// What it says to one that leaves.
 pub const NOT_IN_A_SWARM: &str = "This node is not part of a swarm";
 
@@ -206,11 +212,11 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Post, "/networks/{id}/disconnect", No("network disconnect")),
     row(Delete, "/networks/{id}", No("network rm")),
     row(Get, "/volumes", Op::VolumeList),
-    row(Post, "/volumes/create", No("volume create")),
-    row(Post, "/volumes/prune", No("volume prune")),
-    row(Get, "/volumes/{name..}", No("volume inspect")),
-    row(Put, "/volumes/{name..}", No("volume update")),
-    row(Delete, "/volumes/{name..}", No("volume rm")),
+    row(Post, "/volumes/create", Op::VolumeCreate),
+    row(Post, "/volumes/prune", Op::VolumePrune),
+    row(Get, "/volumes/{name..}", Op::VolumeInspect),
+    row(Put, "/volumes/{name..}", Op::SwarmAbsent(NO_CLUSTER_VOLUMES)),
+    row(Delete, "/volumes/{name..}", Op::VolumeRemove),
     row(Get, "/plugins", Op::PluginList),
     row(Get, "/plugins/privileges", No("plugins: there is nothing that one could be installed into")),
     row(Post, "/plugins/pull", No("plugins: there is nothing that one could be installed into")),

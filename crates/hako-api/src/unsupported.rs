@@ -93,10 +93,6 @@ fn confines(host: &HostConfig) -> bool {
     security(host, "apparmor").any(|profile| !matches!(profile, "" | "unconfined"))
 }
 
-fn is_volume(bind: &str) -> bool {
-    bind.split_once(':').is_some_and(|(source, _)| !source.is_empty() && !source.starts_with('/'))
-}
-
 fn mounts(host: &HostConfig, kinds: &[&str]) -> bool {
     host.mounts.iter().flatten().any(|mount| kinds.contains(&mount.r#type.as_str()))
 }
@@ -115,17 +111,13 @@ const HOST_CONFIG: &[Refusal<HostConfig>] = &[
         |host| !matches!(host.network_mode.as_str(), "" | "default" | "bridge" | "none"),
         No("host, container:… and networks by name: networks are not built yet")),
     row("Links", r#"{"Links": ["other:alias"]}"#, Both, |host| any(&host.links), No("links")),
-    row("VolumeDriver", r#"{"VolumeDriver": "local"}"#, Both,
-        |host| !host.volume_driver.is_empty(), No("volumes are not built yet")),
-    row("VolumesFrom", r#"{"VolumesFrom": ["other"]}"#, Both,
-        |host| any(&host.volumes_from), No("volumes are not built yet")),
-    row("Binds", r#"{"Binds": ["named:/data"]}"#, Both,
-        |host| host.binds.iter().flatten().any(|bind| is_volume(bind)), No("a named volume: volumes are not built yet")),
+    row("VolumesFrom", r#"{"VolumesFrom": ["other"]}"#, HYPERV,
+        |host| any(&host.volumes_from), No("host folders are not built yet")),
     row("Binds", r#"{"Binds": ["/tmp:/mnt"]}"#, HYPERV, |host| any(&host.binds), No("host folders are not built yet")),
-    row("Mounts", r#"{"Mounts": [{"Type": "volume", "Target": "/data"}]}"#, Both,
-        |host| mounts(host, &["volume", "image", "npipe", "cluster"]), No("only the types bind and tmpfs are built yet")),
+    row("Mounts", r#"{"Mounts": [{"Type": "image", "Source": "busybox", "Target": "/data"}]}"#, Both,
+        |host| mounts(host, &["image", "cluster"]), No("the types image and cluster")),
     row("Mounts", r#"{"Mounts": [{"Type": "bind", "Source": "/tmp", "Target": "/mnt"}]}"#, HYPERV,
-        |host| mounts(host, &["bind"]), No("host folders are not built yet")),
+        |host| mounts(host, &["bind", "volume"]), No("host folders are not built yet")),
     row("LogConfig", r#"{"LogConfig": {"Type": "syslog"}}"#, Both,
         |host| !matches!(host.log_config.r#type.as_str(), "" | "json-file" | "local" | "none"),
         Docker(Invalid, |host| format!("logger: no log driver named '{}' is registered", host.log_config.r#type))),
@@ -181,9 +173,9 @@ const CONFIG: &[Refusal<ContainerConfig>] = &[
     row(
         "Volumes",
         r#"{"Volumes": {"/data": {}}}"#,
-        Both,
+        HYPERV,
         |config| has(&config.volumes),
-        No("volumes are not built yet"),
+        No("host folders are not built yet"),
     ),
     row(
         "MacAddress",

@@ -119,6 +119,9 @@ pub struct BindMount {
     pub source: String,
     /// In the container, where it is made if missing.
     pub destination: String,
+    /// What below the source is meant, if not all of it; no link leads out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub beneath: String,
     /// Nothing may be written to it.
     pub read_only: bool,
 }

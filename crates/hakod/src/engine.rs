@@ -11,6 +11,7 @@ use crate::{
     images::{Consumer, ImageService, ImagesConfig},
     programs::Programs,
     spec::SeccompCache,
+    volumes::Volumes,
 };
 use anyhow::Context;
 use hako_model::{Error, Result};
@@ -53,6 +54,8 @@ pub struct Engine {
     pub builds: Arc<Builds>,
     /// Compiled seccomp filters.
     pub seccomp: SeccompCache,
+    /// Who uses which volumes.
+    pub volumes: Volumes,
     /// Virtual machines that may boot at once. Each takes a processor while it
     /// boots: after the host's own boot all of them would start, and none in time.
     pub boots: Semaphore,
@@ -103,6 +106,7 @@ impl Engine {
             collectors: Collectors::default(),
             execs: Execs::default(),
             builds: Arc::default(),
+            volumes: Volumes::default(),
             events: Arc::default(),
             boots: Semaphore::new(boots_at_once()),
             pruning: AtomicBool::new(false),

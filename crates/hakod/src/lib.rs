@@ -4,6 +4,7 @@
 //! http ── router ──► containers/<verb> ──► one task per container ──► shim
 //!                    exec/<verb> ────────────────────────────────────► shim
 //!                    image_api ──► images
+//!                    volumes
 //! ```
 
 mod accelerator;
@@ -25,6 +26,7 @@ mod shim;
 mod spec;
 mod sysinfo;
 mod system;
+mod volumes;
 
 pub use check_store::check_store;
 pub use daemon::run;

@@ -135,8 +135,18 @@ fn mount(mount: &RootMount) -> Mount {
 /// Binds a host folder or file where the container would have it. The place is
 /// found in the container's root, whatever links the image has on the way.
 fn bind_mount(tree: &Tree, bind: &BindMount) -> Result<()> {
-    let source = Path::new(&bind.source);
     let named = |err: io::Error| Error::internal(format!("mount {} on {}: {err}", bind.source, bind.destination));
+    let mut source = PathBuf::from(&bind.source);
+    // Open until it is mounted.
+    let _found = match bind.beneath.as_str() {
+        "" => None,
+        beneath => {
+            let found = hako_os::mount::foreign::open_beneath(&source, Path::new(beneath)).map_err(named)?;
+            source = format!("/proc/self/fd/{}", found.as_raw_fd()).into();
+            Some(found)
+        }
+    };
+    let source = source.as_path();
     let is_dir = source.metadata().map_err(named)?.is_dir();
     let root = tree.plain()?;
     let target = root.mount_point(bind.destination.as_bytes(), is_dir)?;

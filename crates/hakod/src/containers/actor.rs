@@ -256,8 +256,8 @@ impl Actor {
             Request::Rename { name, reply } => {
                 let _ = reply.send(rename::run(self, name).await);
             }
-            Request::Remove { reply, .. } => {
-                let _ = reply.send(remove::run(self, todo).await);
+            Request::Remove { volumes, reply, .. } => {
+                let _ = reply.send(remove::run(self, todo, volumes).await);
             }
             Request::Attach { request, reply } => {
                 let _ = reply.send(attach::run(self, request, todo).await);

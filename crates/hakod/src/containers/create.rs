@@ -3,16 +3,16 @@
 use super::{
     Container, actor,
     logs::options,
-    merge, names, platform,
+    merge, mounts, names, platform,
     policy::Restarts,
-    record::{Record, State, StepMount},
+    record::{Mounted, Record, State, StepMount},
     settings,
 };
 use crate::{
     Engine,
     http::{Request, Response, json_status},
     images::ResolvedImage,
-    spec::mounts,
+    volumes::Held,
 };
 use hako_api::{
     decode, time,
@@ -59,26 +59,47 @@ pub(super) struct Wanted<'a> {
 
 /// Makes a container; it is durable when this returns.
 pub(super) async fn make(engine: &Arc<Engine>, wanted: Wanted<'_>) -> Result<CreateAnswer> {
+    let mut held = Held::new(engine, wanted.id.as_str());
+    let made = make_with(engine, wanted, &mut held).await;
+    if made.is_err() {
+        held.undo().await;
+    }
+    made
+}
+
+async fn make_with(engine: &Arc<Engine>, wanted: Wanted<'_>, held: &mut Held) -> Result<CreateAnswer> {
     let Wanted { id, name, platform, mut config, mut host, step } = wanted;
     let isolation = Isolation::from_request(&host.isolation)
         .map_err(|err| Error::invalid(err.to_string()))?
         .unwrap_or(engine.config.isolation);
     options::merge(&mut host.log_config, &engine.config.log)?;
     let mut warnings = settings::validate(engine, &config, &mut host, isolation)?;
+    let (wanted, from) = (settings::mounts::wanted(&host)?, settings::mounts::volumes_from(&host)?);
     let image = match platform {
         "" => engine.images.resolve(&config.image).await?,
         wanted => engine.images.resolve_for(&config.image, &platform::parse(wanted)?).await?,
     };
     platform::check(&image, &config.image)?;
     merge::merge(&mut config, &image.config)?;
-    warnings.extend(image_warnings(&image));
+    let has_volumes = step.is_none() && mounts::has_volumes(isolation);
+    if step.is_none() {
+        warnings.extend(image_warnings(&image, has_volumes));
+    }
+    let anonymous = if has_volumes { settings::mounts::anonymous(&config)? } else { Vec::new() };
     settings::fill(&mut host, isolation, &engine.host);
     if config.hostname.is_empty() {
         id.short().clone_into(&mut config.hostname);
     }
-    let points = mounts::points(&host)?;
     let (path, args) = merge::command(&config);
     let name = reserve(engine, name, &id)?;
+    let request = mounts::Request { host: &host, wanted, from, anonymous };
+    let mounts = match resolve(engine, request, held, &id, &image).await {
+        Ok(mounts) => mounts,
+        Err(err) => {
+            engine.containers.release(&name);
+            return Err(err);
+        }
+    };
     let record = Record {
         name: name.clone(),
         created: time::now(),
@@ -88,11 +109,12 @@ pub(super) async fn make(engine: &Arc<Engine>, wanted: Wanted<'_>) -> Result<Cre
         config,
         host,
         isolation,
-        mounts: points,
+        mounts,
         state: State::Created { failure: None },
         restarts: Restarts::default(),
         health: None,
         limits_due: false,
+        remove_volumes: false,
         is_step: step.is_some(),
         step: step.unwrap_or_default(),
         id,
@@ -100,6 +122,10 @@ pub(super) async fn make(engine: &Arc<Engine>, wanted: Wanted<'_>) -> Result<Cre
     if let Err(err) = commit(engine, record, image).await {
         engine.containers.release(&name);
         return Err(err);
+    }
+    if let Err(err) = held.claim().await {
+        // The next start of the engine does.
+        tracing::warn!("volumes of a new container: {err}");
     }
     let container = engine.containers.find(&name)?;
     Ok(CreateAnswer { id: container.id.to_string(), warnings })
@@ -128,9 +154,25 @@ fn parse(body: &[u8]) -> Result<(ContainerConfig, HostConfig)> {
     Ok((decode::decode(Value::Object(whole))?, host))
 }
 
-fn image_warnings(image: &ResolvedImage) -> Option<String> {
-    let volumes = !image.config.volumes.is_empty();
-    volumes.then(|| "Volumes are not built yet: the image's volumes are folders of the container.".to_owned())
+/// The mounts, with their volumes made and filled.
+async fn resolve(
+    engine: &Engine,
+    request: mounts::Request<'_>,
+    held: &mut Held,
+    id: &ContainerId,
+    image: &ResolvedImage,
+) -> Result<Vec<Mounted>> {
+    let resolved = mounts::resolve(engine, request, held).await?;
+    resolved.fill(engine, id.as_str(), image).await?;
+    Ok(resolved.mounts)
+}
+
+fn image_warnings(image: &ResolvedImage, has_volumes: bool) -> Option<String> {
+    let lacks = !image.config.volumes.is_empty() && !has_volumes;
+    lacks.then(|| {
+        "Host folders are not built behind the hyperv wall yet: the image's volumes are folders of the container."
+            .to_owned()
+    })
 }
 
 fn reserve(engine: &Engine, name: &str, id: &ContainerId) -> Result<String> {

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     Engine,
     shim::{Live, ShimDir, ShimProcess},
+    volumes,
 };
 use hako_api::time;
 use hako_model::{ExitDetails, Isolation, Result, ShimPhase};
@@ -65,6 +66,7 @@ pub(super) async fn ended(actor: &mut Actor, exit: Result<ExitDetails>) {
     actor.record.restarts = again.unwrap_or(actor.record.restarts);
     must(actor, Event::Ended { exit, restart_in: again.map(|again| again.delay_ms) }).await;
     actor.emit("die", &[("exitCode", code), ("execDuration", lasted.as_secs().to_string())]);
+    volumes::emit_unmounts(&actor.engine, &actor.record);
     actor.engine.execs.container_ended(actor.record.id.as_str());
     match live {
         // The build reads its files next: no other sandbox is needed for that.
@@ -135,6 +137,7 @@ pub(super) async fn tear_down(
     if clean {
         // The shim has let go of its files, and a namespace takes its time to go.
         tokio::join!(gone(process, id), remove_folders(engine, id));
+        volumes::mount::release(engine, id).await;
         return;
     }
     gone(process, id).await;
@@ -146,6 +149,7 @@ pub(super) async fn tear_down(
         remove_cgroup(path).await;
     }
     remove_folders(engine, id).await;
+    volumes::mount::release(engine, id).await;
 }
 
 /// Removes a cgroup that a shim could not: its processes (a virtual machine

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     Engine,
     shim::{Live, ShimDir},
-    spec,
+    spec, volumes,
 };
 use hako_model::{Error, Result, policy};
 use hako_task::files::{FilesReply, FilesRequest};
@@ -118,6 +118,7 @@ async fn begin(actor: &Actor) -> Result<Session> {
     let engine = actor.engine.clone();
     let id = actor.record.id.as_str().to_owned();
     let dir = ShimDir::new(engine.shim_dir(&id));
+    volumes::mount::acquire(&engine, &actor.record).await?;
     let prepared = async {
         let mount = spec::prepare_files(&engine, &actor.record, &dir).await?;
         let child = crate::programs::present(&engine.programs.shim).and_then(|path| crate::shim::spawn(path, &dir))?;
@@ -126,6 +127,7 @@ async fn begin(actor: &Actor) -> Result<Session> {
     let (mount, child) = match prepared.await {
         Ok(prepared) => prepared,
         Err(err) => {
+            volumes::mount::release(&engine, &id).await;
             dir.remove()?;
             return Err(err);
         }

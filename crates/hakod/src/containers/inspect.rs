@@ -53,7 +53,7 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
         },
         size_rw,
         size_root_fs,
-        mounts: record.mounts.clone(),
+        mounts: record.mounts.iter().map(|mount| mount.point.clone()).collect(),
         config: record.config.clone(),
         network_settings: NetworkSettings {
             networks: networks(&record.host.network_mode),

@@ -118,7 +118,7 @@ async fn summary(engine: &Engine, view: &View, names: &mut ImageNames, size: boo
             isolation: record.isolation.to_string(),
         },
         network_settings: SummaryNetworks { networks: inspect::networks(&record.host.network_mode) },
-        mounts: record.mounts.clone(),
+        mounts: record.mounts.iter().map(|mount| mount.point.clone()).collect(),
         health: None,
     }
 }

@@ -16,6 +16,7 @@ pub mod life;
 pub mod list;
 pub mod logs;
 mod merge;
+mod mounts;
 mod names;
 pub mod pause;
 mod platform;
@@ -42,6 +43,7 @@ mod view;
 pub mod wait;
 
 pub use actor::{Container, View, emit};
+pub use selection::Pattern;
 pub use settings::capabilities;
 pub use start::classify;
 

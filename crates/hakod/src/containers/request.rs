@@ -27,6 +27,8 @@ pub(super) enum Request {
     },
     Remove {
         force: bool,
+        /// Its anonymous volumes as well.
+        volumes: bool,
         reply: Reply<()>,
     },
     Attach {

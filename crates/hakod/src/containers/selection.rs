@@ -42,14 +42,16 @@ pub(super) struct Selection {
 
 /// Text that is matched whole, or as a regular expression; one that is none
 /// matches only itself, as in Docker.
-struct Pattern(String, Option<regex_lite::Regex>);
+pub struct Pattern(String, Option<regex_lite::Regex>);
 
 impl Pattern {
-    fn new(text: &str) -> Self {
+    /// One of `text`.
+    pub fn new(text: &str) -> Self {
         Self(text.to_owned(), regex_lite::Regex::new(text).ok())
     }
 
-    fn fits(&self, text: &str) -> bool {
+    /// Whether `text` is what is meant.
+    pub fn fits(&self, text: &str) -> bool {
         self.0 == text || self.1.as_ref().is_some_and(|regex| regex.is_match(text))
     }
 }
@@ -144,7 +146,7 @@ impl Selection {
         let health = record.health.as_ref().map_or("none".to_owned(), |health| health.status.to_string());
         let network = inspect::network_name(&record.host.network_mode);
         let mounted = |want: &str| {
-            record.mounts.iter().any(|mount| {
+            record.mounts.iter().map(|mount| &mount.point).any(|mount| {
                 let source = if mount.name.is_empty() { &mount.source } else { &mount.name };
                 source == want || mount.destination == want
             })

@@ -17,7 +17,7 @@ use crate::{
     Engine,
     http::{Request, Response, no_content},
     shim::{Live, ShimDir},
-    spec,
+    spec, volumes,
 };
 use hako_api::time;
 use hako_model::{Error, ErrorKind, Isolation, Result};
@@ -184,7 +184,19 @@ struct Launch {
 
 impl Launch {
     /// On an error nothing is left.
-    async fn run(mut self) -> Result<Started> {
+    async fn run(self) -> Result<Started> {
+        let (engine, record) = (self.engine.clone(), self.record.clone());
+        volumes::mount::acquire(&engine, &record).await?;
+        volumes::emit_mounts(&engine, &record);
+        let started = self.run_with_volumes().await;
+        if started.is_err() {
+            volumes::mount::release(&engine, record.id.as_str()).await;
+            volumes::emit_unmounts(&engine, &record);
+        }
+        started
+    }
+
+    async fn run_with_volumes(mut self) -> Result<Started> {
         let id = self.record.id.as_str().to_owned();
         let dir = ShimDir::new(self.engine.shim_dir(&id));
         let rootfs = match spec::prepare(&self.engine, &self.record, &dir).await {

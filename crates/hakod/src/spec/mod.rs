@@ -23,7 +23,6 @@ use crate::{
     programs::present,
     shim::ShimDir,
 };
-use hako_api::types::MountPoint;
 use hako_model::{Isolation, LogConfig, LogDriver, Result, SandboxConfig, VmConfig};
 use hako_task::extra::{BindMount, MountRequest};
 
@@ -48,7 +47,8 @@ pub async fn prepare(engine: &Engine, record: &Record, dir: &ShimDir) -> Result<
     step::files(&bundle, &record.step)?;
     let workload_limit = vm.as_ref().map(|(_, sizing)| sizing.workload_limit);
     let namespaces = namespaces::of(engine, record)?;
-    let spec = oci::spec(engine, record, &bundle, &namespaces, workload_limit).await?;
+    let plan = mounts::plan(engine, record)?;
+    let spec = oci::spec(engine, record, &bundle, &namespaces, &plan, workload_limit).await?;
     let text = serde_json::to_vec(&spec).map_err(|err| hako_model::Error::internal(err.to_string()))?;
     std::fs::write(bundle.join("config.json"), text)?;
     let mut rootfs = match record.isolation {
@@ -56,6 +56,7 @@ pub async fn prepare(engine: &Engine, record: &Record, dir: &ShimDir) -> Result<
         Isolation::Hyperv => rootfs::disks(),
     };
     rootfs.extend(namespaces.mount);
+    rootfs.extend(plan.root);
     rootfs.extend(step::mounts(&record.step)?);
     dir.write_config(&sandbox(engine, record, log, vm.map(|(config, _)| config)))?;
     Ok(rootfs)
@@ -96,7 +97,7 @@ pub async fn prepare_files(engine: &Engine, record: &Record, dir: &ShimDir) -> R
         id: record.id.to_string(),
         bundle: dir.bundle().display().to_string(),
         rootfs: rootfs.into_iter().map(files_mount).collect(),
-        binds: record.mounts.iter().filter(|point| point.r#type == "bind").map(files_bind).collect(),
+        binds: files_binds(engine, record)?,
         read_only: record.host.readonly_rootfs,
     })
 }
@@ -106,9 +107,21 @@ fn files_mount(mount: RootMount) -> hako_task::extra::RootMount {
     hako_task::extra::RootMount { kind, source, target, options }
 }
 
-fn files_bind(point: &MountPoint) -> BindMount {
-    let (source, destination) = (point.source.clone(), point.destination.clone());
-    BindMount { source, destination, read_only: !point.rw }
+/// Outer folders first. What a start would make is made here as well.
+fn files_binds(engine: &Engine, record: &Record) -> Result<Vec<BindMount>> {
+    let plan = mounts::plan(engine, record)?;
+    let of_host = record.mounts.iter().filter(|mounted| mounted.is_of_host());
+    let mut binds: Vec<BindMount> = of_host
+        .map(|mounted| BindMount {
+            source: mounts::source(engine, mounted).display().to_string(),
+            destination: mounted.point.destination.clone(),
+            beneath: mounted.subpath.clone(),
+            read_only: !mounted.point.rw,
+        })
+        .collect();
+    drop(plan);
+    binds.sort_by_key(|bind| bind.destination.matches('/').count());
+    Ok(binds)
 }
 
 /// The words of an error number, as Go has them.

@@ -25,6 +25,7 @@ pub async fn spec(
     record: &Record,
     bundle: &Path,
     namespaces: &Namespaces,
+    plan: &mounts::Plan,
     workload_limit: Option<u64>,
 ) -> Result<Value> {
     let host = &record.host;
@@ -39,11 +40,12 @@ pub async fn spec(
         "ociVersion": "1.2.0",
         "process": process::first(engine, record)?,
         "root": {"path": "rootfs", "readonly": host.readonly_rootfs},
-        "mounts": mounts::oci(host, &record.mounts, namespaces.shm, security.writable_cgroups),
+        "mounts": mounts::oci(host, &record.mounts, &plan.sources, namespaces.shm, security.writable_cgroups),
         "annotations": annotations,
         "linux": {
             "cgroupsPath": cgroup_path(engine, record),
             "namespaces": namespaces.oci,
+            "rootfsPropagation": plan.propagation,
             "resources": limits(record, rules, workload_limit)?,
             "maskedPaths": host.masked_paths.as_deref().unwrap_or_default(),
             "readonlyPaths": host.readonly_paths.as_deref().unwrap_or_default(),

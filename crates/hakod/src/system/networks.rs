@@ -1,5 +1,5 @@
-//! What clients ask about networks and volumes before there are any: Docker's
-//! three default networks, and no volumes.
+//! What clients ask about networks before there are any: Docker's three
+//! default networks.
 
 use crate::http::{Request, Response, json};
 use hako_api::Filters;
@@ -51,9 +51,4 @@ pub fn inspect(req: &Request) -> Result<Response> {
         Some(row) => Ok(json(&network(row))),
         None => Err(Error::not_found(format!("network {id} not found"))),
     }
-}
-
-/// `GET /volumes`.
-pub fn volumes() -> Response {
-    json(&value!({"Volumes": [], "Warnings": null}))
 }

@@ -5,6 +5,7 @@ mod capabilities;
 mod config;
 pub mod devices;
 mod fill;
+pub mod mounts;
 pub mod namespaces;
 mod networking;
 mod numbers;
