@@ -6,3 +6,4 @@ mod build;
 mod client;
 mod demand;
 mod registry;
+mod volumes;

@@ -120,8 +120,11 @@ commands! {
         "history" => c::history::History: "Show the history of an image",
         "prune" => c::prune::Prune: "Remove images that no container uses",
     }
+    "Volumes" {
+        "volume" => c::volume::Volume: "Create, list, inspect and remove volumes",
+    }
     "Any object and the engine" {
-        "inspect" => c::inspect::Inspect: "Show all details of containers and images as JSON",
+        "inspect" => c::inspect::Inspect: "Show all details of containers, images and volumes as JSON",
         "events" => c::events::Events: "Follow what happens in the engine",
         "info" => c::info::Info: "Show what the engine is and can do",
         "version" => c::version::Version: "Show the versions of client and engine",
