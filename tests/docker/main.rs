@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+/// For bodies whose containers have folders of the host. Once these reach a
+/// virtual machine this is `both_walls`.
+pub(crate) use hako_tests::process_wall as walls_with_host_folders;
+
 mod absent;
 mod bad_input;
 mod build_cache;
@@ -57,5 +61,8 @@ mod top;
 mod transfer;
 mod unsupported;
 mod update;
+mod volume_kills;
+mod volume_mounts;
+mod volumes;
 mod walls;
 mod websocket;

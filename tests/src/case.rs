@@ -88,7 +88,13 @@ impl Case {
 
     /// Starts a container `name` that only waits, and ends at once on SIGTERM.
     pub fn idle(&self, name: &str) {
-        self.daemon(name, &["busybox", "sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1 & wait; done"]);
+        self.idle_with(name, &[]);
+    }
+
+    /// The same with flags of its own.
+    pub fn idle_with(&self, name: &str, flags: &[&str]) {
+        let words = ["busybox", "sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1 & wait; done"];
+        self.daemon(name, &[flags, &words].concat());
     }
 
     /// `docker exec <container> sh -c <script>`.

@@ -314,6 +314,7 @@ impl Engine {
         if Self::is_reference() {
             return;
         }
+        self.remove_volumes();
         self.end_by(Signal::SIGTERM);
         self.keep_verdict();
         let mut left = self.traces();
@@ -327,6 +328,17 @@ impl Engine {
         let part = cache_dir().join(format!("tests-accelerator.{}.part", self.name));
         if self.options.programs.is_none() && fs::copy(self.path("data").join(VERDICT), &part).is_ok() {
             let _ = fs::rename(&part, verdict());
+        }
+    }
+
+    /// Without containers nobody has any of them.
+    fn remove_volumes(&self) {
+        if lock(&self.child).is_none() {
+            return;
+        }
+        let names = self.docker(["volume", "ls", "--quiet"]).text();
+        if !names.is_empty() {
+            let _ = self.docker(["volume", "rm"]).args(names.lines()).text();
         }
     }
 

@@ -50,6 +50,24 @@ pub use tap::{Fate, Tap};
 pub use tokens::TokenServer;
 pub use traces::Traces;
 
+/// As [`both_walls`], for what is not built behind the hyperv wall yet: the
+/// body needs no change when it is.
+#[macro_export]
+macro_rules! process_wall {
+    ($($(#[$meta:meta])* fn $name:ident($case:ident) $body:block)*) => {$(
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            fn body($case: &$crate::Case) $body
+            $(#[$meta])*
+            #[test]
+            fn process() {
+                $crate::with_wall($crate::Wall::Process, body);
+            }
+        }
+    )*};
+}
+
 /// Makes of one body two tests, one behind each wall.
 #[macro_export]
 macro_rules! both_walls {

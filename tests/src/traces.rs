@@ -71,7 +71,7 @@ impl Traces {
     pub fn ignore_durable(&mut self, data_root: &Path) {
         let kept = ["blobs", "layers", "erofs", "disks", "cache", "build-cache"].map(|name| data_root.join(name));
         self.files.retain(|file| !kept.iter().any(|folder| file.starts_with(folder)) && !is_database(file));
-        let folders = ["containers", "tmp"].map(|name| data_root.join(name));
+        let folders = ["containers", "tmp", "volumes"].map(|name| data_root.join(name));
         let run = data_root.with_file_name("run");
         let empty = ["shims", "runtime"].map(|name| run.join(name));
         self.files.retain(|file| !folders.contains(file) && !empty.contains(file));
