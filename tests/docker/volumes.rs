@@ -10,6 +10,11 @@ pub fn named(case: &Case, name: &str) -> String {
     format!("{}-{name}", case.engine.name())
 }
 
+/// The same as a name of an image.
+fn tag(case: &Case, name: &str) -> String {
+    format!("{}:latest", named(case, name).to_lowercase())
+}
+
 /// The names of volumes that fit `filters`.
 fn listed(case: &Case, filters: &[&str]) -> Vec<String> {
     let mut command = case.docker(["volume", "ls", "-q"]);
@@ -30,7 +35,7 @@ pub fn folder(case: &Case, name: &str) -> PathBuf {
 
 /// An image with files, owners and links of its own in `/data`.
 fn image(case: &Case, name: &str) -> String {
-    let tag = format!("{}:latest", named(case, name));
+    let tag = tag(case, name);
     let layer = Layer::new()
         .dir("data/", 0o750)
         .file("data/file", 0o640, "from the image")
@@ -174,7 +179,7 @@ walls_with_host_folders! {
     /// The image's volumes and `-v /path`: made with the container, removed with
     /// it only if somebody says so.
     fn anonymous(case) {
-        let tag = format!("{}:latest", named(case, "declared"));
+        let tag = tag(case, "declared");
         let layer = Layer::new().dir("data/", 0o755).file("data/f", 0o644, "first").finish();
         let volumes = json!({"/data": {}, "/log": {}});
         case.engine.load(&Image::new(&tag, vec![busybox().layers()[0].clone(), layer]).with("Volumes", volumes));
@@ -281,6 +286,10 @@ walls_with_host_folders! {
         fs::write(host.path().join("in"), "copied").unwrap();
         let at = |name: &str| host.path().join(name).display().to_string();
         let bind = format!("{}:/host", at("mounted"));
+        // One that never ran has no changes, also not where its mounts will be.
+        let _ = case.walled("create", &["--name", "fresh", "-v", "/anon", "-v", &bind, "busybox"]).text();
+        assert_eq!(case.docker(["diff", "fresh"]).text(), "");
+        let _ = case.docker(["rm", "-v", "fresh"]).text();
         case.idle_with("box", &["-v", &format!("{name}:/data"), "-v", &bind]);
         let there_and_back = |state: &str| {
             assert_eq!(case.inspect("box", "{{.State.Status}}"), state);
@@ -355,8 +364,6 @@ fn prune() {
         assert_eq!(none.json(), json!({"VolumesDeleted": [], "SpaceReclaimed": 0}));
         let odd = case.engine.http("POST", "/v1.42/volumes/prune?filters=%7B%22until%22:%5B%221%22%5D%7D", None);
         assert_eq!((odd.status, odd.message().as_str()), (400, "invalid filter 'until'"));
-        let _ = case.docker(["volume", "create"]).text();
-        let _ = case.docker(["system", "prune", "-f", "--volumes"]).text();
         assert_eq!(listed(case, &[]), [device.as_str()]);
         let _ = case.docker(["volume", "rm", &device]).text();
     });

@@ -18,6 +18,9 @@ use std::{
 /// A rename that comes in the way of `..` makes the kernel give up; it is asked
 /// again this often, so that a container that renames without end gets an error.
 const ATTEMPTS: usize = 128;
+/// The first of them without a pause.
+const HURRIED: usize = 16;
+const PAUSE: std::time::Duration = std::time::Duration::from_micros(500);
 /// Links on one path, as the kernel has it.
 const MAX_LINKS: usize = 40;
 /// The longest path, as the kernel has it.
@@ -77,9 +80,11 @@ impl Root {
     pub(super) fn find(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             match fs::openat2(&self.0, path, flags, Mode::empty(), resolve) {
-                Err(Errno::AGAIN) => std::thread::yield_now(),
+                Err(Errno::AGAIN) if attempt < HURRIED => std::thread::yield_now(),
+                // Any rename and any mount on the host is in the way: a busy one needs patience.
+                Err(Errno::AGAIN) => std::thread::sleep(PAUSE),
                 other => return other,
             }
         }

@@ -120,6 +120,9 @@ struct Resolve {
 
 /// A rename that comes in the way of `..` makes the kernel give up.
 const ATTEMPTS: usize = 128;
+/// The first of them without a pause: any rename and any mount on the host is in the way.
+const HURRIED: usize = 16;
+const PAUSE: std::time::Duration = std::time::Duration::from_micros(500);
 
 fn open(from: libc::c_int, path: &CStr, wanted: Resolve) -> io::Result<OwnedFd> {
     // SAFETY: an all-zero `open_how` is valid; its fields are set below.
@@ -127,7 +130,7 @@ fn open(from: libc::c_int, path: &CStr, wanted: Resolve) -> io::Result<OwnedFd> 
     how.flags = u64::from((libc::O_PATH | libc::O_CLOEXEC | wanted.flags).cast_unsigned());
     how.resolve = wanted.resolve;
     let mut last = io::Error::other("not tried");
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
         // SAFETY: the path is a C string, and `how` lives for the call with its size passed.
         let fd = unsafe {
             libc::syscall(libc::SYS_openat2, from, path.as_ptr(), &raw const how, size_of::<libc::open_how>())
@@ -135,6 +138,9 @@ fn open(from: libc::c_int, path: &CStr, wanted: Resolve) -> io::Result<OwnedFd> 
         match owned(fd) {
             Err(err) if err.raw_os_error() == Some(libc::EAGAIN) => last = err,
             other => return other,
+        }
+        if attempt >= HURRIED {
+            std::thread::sleep(PAUSE);
         }
     }
     Err(last)

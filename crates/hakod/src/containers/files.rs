@@ -15,7 +15,7 @@
 use super::{
     actor::{Actor, Request as Ask},
     end as run_end,
-    record::State,
+    record::{Record, State},
     start::{explain, reap},
 };
 use crate::{
@@ -231,6 +231,21 @@ pub fn mount_points(more: &[String]) -> Vec<String> {
     all.sort();
     all.dedup();
     all
+}
+
+/// Where a container that was never started has its mounts: to reach its files
+/// these are made, which no start has done yet.
+pub fn not_made_yet(record: &Record) -> Vec<String> {
+    match &record.state {
+        State::Created { .. } => record.mounts.iter().map(|mount| mount.point.destination.clone()).collect(),
+        State::Starting { .. }
+        | State::Running(_)
+        | State::Paused(_)
+        | State::Restarting(_)
+        | State::Exited(_)
+        | State::Removing { .. }
+        | State::Dead { .. } => Vec::new(),
+    }
 }
 
 #[cfg(test)]

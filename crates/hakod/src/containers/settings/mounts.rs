@@ -52,21 +52,26 @@ pub struct From {
 /// Docker's words for what is wrong.
 pub fn wanted(host: &HostConfig) -> Result<Vec<Wanted>> {
     let mut all = Vec::new();
+    let mut seen: HashSet<String> = host.tmpfs.keys().map(|target| clean(target)).collect();
+    let mut add = |wanted: Wanted, shown: &str| {
+        let destination = wanted.mounted.point.destination.clone();
+        let shown = if shown.is_empty() { &destination } else { shown };
+        if seen.contains(&destination) {
+            return Err(Error::invalid(format!("Duplicate mount point: {shown}")));
+        }
+        seen.insert(destination);
+        all.push(wanted);
+        Ok(())
+    };
     for bind in host.binds.iter().flatten() {
-        all.push(bind_spec(bind, &host.volume_driver)?);
+        add(bind_spec(bind, &host.volume_driver)?, "")?;
     }
     for mount in host.mounts.iter().flatten() {
-        all.push(of_mount(mount, true)?);
+        // Here moby shows it as it was written.
+        add(of_mount(mount, true)?, &mount.target)?;
     }
     for target in host.tmpfs.keys() {
         absolute(target).map_err(|err| Error::invalid(format!("invalid tmpfs: {err}")))?;
-    }
-    let tmpfs = host.tmpfs.keys().map(|target| clean(target));
-    let mut seen = HashSet::new();
-    for target in all.iter().map(|wanted| wanted.mounted.point.destination.clone()).chain(tmpfs) {
-        if !seen.insert(target.clone()) {
-            return Err(Error::invalid(format!("Duplicate mount point: {target}")));
-        }
     }
     Ok(all)
 }
