@@ -75,10 +75,9 @@ impl Store {
         files::make_dir(root, 0o711)?;
         let root = &root.canonicalize().map_err(Error::io(root))?;
         let lock = files::lock_root(root)?;
-        for dir in ["blobs/sha256", "layers", "erofs", "disks", "cache", "containers"] {
+        for dir in ["blobs/sha256", "layers", "erofs", "disks", "cache", "containers", volumes::DIR] {
             files::make_dir(&root.join(dir), 0o700)?;
         }
-        files::make_dir(&root.join(volumes::DIR), 0o701)?;
         // On a full disk what follows needs a little room.
         reserve::release(root);
         files::empty_tmp(root)?;

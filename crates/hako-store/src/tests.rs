@@ -345,6 +345,11 @@ fn volumes_outlive_a_restart_and_their_leftovers_do_not() {
     folders.sort();
     assert_eq!(folders, ["claimed", "kept", "strange"]);
     assert!(store.volume_data("kept").join("f").exists() && !store.volume_part("kept").exists());
+    // A removal that has failed is finished by who wants the name.
+    store.db().execute("UPDATE volumes SET gone = 1 WHERE name = 'claimed'", []).unwrap();
+    std::fs::write(store.volume_data("claimed").join("old"), "x").unwrap();
+    assert!(store.put_volume(&volume("claimed"), None).unwrap());
+    assert!(!store.volume_data("claimed").join("old").exists());
     assert!(store.remove_volume("kept").unwrap() && !store.remove_volume("kept").unwrap());
     assert!(store.volume("kept").unwrap().is_none() && !dir.path().join("volumes/kept").exists());
     assert_eq!(files::names(&dir.path().join("tmp")).unwrap(), [] as [String; 0]);

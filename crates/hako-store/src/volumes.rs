@@ -74,9 +74,11 @@ impl Store {
         if self.volume(&row.name)?.is_some() {
             return Ok(false);
         }
+        // One of this name whose removal has failed half way.
+        self.finish_removal(&row.name)?;
         let (dir, data) = (self.volume_dir(&row.name), self.volume_data(&row.name));
-        // Whoever may look into the folder of all looks into one of them no further.
-        files::make_dir(&dir, 0o701)?;
+        // Closed to other users of the host, whatever programs lie in it.
+        files::make_dir(&dir, 0o700)?;
         if !data.is_dir() {
             files::make_dir(&data, 0o755)?;
         }
@@ -139,16 +141,20 @@ impl Store {
     /// # Errors
     /// Database and I/O errors. What is left goes at the next open.
     pub fn remove_volume(&self, name: &str) -> Result<bool> {
-        self.making_room(|| {
-            let marked = self.db().execute("UPDATE volumes SET gone = 1 WHERE name = ?1 AND gone = 0", [name])?;
-            if marked > 0 {
-                self.finish_removal(name)?;
-            }
-            Ok(marked > 0)
-        })
+        let mark = "UPDATE volumes SET gone = 1 WHERE name = ?1 AND gone = 0";
+        let marked = self.making_room(|| Ok(self.db().execute(mark, [name])?))?;
+        if marked > 0 {
+            self.making_room(|| self.finish_removal(name))?;
+        }
+        Ok(marked > 0)
     }
 
+    /// Goes on with a removal that is marked; there may be none.
     fn finish_removal(&self, name: &str) -> Result<()> {
+        let marked = "SELECT EXISTS (SELECT 1 FROM volumes WHERE name = ?1 AND gone = 1)";
+        if !self.db().query_row(marked, [name], |row| row.get::<_, bool>(0))? {
+            return Ok(());
+        }
         let dir = self.volume_dir(name);
         let tmp = self.root().join("tmp");
         let trash = self.temp_dir()?.keep();
