@@ -92,7 +92,7 @@ fn what_is_wrong_is_said_in_dockers_words() {
         let said = |why: &str| format!("create {name}: {why}");
         assert_eq!(with(json!({"color": "red"})), (400, said("invalid option: \"color\"")));
         assert_eq!(with(json!({"type": "tmpfs"})), (400, said("missing required option: \"device\"")));
-        assert_eq!(with(json!({"size": "1g"})), (500, said("quota size requested but no quota support")));
+        assert_eq!(with(json!({"size": "1g"})), (400, said("quota size requested but no quota support")));
         let driver = create(json!({"Name": name, "Driver": "none-such"}));
         assert_eq!(driver, (404, said("error looking up volume plugin none-such: plugin \"none-such\" not found")));
         let short = create(json!({"Name": "x"}));

@@ -2,7 +2,7 @@
 
 use super::{
     failed,
-    names::{absolute, split},
+    names::{absolute, join, split},
 };
 use hako_model::{Error, Result};
 use rustix::{
@@ -18,9 +18,6 @@ use std::{
 /// A rename that comes in the way of `..` makes the kernel give up; it is asked
 /// again this often, so that a container that renames without end gets an error.
 const ATTEMPTS: usize = 128;
-/// The first of them without a pause.
-const HURRIED: usize = 16;
-const PAUSE: std::time::Duration = std::time::Duration::from_micros(500);
 /// Links on one path, as the kernel has it.
 const MAX_LINKS: usize = 40;
 /// The longest path, as the kernel has it.
@@ -78,13 +75,32 @@ impl Root {
 
     /// Opens `path`, which may be anything, without touching it.
     pub(super) fn find(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        match self.ask(path, flags) {
+            // A mount of no namespace (an image's) answers so to each absolute
+            // link with `..` in it. Without links there is no such step; and
+            // whatever becomes of the names meanwhile, the root is kept.
+            Err(Errno::AGAIN) => self.ask(&self.without_links(path, flags)?, flags),
+            other => other,
+        }
+    }
+
+    /// The same place by a path without links on the way.
+    fn without_links(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<Vec<u8>> {
+        let path = absolute(path);
+        if !flags.contains(OFlags::NOFOLLOW) || path == b"/" {
+            return self.follow(&path);
+        }
+        let (parent, name) = split(&path);
+        Ok(join(&self.follow(parent)?, name))
+    }
+
+    /// One question to the kernel, repeated while it is not answered.
+    fn ask(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
-        for attempt in 0..ATTEMPTS {
+        for _ in 0..ATTEMPTS {
             match fs::openat2(&self.0, path, flags, Mode::empty(), resolve) {
-                Err(Errno::AGAIN) if attempt < HURRIED => std::thread::yield_now(),
-                // Any rename and any mount on the host is in the way: a busy one needs patience.
-                Err(Errno::AGAIN) => std::thread::sleep(PAUSE),
+                Err(Errno::AGAIN) => std::thread::yield_now(),
                 other => return other,
             }
         }
@@ -226,7 +242,7 @@ impl Root {
 
     /// What the link `path` says; `None` where it is none or nothing is there.
     fn link(&self, path: &[u8]) -> rustix::io::Result<Option<Vec<u8>>> {
-        let fd = match self.find(path, OFlags::NOFOLLOW) {
+        let fd = match self.ask(path, OFlags::NOFOLLOW) {
             Ok(fd) => fd,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
             Err(err) => return Err(err),

@@ -47,7 +47,7 @@ pub fn check(options: Option<&BTreeMap<String, String>>) -> Result<()> {
     }
     if let Some(size) = options.get("size") {
         if units::binary_size(size)? > 0 {
-            return Err(Error::internal("quota size requested but no quota support"));
+            return Err(Error::invalid("quota size requested but no quota support"));
         }
     }
     Ok(())
