@@ -109,7 +109,7 @@ fn files_mount(mount: RootMount) -> hako_task::extra::RootMount {
 
 /// Outer folders first. What a start would make is made here as well.
 fn files_binds(engine: &Engine, record: &Record) -> Result<Vec<BindMount>> {
-    let plan = mounts::plan(engine, record)?;
+    mounts::plan(engine, record)?;
     let of_host = record.mounts.iter().filter(|mounted| mounted.is_of_host());
     let mut binds: Vec<BindMount> = of_host
         .map(|mounted| BindMount {
@@ -119,7 +119,6 @@ fn files_binds(engine: &Engine, record: &Record) -> Result<Vec<BindMount>> {
             read_only: !mounted.point.rw,
         })
         .collect();
-    drop(plan);
     binds.sort_by_key(|bind| bind.destination.matches('/').count());
     Ok(binds)
 }
