@@ -45,10 +45,10 @@ pub fn check(options: Option<&BTreeMap<String, String>>) -> Result<()> {
             return Err(Error::invalid(format!("missing required option: {missing:?}")));
         }
     }
-    if let Some(size) = options.get("size") {
-        if units::binary_size(size)? > 0 {
-            return Err(Error::invalid("quota size requested but no quota support"));
-        }
+    if let Some(size) = options.get("size")
+        && units::binary_size(size)? > 0
+    {
+        return Err(Error::invalid("quota size requested but no quota support"));
     }
     Ok(())
 }
