@@ -14,6 +14,7 @@ mod grow;
 mod init;
 mod mounts;
 mod port;
+mod shares;
 mod serve;
 mod service;
 mod streams;

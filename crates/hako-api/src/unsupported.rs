@@ -101,6 +101,21 @@ fn mounts(host: &HostConfig, kinds: &[&str]) -> bool {
     host.mounts.iter().flatten().any(|mount| kinds.contains(&mount.r#type.as_str()))
 }
 
+/// Whether mounts that are made later are to be seen on the other side.
+fn propagates(word: &str) -> bool {
+    matches!(word, "shared" | "rshared" | "slave" | "rslave")
+}
+
+fn bind_propagates(bind: &str) -> bool {
+    bind.split(':').nth(2).is_some_and(|options| options.split(',').any(propagates))
+}
+
+fn mount_propagates(host: &HostConfig) -> bool {
+    let options = host.mounts.iter().flatten().filter_map(|mount| mount.bind_options.as_ref());
+    options.into_iter().any(|options| propagates(&options.propagation))
+}
+
+const NO_PROPAGATION: &str = "a mount that is made later on the host or in the container is not seen on the other side";
 const OTHER_WALL: &str = "that container is behind the hyperv wall, on a kernel of its own";
 const OTHER_KERNEL: &str = "the host's kernel is not the guest's";
 
@@ -121,11 +136,12 @@ const HOST_CONFIG: &[Refusal<HostConfig>] = &[
         |host| any(&host.volumes_from), No("volumes are not built yet")),
     row("Binds", r#"{"Binds": ["named:/data"]}"#, Both,
         |host| host.binds.iter().flatten().any(|bind| is_volume(bind)), No("a named volume: volumes are not built yet")),
-    row("Binds", r#"{"Binds": ["/tmp:/mnt"]}"#, HYPERV, |host| any(&host.binds), No("host folders are not built yet")),
+    row("Binds", r#"{"Binds": ["/tmp:/mnt:rslave"]}"#, HYPERV,
+        |host| host.binds.iter().flatten().any(|bind| bind_propagates(bind)), No(NO_PROPAGATION)),
     row("Mounts", r#"{"Mounts": [{"Type": "volume", "Target": "/data"}]}"#, Both,
         |host| mounts(host, &["volume", "image", "npipe", "cluster"]), No("only the types bind and tmpfs are built yet")),
-    row("Mounts", r#"{"Mounts": [{"Type": "bind", "Source": "/tmp", "Target": "/mnt"}]}"#, HYPERV,
-        |host| mounts(host, &["bind"]), No("host folders are not built yet")),
+    row("Mounts", r#"{"Mounts": [{"Type": "bind", "Source": "/tmp", "Target": "/mnt", "BindOptions": {"Propagation": "rshared"}}]}"#,
+        HYPERV, mount_propagates, No(NO_PROPAGATION)),
     row("LogConfig", r#"{"LogConfig": {"Type": "syslog"}}"#, Both,
         |host| !matches!(host.log_config.r#type.as_str(), "" | "json-file" | "local" | "none"),
         Docker(Invalid, |host| format!("logger: no log driver named '{}' is registered", host.log_config.r#type))),

@@ -92,7 +92,34 @@ pub struct VmConfig {
     pub most_cpus: u32,
     /// Disks, found in the guest by their serial.
     pub disks: Vec<Disk>,
+    /// Folders and files of the host, for a guest that has any.
+    #[serde(default)]
+    pub shares: Option<Shares>,
 }
+
+/// What a guest sees of the host's files: `0`, `1`, … of one mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shares {
+    /// The program that serves them: `hako-shim`, whose `fs` it is.
+    pub server: PathBuf,
+    /// The folders and files.
+    pub list: Vec<Share>,
+}
+
+/// A folder or file of the host in a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Where it is on the host.
+    pub source: PathBuf,
+    /// Whether nothing may be written to it.
+    pub read_only: bool,
+}
+
+/// What the guest's port for shares is called (`/sys/class/virtio-ports/*/name`),
+/// and the source of a mount of kind `fuse`.
+pub const SHARES_PORT: &str = "hako.fs";
+/// Where a guest has the mount with the shares, in the bundle.
+pub const SHARES_DIR: &str = "shares";
 
 /// The host's half of a boot: the same for every VM of one engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 pub mod atomic;
 pub mod cgroup;
 pub mod fd;
+pub mod handle;
 pub mod mount;
 pub mod proc;
 pub mod process;

@@ -1,6 +1,7 @@
 //! Mounts: options as `mount(8)` writes them, and overlays with many layers.
 
 pub mod foreign;
+pub mod tree;
 
 use nix::{
     fcntl::OFlag,

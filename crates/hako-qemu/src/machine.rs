@@ -5,7 +5,7 @@
 //!
 //! | slot | device |
 //! |---|---|
-//! | 0 | virtio-serial: console and agent port |
+//! | 0 | virtio-serial: console, agent port, port for host folders |
 //! | 1, 2 | disks, in the order given |
 //! | 3 | virtio-rng |
 //! | 4 | virtio-balloon |
@@ -19,10 +19,13 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
 };
 
 /// The name of the agent's port in the guest (`/sys/class/virtio-ports/*/name`).
 pub const AGENT_PORT: &str = "hako.agent";
+/// The name of the port for host folders, in a machine that has it.
+pub const SHARES_PORT: &str = "hako.fs";
 /// On the kernel's command line: the agent writes [`PROBE_HELLO`] to its port and reboots.
 pub const PROBE_ARG: &str = "hako.probe=1";
 /// What a probe guest says.
@@ -131,6 +134,9 @@ pub struct Machine {
     pub kernel_args: Vec<String>,
     /// The `cgroup.procs` files of the groups that QEMU belongs to.
     pub cgroup_procs: Vec<PathBuf>,
+    /// QEMU's end of the connection to who serves host folders; without it
+    /// there is no such port.
+    pub shares: Option<Arc<OwnedFd>>,
 }
 
 /// QEMU's arguments, and the files that they name by number.
@@ -191,6 +197,11 @@ impl Machine {
         line.add("-initrd", format!("/proc/self/fd/{initramfs}"));
         line.add("-append", self.kernel_command_line());
         line.serial(sockets);
+        if let Some(shares) = &self.shares {
+            let shares = line.give(shares.try_clone().map_err(Error::io("share a socket"))?);
+            line.add("-chardev", format!("socket,id=shares,fd={shares}"));
+            line.add("-device", format!("virtserialport,chardev=shares,name={SHARES_PORT},bus=serial.0"));
+        }
         if self.drives.len() > DISK_SLOTS.len() {
             let source = std::io::Error::other(format!("a machine has at most {} disks", DISK_SLOTS.len()));
             return Err(Error::Io { step: "lay out the disks", source });

@@ -16,6 +16,7 @@ mod group;
 mod grow;
 mod guest;
 mod rest;
+mod shares;
 pub mod sizing;
 mod stdio;
 
@@ -23,12 +24,13 @@ use crate::{CreateRequest, Figures, Sandbox, Stdio, StdioRequest};
 use async_trait::async_trait;
 use group::{Asked, Group};
 use grow::Size;
-use guest::Guest;
-use hako_model::{Error, ExitDetails, ProcessList, Result, SandboxConfig};
+use guest::{Guest, Parts};
+use hako_model::{Error, ExitDetails, ProcessList, Result, SandboxConfig, VmConfig};
 use hako_task::{
     extra::MountRequest,
     files::{FilesRequest, refuse},
 };
+use shares::ShareServer;
 use std::{path::PathBuf, sync::Arc};
 use tokio::{net::UnixStream, sync::RwLock};
 
@@ -64,13 +66,35 @@ impl MicroVm {
         let absent = || Error::invalid("sandbox.json describes no virtual machine");
         let vm = self.config.vm.as_ref().ok_or_else(absent)?;
         let group = Group::make(asked).await?;
-        match boot::boot(&self.config, vm, &self.dir, group.procs()).await {
+        match self.boot_in(vm, &group).await {
             Ok(parts) => {
                 group::adjust_oom_score(parts.vm.pid(), asked.oom_score_adj);
                 Ok(Guest::new(self.config.clone(), Size::of(vm), group, parts))
             }
             Err(err) => {
                 group.remove().await;
+                Err(err)
+            }
+        }
+    }
+
+    /// The VM, and who serves it host folders if it has any.
+    async fn boot_in(&self, vm: &VmConfig, group: &Group) -> Result<Parts> {
+        let Some(shares) = &vm.shares else {
+            return boot::boot(&self.config, vm, &self.dir, group.procs(), None).await;
+        };
+        let (mut server, connection) = ShareServer::start(shares, group.procs())?;
+        let booted = match boot::boot(&self.config, vm, &self.dir, group.procs(), Some(connection)).await {
+            Ok(parts) => server.ready().await.map(|()| parts),
+            Err(err) => Err(err),
+        };
+        match booted {
+            Ok(parts) => {
+                server.guard(parts.vm.kill_switch());
+                Ok(Parts { shares: Some(server), ..parts })
+            }
+            Err(err) => {
+                server.end().await;
                 Err(err)
             }
         }
@@ -144,9 +168,6 @@ impl Sandbox for MicroVm {
         let mut state = self.state.write().await;
         if !matches!(*state, State::Empty) {
             return Err(Error::conflict("the container's virtual machine exists already"));
-        }
-        if let Some(bind) = req.binds.first() {
-            return Err(Error::unsupported(format!("the host's {} behind the hyperv wall", bind.source)));
         }
         // There for a moment, and for nobody to be compared with.
         let guest = Arc::new(self.boot(&Asked::default()).await?);

@@ -93,7 +93,7 @@ pub struct MountRequest {
     pub bundle: String,
     /// As `CreateTaskRequest.rootfs`.
     pub rootfs: Vec<RootMount>,
-    /// Host folders in it; behind the hyperv wall there are none.
+    /// Host folders in it.
     pub binds: Vec<BindMount>,
     /// Nothing may be written to it.
     pub read_only: bool,
@@ -115,7 +115,7 @@ pub struct RootMount {
 /// A host folder or file in a container.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BindMount {
-    /// On the host.
+    /// Where it is; relative to the bundle, behind the hyperv wall.
     pub source: String,
     /// In the container, where it is made if missing.
     pub destination: String,

@@ -6,6 +6,7 @@ use super::{
     group::Group,
     grow::Size,
     rest::Rest,
+    shares::ShareServer,
     stdio::{open_stdio, open_stream},
 };
 use crate::{CreateRequest, Figures, Stdio, StdioRequest};
@@ -66,6 +67,7 @@ pub(super) struct Guest {
     channel: JoinHandle<std::io::Result<()>>,
     task: TaskClientDebug,
     extra: ExtraDebug,
+    shares: Option<ShareServer>,
 }
 
 /// The generated clients print nothing of themselves.
@@ -122,11 +124,12 @@ pub(super) struct Parts {
     pub channel: JoinHandle<std::io::Result<()>>,
     pub task: TaskClient,
     pub extra: ExtraClient,
+    pub shares: Option<ShareServer>,
 }
 
 impl Guest {
     pub fn new(config: SandboxConfig, size: Size, group: Group, parts: Parts) -> Self {
-        let Parts { vm, mux, channel, task, extra } = parts;
+        let Parts { vm, mux, channel, task, extra, shares } = parts;
         Self {
             id: config.id.to_string(),
             config,
@@ -139,6 +142,7 @@ impl Guest {
             channel,
             task: TaskClientDebug(task),
             extra: ExtraDebug(extra),
+            shares,
         }
     }
 
@@ -395,6 +399,9 @@ impl Guest {
         }
         self.channel.abort();
         drop(vm);
+        if let Some(shares) = &self.shares {
+            shares.end().await;
+        }
         self.group.remove().await;
         synced
     }

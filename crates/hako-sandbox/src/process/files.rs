@@ -104,7 +104,7 @@ impl Mounted {
         let list: Vec<Mount> = req.rootfs.iter().map(mount).collect();
         let tree = Tree::of(bundle, &list);
         let mut mounts = Mounts::mount(bundle, if is_mounted { &[] } else { &list })?;
-        let bound = req.binds.iter().try_for_each(|bind| bind_mount(&tree, bind));
+        let bound = req.binds.iter().try_for_each(|bind| bind_mount(bundle, &tree, bind));
         let done = bound.and_then(|()| match req.read_only {
             true => hako_os::mount::remount_read_only(&tree.rootfs)
                 .map_err(|err| Error::internal(format!("make {} read-only: {err}", tree.rootfs.display()))),
@@ -134,8 +134,8 @@ fn mount(mount: &RootMount) -> Mount {
 
 /// Binds a host folder or file where the container would have it. The place is
 /// found in the container's root, whatever links the image has on the way.
-fn bind_mount(tree: &Tree, bind: &BindMount) -> Result<()> {
-    let source = Path::new(&bind.source);
+fn bind_mount(bundle: &Path, tree: &Tree, bind: &BindMount) -> Result<()> {
+    let source = &bundle.join(&bind.source);
     let named = |err: io::Error| Error::internal(format!("mount {} on {}: {err}", bind.source, bind.destination));
     let is_dir = source.metadata().map_err(named)?.is_dir();
     let root = tree.plain()?;

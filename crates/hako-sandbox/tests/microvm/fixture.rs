@@ -104,6 +104,7 @@ impl Fixture {
             cpus: size.cpus,
             most_cpus: 2,
             disks: vec![disk("rootfs", "rootfs.erofs", true), disk("scratch", "scratch.img", false)],
+            shares: None,
         };
         let config = SandboxConfig {
             id: ID.to_owned().try_into().unwrap(),

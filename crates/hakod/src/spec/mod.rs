@@ -11,6 +11,7 @@ mod process;
 pub mod resources;
 mod rootfs;
 mod seccomp;
+mod shares;
 mod step;
 mod vm;
 
@@ -55,6 +56,9 @@ pub async fn prepare(engine: &Engine, record: &Record, dir: &ShimDir) -> Result<
         Isolation::Process => rootfs::overlay(engine, record, &image, dir)?,
         Isolation::Hyperv => rootfs::disks(),
     };
+    if vm.as_ref().is_some_and(|(vm, _)| vm.shares.is_some()) {
+        rootfs.push(shares::mount());
+    }
     rootfs.extend(namespaces.mount);
     rootfs.extend(step::mounts(&record.step)?);
     dir.write_config(&sandbox(engine, record, log, vm.map(|(config, _)| config)))?;
@@ -82,10 +86,15 @@ pub async fn prepare_files(engine: &Engine, record: &Record, dir: &ShimDir) -> R
         }
     };
     dir.make()?;
-    let rootfs = match record.isolation {
+    let mut rootfs = match record.isolation {
         Isolation::Process => rootfs::overlay(engine, record, &image, dir)?,
         Isolation::Hyperv => rootfs::disks(),
     };
+    if vm.as_ref().is_some_and(|vm| vm.shares.is_some()) {
+        rootfs.push(shares::mount());
+    }
+    let wall = record.isolation;
+    let points = record.mounts.iter().filter(shares::is_shared).enumerate();
     let config = SandboxConfig {
         // What is copied into a container must be there when it starts.
         ephemeral: false,
@@ -96,7 +105,7 @@ pub async fn prepare_files(engine: &Engine, record: &Record, dir: &ShimDir) -> R
         id: record.id.to_string(),
         bundle: dir.bundle().display().to_string(),
         rootfs: rootfs.into_iter().map(files_mount).collect(),
-        binds: record.mounts.iter().filter(|point| point.r#type == "bind").map(files_bind).collect(),
+        binds: points.map(|(n, point)| files_bind(shares::source(wall, n, point), point)).collect(),
         read_only: record.host.readonly_rootfs,
     })
 }
@@ -106,9 +115,8 @@ fn files_mount(mount: RootMount) -> hako_task::extra::RootMount {
     hako_task::extra::RootMount { kind, source, target, options }
 }
 
-fn files_bind(point: &MountPoint) -> BindMount {
-    let (source, destination) = (point.source.clone(), point.destination.clone());
-    BindMount { source, destination, read_only: !point.rw }
+fn files_bind(source: String, point: &MountPoint) -> BindMount {
+    BindMount { source, destination: point.destination.clone(), read_only: !point.rw }
 }
 
 /// The words of an error number, as Go has them.

@@ -1,8 +1,8 @@
 //! Mounts: what `-v`, `--mount` and `--tmpfs` ask for.
 
-use super::process::has_init;
+use super::{process::has_init, shares};
 use hako_api::types::{HostConfig, MountPoint};
-use hako_model::{Error, Result, policy};
+use hako_model::{Error, Isolation, Result, policy};
 use serde_json::{Value, json};
 use std::{collections::HashSet, path::Path};
 
@@ -130,7 +130,13 @@ fn bind_point(mount: &hako_api::types::Mount) -> std::result::Result<MountPoint,
 /// `mounts` of the OCI spec: the defaults, the engine's files, then what was
 /// asked for, outer folders first. `shm` is what `/dev/shm` is a bind mount of,
 /// where it is not the container's own.
-pub fn oci(host: &HostConfig, points: &[MountPoint], shm: Option<&str>, writable_cgroups: bool) -> Vec<Value> {
+pub fn oci(
+    wall: Isolation,
+    host: &HostConfig,
+    points: &[MountPoint],
+    shm: Option<&str>,
+    writable_cgroups: bool,
+) -> Vec<Value> {
     let mut mounts: Vec<Value> = Vec::new();
     let asked = |target: &str| points.iter().any(|p| p.destination == target) || host.tmpfs.contains_key(target);
     for mut mount in policy::default_mounts() {
@@ -187,10 +193,10 @@ pub fn oci(host: &HostConfig, points: &[MountPoint], shm: Option<&str>, writable
         }
         asked.push((mount.target.clone(), tmpfs(&mount.target, words.into_iter())));
     }
-    for point in points.iter().filter(|point| point.r#type == "bind") {
+    for (n, point) in points.iter().filter(shares::is_shared).enumerate() {
+        let source = shares::source(wall, n, point);
         let options = ["rbind", if point.rw { "rw" } else { "ro" }, &point.propagation];
-        let mount =
-            json!({"destination": point.destination, "type": "bind", "source": point.source, "options": options});
+        let mount = json!({"destination": point.destination, "type": "bind", "source": source, "options": options});
         asked.push((point.destination.clone(), mount));
     }
     asked.sort_by_key(|(target, _)| target.split('/').filter(|part| !part.is_empty()).count());
@@ -244,7 +250,7 @@ mod tests {
         let mut host = HostConfig { shm_size: 7, ..HostConfig::default() };
         host.tmpfs.insert("/a/b".into(), "exec,size=1m".into());
         host.tmpfs.insert("/a".into(), String::new());
-        let mounts = oci(&host, &[], None, false);
+        let mounts = oci(Isolation::Process, &host, &[], None, false);
         let last = &mounts[mounts.len() - 1];
         assert_eq!(last["destination"], "/a/b");
         assert_eq!(last["options"], json!(["nosuid", "nodev", "exec", "size=1m"]));

@@ -39,7 +39,7 @@ pub async fn spec(
         "ociVersion": "1.2.0",
         "process": process::first(engine, record)?,
         "root": {"path": "rootfs", "readonly": host.readonly_rootfs},
-        "mounts": mounts::oci(host, &record.mounts, namespaces.shm, security.writable_cgroups),
+        "mounts": mounts::oci(record.isolation, host, &record.mounts, namespaces.shm, security.writable_cgroups),
         "annotations": annotations,
         "linux": {
             "cgroupsPath": cgroup_path(engine, record),

@@ -10,7 +10,7 @@ use crate::{
     sysinfo::numbers,
 };
 use hako_api::types::HostConfig;
-use hako_model::{BootConfig, Disk, Error, Result, VmConfig};
+use hako_model::{BootConfig, Disk, Error, Result, Shares, VmConfig};
 use hako_sandbox::microvm::sizing::{Host, Sizing, sizing};
 
 /// The container's writable disk: sparse, so this is a bound and not a cost.
@@ -44,6 +44,7 @@ pub async fn config(engine: &Engine, record: &Record, image: &ResolvedImage) -> 
             .await
             .map_err(|err| err.context("scratch disk"))?;
     }
+    let shares = super::shares::of(record)?;
     let mut disks = vec![
         Disk { serial: "rootfs".to_owned(), path: rootfs, read_only: true },
         Disk { serial: "scratch".to_owned(), path: scratch, read_only: false },
@@ -63,6 +64,7 @@ pub async fn config(engine: &Engine, record: &Record, image: &ResolvedImage) -> 
         cpus: size.cpus,
         most_cpus: size.most_cpus,
         disks,
+        shares: (!shares.is_empty()).then(|| Shares { server: engine.programs.shim.clone(), list: shares }),
     };
     if vm.memory_mib * 1024 * 1024 > host.memory {
         return Err(Error::invalid(format!(
