@@ -4,6 +4,7 @@
 
 mod absent;
 mod bad_input;
+mod binds;
 mod build_cache;
 mod build_files;
 mod build_instructions;

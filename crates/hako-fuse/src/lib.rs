@@ -33,6 +33,8 @@ mod nodes;
 mod open;
 mod ops;
 mod server;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 use std::{io, os::unix::net::UnixStream, path::PathBuf};

@@ -287,12 +287,6 @@ impl Nodes {
         // What it kept is closed here, outside the lock.
         drop(known);
     }
-
-    /// How many there are.
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.table().by_id.len()
-    }
 }
 
 impl Table {

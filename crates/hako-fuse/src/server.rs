@@ -19,6 +19,7 @@ use rustix::{
 };
 use std::{
     io::{self, Read, Write},
+    net::Shutdown,
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
@@ -107,6 +108,8 @@ pub struct Server {
     pub(crate) agreed: AtomicU64,
     threads: AtomicUsize,
     idle: AtomicUsize,
+    /// Why another thread has ended.
+    broken: Mutex<Option<Error>>,
 }
 
 impl Server {
@@ -138,6 +141,7 @@ impl Server {
             agreed: AtomicU64::new(0),
             threads: AtomicUsize::new(1),
             idle: AtomicUsize::new(0),
+            broken: Mutex::new(None),
         })
     }
 
@@ -146,7 +150,10 @@ impl Server {
     /// # Errors
     /// What came is no request, or a thread could not be made its own.
     pub fn run(self) -> Result<()> {
-        Arc::new(self).work()
+        let server = Arc::new(self);
+        server.work()?;
+        let broken = server.broken.lock().unwrap_or_else(PoisonError::into_inner).take();
+        broken.map_or(Ok(()), Err)
     }
 
     fn input(&self) -> MutexGuard<'_, Input> {
@@ -195,15 +202,11 @@ impl Server {
         }
         let server = self.clone();
         let work = move || {
-            // The connection's end is this process's; a thread that finds it ends all.
-            let code = match server.work() {
-                Ok(()) => 0,
-                Err(err) => {
-                    eprintln!("hako-shim fs: {err}");
-                    1
-                }
-            };
-            std::process::exit(code);
+            if let Err(err) = server.work() {
+                server.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(err);
+            }
+            // The end is everybody's: the others hear of it by the connection.
+            let _ = server.output.lock().unwrap_or_else(PoisonError::into_inner).shutdown(Shutdown::Both);
         };
         if std::thread::Builder::new().name("serve".into()).stack_size(STACK).spawn(work).is_err() {
             self.threads.fetch_sub(1, Ordering::Relaxed);
