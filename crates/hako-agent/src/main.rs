@@ -14,9 +14,9 @@ mod grow;
 mod init;
 mod mounts;
 mod port;
-mod shares;
 mod serve;
 mod service;
+mod shares;
 mod streams;
 
 use std::process::ExitCode;

@@ -15,6 +15,8 @@ use hako_model::{Error, Result};
 use nix::{
     errno::Errno,
     mount::{MsFlags, mount as sys_mount},
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
 };
 use std::{
     fs::{self, File, OpenOptions},
@@ -44,10 +46,8 @@ pub fn mount(port: &str, target: &Path) -> Result<()> {
     let device =
         OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(|err| named("open /dev/fuse", &err))?;
     let device = Arc::new(device);
-    let options = format!(
-        "fd={},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other",
-        device.as_raw_fd()
-    );
+    let options =
+        format!("fd={},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other", device.as_raw_fd());
     sys_mount(Some("hako"), target, Some("fuse"), MsFlags::empty(), Some(options.as_str()))
         .map_err(|err| named("mount", &err))?;
     let (from, to) = (device.clone(), port.clone());
@@ -63,12 +63,23 @@ pub fn mount(port: &str, target: &Path) -> Result<()> {
 fn start(name: &str, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
     let named = name.to_owned();
     let work = move || {
+        if let Err(err) = stay_on_one_cpu() {
+            tracing::warn!("host folders: {named} run on any CPU: {err}");
+        }
         if let Err(err) = work() {
             // The host ends the machine where its side has ended.
             tracing::warn!("host folders: {named}: {err}");
         }
     };
     thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(work).map(drop)
+}
+
+/// Both threads where the port's interrupts are served: a request then wakes no
+/// CPU but this one, and the one of who waits for it.
+fn stay_on_one_cpu() -> nix::Result<()> {
+    let mut first = CpuSet::new();
+    first.set(0)?;
+    sched_setaffinity(Pid::from_raw(0), &first)
 }
 
 fn requests(mut device: &File, mut port: &File) -> io::Result<()> {

@@ -86,7 +86,8 @@ impl Jail {
         for (n, (tree, share)) in trees.iter().zip(shares).enumerate() {
             let failed = |source| Error::Share { path: share.path.clone(), source };
             let place = Path::new(PLACE).join(n.to_string());
-            let made = if tree.is_dir().map_err(failed)? { fs::create_dir(&place) } else { File::create(&place).map(drop) };
+            let made =
+                if tree.is_dir().map_err(failed)? { fs::create_dir(&place) } else { File::create(&place).map(drop) };
             made.and_then(|()| tree.mount(&place)).map_err(failed)?;
         }
         drop(trees);

@@ -84,6 +84,11 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub fn serve(shares: &[Share], socket: UnixStream, ready: impl FnOnce()) -> Result<()> {
     let (jail, roots) = jail::Jail::enter(shares)?;
     let server = server::Server::new(jail, roots.into_iter().zip(shares.iter().map(|share| share.read_only)), socket)?;
+    // What a thread was in the middle of is not to be gone on with.
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("hako-shim fs: {panic}");
+        std::process::abort();
+    }));
     ready();
     server.run()
 }

@@ -249,7 +249,9 @@ impl Nodes {
         let room = table.open < self.most_open;
         let mount = handle.as_ref().and_then(|(_, mount)| table.mount(*mount, jail, fd.as_fd(), kind));
         match (handle, mount) {
-            (Some((handle, _)), Some(mount)) if kind != FileType::Directory || !room => Ok(Place::Handle(mount, handle)),
+            (Some((handle, _)), Some(mount)) if kind != FileType::Directory || !room => {
+                Ok(Place::Handle(mount, handle))
+            }
             _ if room => {
                 table.open += 1;
                 Ok(Place::Open(fd))

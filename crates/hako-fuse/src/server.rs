@@ -1,8 +1,10 @@
 //! The connection and the threads on it.
 //!
-//! Whoever is free takes the next request, serves it and answers. There is one
-//! thread more than requests are under way, up to a number; the memory of a
-//! thread is its request and its reply.
+//! One thread at a time reads requests. What is soon done it serves itself, and
+//! goes on reading: to wake another would take longer than the request. What
+//! may take long (data, syncs, closes) it serves after it has let another read.
+//! There is one thread more than such requests are under way, up to a number;
+//! the memory of a thread is its request and its reply.
 
 use crate::{
     Error, Result,
@@ -10,7 +12,7 @@ use crate::{
     locks::Locks,
     nodes::{Node, Nodes},
     open::{Budget, Opened},
-    wire::{Attributes, HEAD, Head, NOTIFY_INVAL_INODE, Reply},
+    wire::{Attributes, HEAD, Head, NOTIFY_INVAL_INODE, Reply, op},
 };
 use nix::sys::resource::{Resource, getrlimit};
 use rustix::{
@@ -95,6 +97,22 @@ impl Input {
     }
 }
 
+/// Whether others should not wait for it.
+fn takes_long(opcode: u32) -> bool {
+    matches!(
+        opcode,
+        op::READ
+            | op::WRITE
+            | op::FSYNC
+            | op::FSYNCDIR
+            | op::RELEASE
+            | op::UNLINK
+            | op::SETATTR
+            | op::FALLOCATE
+            | op::COPY_FILE_RANGE
+    )
+}
+
 /// One guest's shares.
 #[derive(Debug)]
 pub struct Server {
@@ -151,7 +169,9 @@ impl Server {
     /// What came is no request, or a thread could not be made its own.
     pub fn run(self) -> Result<()> {
         let server = Arc::new(self);
-        server.work()?;
+        let served = server.work();
+        server.hang_up();
+        served?;
         let broken = server.broken.lock().unwrap_or_else(PoisonError::into_inner).take();
         broken.map_or(Ok(()), Err)
     }
@@ -163,11 +183,15 @@ impl Server {
     fn work(self: &Arc<Self>) -> Result<()> {
         self.jail.enter_thread().map_err(|source| Error::Step { what: "make a thread its own", source })?;
         let (mut body, mut reply) = (Vec::new(), Reply::default());
+        let mut reading = None;
         loop {
-            self.idle.fetch_add(1, Ordering::Relaxed);
-            let next = self.input().next(&mut body);
-            let others = self.idle.fetch_sub(1, Ordering::Relaxed) - 1;
-            let head = match next {
+            let input = reading.get_or_insert_with(|| {
+                self.idle.fetch_add(1, Ordering::Relaxed);
+                let input = self.input();
+                self.idle.fetch_sub(1, Ordering::Relaxed);
+                input
+            });
+            let head = match input.next(&mut body) {
                 Ok(Some(head)) => head,
                 Ok(None) => return Ok(()),
                 Err(err) if matches!(err.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
@@ -175,8 +199,11 @@ impl Server {
                 }
                 Err(err) => return Err(Error::Broken(err.to_string())),
             };
-            if others == 0 {
-                self.add_thread();
+            if takes_long(head.opcode) {
+                reading = None;
+                if self.idle.load(Ordering::Relaxed) == 0 {
+                    self.add_thread();
+                }
             }
             reply.clear();
             match self.serve(&head, &body[..head.len - HEAD], &mut reply) {
@@ -194,6 +221,12 @@ impl Server {
         }
     }
 
+    /// The end is everybody's: the other threads hear of it by the connection.
+    fn hang_up(&self) {
+        // It may be gone already.
+        let _ = self.output.lock().unwrap_or_else(PoisonError::into_inner).shutdown(Shutdown::Both);
+    }
+
     /// One thread more, for the next request. Without one it waits.
     fn add_thread(self: &Arc<Self>) {
         let more = |threads: usize| (threads < MOST_THREADS).then_some(threads + 1);
@@ -205,8 +238,7 @@ impl Server {
             if let Err(err) = server.work() {
                 server.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(err);
             }
-            // The end is everybody's: the others hear of it by the connection.
-            let _ = server.output.lock().unwrap_or_else(PoisonError::into_inner).shutdown(Shutdown::Both);
+            server.hang_up();
         };
         if std::thread::Builder::new().name("serve".into()).stack_size(STACK).spawn(work).is_err() {
             self.threads.fetch_sub(1, Ordering::Relaxed);

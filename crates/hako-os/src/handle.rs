@@ -62,11 +62,7 @@ pub fn open(mount: BorrowedFd<'_>, handle: &Handle, flags: i32) -> io::Result<Ow
     raw.bytes[..len].copy_from_slice(&handle.bytes[..len]);
     // SAFETY: the kernel reads `len` bytes behind the two integers, and there are that many.
     let fd: RawFd = unsafe {
-        libc::open_by_handle_at(
-            mount.as_raw_fd(),
-            (&raw mut raw).cast::<libc::file_handle>(),
-            flags | libc::O_CLOEXEC,
-        )
+        libc::open_by_handle_at(mount.as_raw_fd(), (&raw mut raw).cast::<libc::file_handle>(), flags | libc::O_CLOEXEC)
     };
     if fd < 0 {
         return Err(io::Error::last_os_error());

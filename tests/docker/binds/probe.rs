@@ -6,7 +6,7 @@
 
 use super::Folder;
 use hako_tests::{Case, Client, Engine, Wall, both_walls};
-use nix::fcntl::{FcntlArg, FallocateFlags, RenameFlags, fallocate, fcntl, renameat2};
+use nix::fcntl::{FallocateFlags, FcntlArg, RenameFlags, fallocate, fcntl, renameat2};
 use std::{
     env,
     ffi::CString,
@@ -28,7 +28,13 @@ pub(crate) fn probe(case: &Case, wall: Wall, folder: &Folder, what: &str) -> Cli
     let program = format!("{}:/probe:ro", env::current_exe().unwrap().display());
     let (folder, what) = (folder.at("/mnt"), format!("{WHAT}={what}"));
     let flags = ["--network=none", "-v", &program, "-v", &folder, "-w", "/mnt", "-e", &what, "busybox"];
-    case.docker(["run", "--rm", &isolation(wall)]).args(flags).args(["/probe", "--ignored", "--exact", "binds::probe::inside", "--nocapture"])
+    case.docker(["run", "--rm", &isolation(wall)]).args(flags).args([
+        "/probe",
+        "--ignored",
+        "--exact",
+        "binds::probe::inside",
+        "--nocapture",
+    ])
 }
 
 /// The flag for a wall; the reference has one.
@@ -84,7 +90,14 @@ fn mapped() {
     file.set_len(7).unwrap();
     // SAFETY: a new mapping of an open file.
     let at = unsafe {
-        libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, file.as_raw_fd(), 0)
+        libc::mmap(
+            std::ptr::null_mut(),
+            4096,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            0,
+        )
     };
     assert_ne!(at, libc::MAP_FAILED);
     // SAFETY: the mapping has a page, of which the file fills seven bytes.
@@ -101,7 +114,14 @@ fn mapped() {
 }
 
 fn direct() {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).custom_flags(libc::O_DIRECT).open("direct").unwrap();
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(libc::O_DIRECT)
+        .open("direct")
+        .unwrap();
     let layout = std::alloc::Layout::from_size_align(8192, 4096).unwrap();
     // SAFETY: the size is not zero, and it is freed with the same layout.
     let block = unsafe { std::alloc::alloc_zeroed(layout) };
@@ -127,7 +147,8 @@ fn holes() {
     file.write_all_at(&[1; 4096], 1 << 20).unwrap();
     assert_eq!(nix::unistd::lseek(&file, 0, nix::unistd::Whence::SeekData).unwrap(), 1 << 20);
     fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, 65536).unwrap();
-    fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE | FallocateFlags::FALLOC_FL_PUNCH_HOLE, 1 << 20, 4096).unwrap();
+    fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE | FallocateFlags::FALLOC_FL_PUNCH_HOLE, 1 << 20, 4096)
+        .unwrap();
     let mut byte = [9];
     file.read_exact_at(&mut byte, (1 << 20) + 5).unwrap();
     assert_eq!(byte, [0]);

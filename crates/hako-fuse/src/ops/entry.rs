@@ -20,11 +20,8 @@ const MAX_LINK: usize = 4096;
 impl Server {
     pub(super) fn lookup(&self, head: &Head, args: &mut Args<'_>, reply: &mut Reply) -> Done {
         let name = args.name()?;
-        let (node, attributes) = if head.node == ROOT {
-            self.share(name)?
-        } else {
-            self.look_up(&*self.nodes.get(head.node)?, name)?
-        };
+        let (node, attributes) =
+            if head.node == ROOT { self.share(name)? } else { self.look_up(&*self.nodes.get(head.node)?, name)? };
         Self::reply_entry(&node, &attributes, reply);
         Ok(())
     }

@@ -159,7 +159,8 @@ impl Server {
         let mut done = 0;
         while done < size {
             // The kernel takes no more than this as a position.
-            let position = offset.checked_add(done as u64).filter(|at| i64::try_from(*at).is_ok()).ok_or(Errno::INVAL)?;
+            let position =
+                offset.checked_add(done as u64).filter(|at| i64::try_from(*at).is_ok()).ok_or(Errno::INVAL)?;
             match rustix::io::pread(open.fd()?, &mut reply.0[REPLY_HEAD + done..], position) {
                 Ok(0) => break,
                 Ok(n) => done += n,
@@ -182,7 +183,8 @@ impl Server {
         let how = if append { ReadWriteFlags::APPEND } else { ReadWriteFlags::empty() };
         let mut done = 0;
         while done < data.len() {
-            let position = offset.checked_add(done as u64).filter(|at| i64::try_from(*at).is_ok()).ok_or(Errno::INVAL)?;
+            let position =
+                offset.checked_add(done as u64).filter(|at| i64::try_from(*at).is_ok()).ok_or(Errno::INVAL)?;
             match rustix::io::pwritev2(open.fd()?, &[IoSlice::new(&data[done..])], position, how) {
                 Ok(0) => break,
                 Ok(n) => done += n,

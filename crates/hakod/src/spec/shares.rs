@@ -41,7 +41,8 @@ fn share(point: &MountPoint) -> Result<Share> {
             _ => None,
         };
         if let Some(what) = what {
-            let text = format!("{what} of the host ({}) behind the hyperv wall: it leads to the host's kernel", point.source);
+            let text =
+                format!("{what} of the host ({}) behind the hyperv wall: it leads to the host's kernel", point.source);
             return Err(Error::unsupported(text));
         }
     }
