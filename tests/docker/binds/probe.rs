@@ -105,10 +105,10 @@ fn mapped() {
     // SAFETY: it is the mapping from above.
     assert_eq!(unsafe { libc::msync(at, 4096, libc::MS_SYNC) }, 0);
     assert_eq!(fs::read_to_string("mapped").unwrap(), "mapped\n");
-    file.write_at(b"M", 0).unwrap();
+    file.write_all_at(b"M", 0).unwrap();
     // SAFETY: as above.
     assert_eq!(unsafe { *at.cast::<u8>() }, b'M');
-    file.write_at(b"m", 0).unwrap();
+    file.write_all_at(b"m", 0).unwrap();
     // SAFETY: as above; nothing uses it afterwards.
     unsafe { libc::munmap(at, 4096) };
 }
@@ -222,13 +222,13 @@ fn without_a_name() {
 }
 
 fn copied() {
-    fs::write("from", vec![5; 300_000]).unwrap();
+    fs::write("from", vec![5_u8; 300_000]).unwrap();
     let (from, to) = (File::open("from").unwrap(), open("to"));
     let mut left = 300_000;
     while left > 0 {
         left -= nix::fcntl::copy_file_range(&from, None, &to, None, left).unwrap();
     }
-    assert_eq!(fs::read("to").unwrap(), vec![5; 300_000]);
+    assert_eq!(fs::read("to").unwrap(), vec![5_u8; 300_000]);
     fs::remove_file("from").unwrap();
     fs::remove_file("to").unwrap();
     let mut disk = std::mem::MaybeUninit::<libc::statvfs>::uninit();

@@ -67,9 +67,11 @@ both_walls! {
         thread::sleep(SETTLED);
         assert_eq!(case.exec("a", "cat /mnt/new").ok(), "newer");
         // A file that is open here and removed there is read on.
-        let _ = case.exec("a", "(exec 3</mnt/moved; rm -f /tmp/go; while [ ! -e /tmp/go ]; do sleep 0.1; done; cat <&3 > /tmp/out) & sleep 0.3").ok();
+        let script = "(exec 3</mnt/moved; while [ ! -e /tmp/go ]; do sleep 0.1; done; cat <&3 > /tmp/out) >/dev/null 2>&1 & sleep 0.5";
+        let _ = case.exec("a", script).ok();
         fs::remove_file(folder.path("moved")).unwrap();
-        let _ = case.exec("a", "touch /tmp/go; i=0; while [ ! -s /tmp/out ] && [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); done; cat /tmp/out").ok();
+        let script = "touch /tmp/go; i=0; while [ ! -s /tmp/out ] && [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); done; cat /tmp/out";
+        assert_eq!(case.exec("a", script).ok(), "b2");
         let _ = case.docker(["rm", "-f", "a", "b"]).text();
     }
 
@@ -133,7 +135,7 @@ both_walls! {
     fn killed(case) {
         let folder = Folder::new();
         idle(case, "a", &folder);
-        let _ = case.exec("a", "echo kept > /mnt/file && sync /mnt/file && dd if=/dev/zero of=/mnt/big bs=64k count=20 conv=fsync 2>/dev/null").ok();
+        let _ = case.exec("a", "echo kept | dd of=/mnt/file conv=fsync 2>/dev/null && dd if=/dev/zero of=/mnt/big bs=64k count=20 conv=fsync 2>/dev/null").ok();
         let _ = case.docker(["kill", "a"]).text();
         assert_eq!((folder.read("file").as_str(), fs::metadata(folder.path("big")).unwrap().len()), ("kept\n", 20 << 16));
         let _ = case.docker(["start", "a"]).text();
