@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::{
     fs,
     io::Read,
-    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     time::{Duration, Instant},
 };

@@ -1,6 +1,6 @@
 //! Flags of `docker run` that change what the process sees.
 
-use hako_tests::{Engine, Image, Layer, Wall, both_walls, busybox, wait_until, with_wall};
+use hako_tests::{Image, Layer, Wall, both_walls, busybox, wait_until, with_wall};
 use serde_json::json;
 use std::time::Duration;
 

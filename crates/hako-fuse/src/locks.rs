@@ -185,7 +185,8 @@ impl Locks {
                 rustix::fs::flock(open.fd()?, operation)
             }
             How::Posix(node) => {
-                let owned = match (wanted.kind, self.owned().get(&(node.id, wanted.owner)).cloned()) {
+                let known = self.owned().get(&(node.id, wanted.owner)).cloned();
+                let owned = match (wanted.kind, known) {
                     // What has no locks has none to give up.
                     (libc::F_UNLCK, None) => return Ok(()),
                     (_, Some(owned)) => owned,

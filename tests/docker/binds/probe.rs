@@ -83,6 +83,23 @@ fn files() {
     without_a_name();
     copied();
     directories();
+    watched();
+}
+
+/// Changes that are made here are told here.
+fn watched() {
+    // SAFETY: takes no memory.
+    let fd = unsafe { libc::inotify_init1(libc::IN_CLOEXEC) };
+    assert!(fd >= 0);
+    // SAFETY: it was opened just now, for nobody else.
+    let mut told = unsafe { File::from_raw_fd(fd) };
+    // SAFETY: the path ends with a zero.
+    assert!(unsafe { libc::inotify_add_watch(fd, c".".as_ptr(), libc::IN_CREATE) } > 0);
+    fs::write("watched", "").unwrap();
+    let mut event = [0; 256];
+    let n = told.read(&mut event).unwrap();
+    assert!(event[..n].windows(7).any(|name| name == b"watched"));
+    fs::remove_file("watched").unwrap();
 }
 
 fn mapped() {
@@ -137,8 +154,6 @@ fn direct() {
     assert_eq!(fs::read("direct").unwrap()[4095..4098], [0, 7, 7]);
     // SAFETY: as above.
     unsafe { std::alloc::dealloc(block, layout) };
-    // One that is not aligned works too: the host's cache is in between.
-    file.write_all_at(b"odd", 1).unwrap();
     fs::remove_file("direct").unwrap();
 }
 

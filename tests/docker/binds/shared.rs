@@ -38,41 +38,41 @@ both_walls! {
     fn written_by_others(case) {
         let folder = Folder::new();
         folder.write("file", "one");
-        idle(case, "a", &folder);
-        idle_behind_the_other(case, "b", &folder);
+        idle(case, "one", &folder);
+        idle_behind_the_other(case, "two", &folder);
         let read = |name: &str| case.exec(name, "cat /mnt/file").ok();
         for text in ["first", "second, longer", "third"] {
             // At once, although the other has it in its cache.
             folder.write("file", text);
-            assert_eq!((read("a").as_str(), read("b").as_str()), (text, text));
+            assert_eq!((read("one").as_str(), read("two").as_str()), (text, text));
         }
         for n in 0..3 {
-            let _ = case.exec("a", &format!("echo a{n} > /mnt/file")).ok();
-            assert_eq!(read("b"), format!("a{n}"));
-            let _ = case.exec("b", &format!("echo b{n} > /mnt/file")).ok();
-            assert_eq!((read("a"), folder.read("file")), (format!("b{n}"), format!("b{n}\n")));
+            let _ = case.exec("one", &format!("echo a{n} > /mnt/file")).ok();
+            assert_eq!(read("two"), format!("a{n}"));
+            let _ = case.exec("two", &format!("echo b{n} > /mnt/file")).ok();
+            assert_eq!((read("one"), folder.read("file")), (format!("b{n}"), format!("b{n}\n")));
         }
         // Names are believed for a second.
-        let _ = case.exec("a", "ls /mnt && echo x > /mnt/from-a && mv /mnt/file /mnt/moved").ok();
+        let _ = case.exec("one", "ls /mnt && echo x > /mnt/from-a && mv /mnt/file /mnt/moved").ok();
         thread::sleep(SETTLED);
-        assert_eq!(case.exec("b", "ls /mnt").ok(), "from-a\nmoved");
-        let _ = case.exec("b", "rm /mnt/from-a").ok();
+        assert_eq!(case.exec("two", "ls /mnt").ok(), "from-a\nmoved");
+        let _ = case.exec("two", "rm /mnt/from-a").ok();
         thread::sleep(SETTLED);
-        assert_eq!(case.exec("a", "ls /mnt; cat /mnt/from-a 2>&1 | grep -c 'No such'").ok(), "moved\n1");
+        assert_eq!(case.exec("one", "ls /mnt; cat /mnt/from-a 2>&1 | grep -c 'No such'").ok(), "moved\n1");
         // A new name is found at once, and one that replaces another within that second.
         folder.write("new", "new");
-        assert_eq!(case.exec("a", "cat /mnt/new").ok(), "new");
+        assert_eq!(case.exec("one", "cat /mnt/new").ok(), "new");
         folder.write("newer", "newer");
         fs::rename(folder.path("newer"), folder.path("new")).unwrap();
         thread::sleep(SETTLED);
-        assert_eq!(case.exec("a", "cat /mnt/new").ok(), "newer");
+        assert_eq!(case.exec("one", "cat /mnt/new").ok(), "newer");
         // A file that is open here and removed there is read on.
         let script = "(exec 3</mnt/moved; while [ ! -e /tmp/go ]; do sleep 0.1; done; cat <&3 > /tmp/out) >/dev/null 2>&1 & sleep 0.5";
-        let _ = case.exec("a", script).ok();
+        let _ = case.exec("one", script).ok();
         fs::remove_file(folder.path("moved")).unwrap();
         let script = "touch /tmp/go; i=0; while [ ! -s /tmp/out ] && [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); done; cat /tmp/out";
-        assert_eq!(case.exec("a", script).ok(), "b2");
-        let _ = case.docker(["rm", "-f", "a", "b"]).text();
+        assert_eq!(case.exec("one", script).ok(), "b2");
+        let _ = case.docker(["rm", "-f", "one", "two"]).text();
     }
 
     /// Locks of containers behind both walls and of the host stand in each other's way.
@@ -134,13 +134,13 @@ both_walls! {
     /// What was synced is on the host's disk when the container is killed in the next moment.
     fn killed(case) {
         let folder = Folder::new();
-        idle(case, "a", &folder);
-        let _ = case.exec("a", "echo kept | dd of=/mnt/file conv=fsync 2>/dev/null && dd if=/dev/zero of=/mnt/big bs=64k count=20 conv=fsync 2>/dev/null").ok();
-        let _ = case.docker(["kill", "a"]).text();
+        idle(case, "one", &folder);
+        let _ = case.exec("one", "echo kept | dd of=/mnt/file conv=fsync 2>/dev/null && dd if=/dev/zero of=/mnt/big bs=64k count=20 conv=fsync 2>/dev/null").ok();
+        let _ = case.docker(["kill", "one"]).text();
         assert_eq!((folder.read("file").as_str(), fs::metadata(folder.path("big")).unwrap().len()), ("kept\n", 20 << 16));
-        let _ = case.docker(["start", "a"]).text();
-        assert_eq!(case.exec("a", "cat /mnt/file").ok(), "kept");
-        let _ = case.docker(["rm", "-f", "a"]).text();
+        let _ = case.docker(["start", "one"]).text();
+        assert_eq!(case.exec("one", "cat /mnt/file").ok(), "kept");
+        let _ = case.docker(["rm", "-f", "one"]).text();
     }
 
     /// The engine is killed and comes back: the folder was there all the time.
@@ -150,16 +150,16 @@ both_walls! {
         }
         let folder = Folder::new();
         let script = "i=0; while :; do i=$((i+1)); echo $i > /mnt/count.new; mv /mnt/count.new /mnt/count; sleep 0.1; done";
-        case.daemon("a", &["-v", &folder.at("/mnt"), "busybox", "sh", "-c", script]);
+        case.daemon("one", &["-v", &folder.at("/mnt"), "busybox", "sh", "-c", script]);
         wait_until(Duration::from_secs(30), "the first count", || folder.path("count").exists());
         case.engine.end_by(Signal::SIGKILL);
         let count = || folder.read("count").trim().parse::<u32>().unwrap_or(0);
         let before = count();
         wait_until(Duration::from_secs(30), "more counts", || count() > before + 3);
         case.engine.launch();
-        let _ = case.exec("a", "echo back > /mnt/back").ok();
+        let _ = case.exec("one", "echo back > /mnt/back").ok();
         assert_eq!(folder.read("back"), "back\n");
-        let _ = case.docker(["rm", "-f", "a"]).text();
+        let _ = case.docker(["rm", "-f", "one"]).text();
         let last = count();
         thread::sleep(Duration::from_millis(300));
         assert_eq!(count(), last);
