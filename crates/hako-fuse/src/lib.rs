@@ -25,8 +25,6 @@
 //! for a disk of its own; what is made belongs to whom the guest says, as what
 //! root of a container behind the process wall makes does.
 
-#![cfg(target_os = "linux")]
-
 mod jail;
 mod locks;
 mod nodes;
