@@ -60,6 +60,8 @@ const PACKAGES: &[Package] = &[
     package(Purpose::Run, "qemu-system-x86", "qemu-system-x86_64"),
     package(Purpose::Run, "erofs-utils", "mkfs.erofs"),
     package(Purpose::Run, "e2fsprogs", "mke2fs"),
+    // Networks: the firewall's table is written by this program.
+    package(Purpose::Run, "nftables", "nft"),
     // Tests make their images of these.
     package(Purpose::Test, "busybox-static", "busybox"),
     package(Purpose::Test, "debootstrap", "debootstrap"),
