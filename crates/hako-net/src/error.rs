@@ -61,7 +61,7 @@ pub enum Error {
     InvalidSubnet(String),
     /// A subnet has no free address.
     #[error("no available addresses on this network's address pools: {0}")]
-    NoAddress(String),
+    NoAddress(ipnet::IpNet),
     /// An address that was asked for is in use.
     #[error("Address already in use")]
     AddressInUse(IpAddr),
@@ -78,3 +78,22 @@ pub enum Error {
 
 /// A result with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn io(step: impl Into<String>, source: io::Error) -> Self {
+        Self::Io { step: step.into(), source }
+    }
+    pub(crate) fn netlink(step: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> Self {
+        move |source| Self::Netlink { step: step.into(), source }
+    }
+    /// Whether it is the kernel's `errno`, by netlink or not.
+    pub(crate) fn is(&self, errno: nix::Error) -> bool {
+        match self {
+            Self::Netlink { source: rtnetlink::Error::NetlinkError(message), .. } => {
+                message.code.is_some_and(|code| code.get() == -(errno as i32))
+            }
+            Self::Io { source, .. } => source.raw_os_error() == Some(errno as i32),
+            _ => false,
+        }
+    }
+}

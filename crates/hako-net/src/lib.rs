@@ -22,6 +22,7 @@ pub mod dns;
 mod error;
 pub mod firewall;
 pub mod ipam;
+mod link;
 mod mac;
 pub mod netns;
 pub mod ports;

@@ -8,5 +8,6 @@ pub mod mount;
 pub mod proc;
 pub mod process;
 pub mod pty;
+pub mod tap;
 
 pub use atomic::write_atomic;
