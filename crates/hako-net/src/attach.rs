@@ -9,7 +9,6 @@
 //! ```
 
 use crate::{Error, IpNet, Mac, Netns, Result, bridge::add_address, link};
-use futures::TryStreamExt;
 use hako_os::tap;
 use rtnetlink::{
     Handle, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,

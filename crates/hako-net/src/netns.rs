@@ -25,7 +25,7 @@ use std::{
     net::SocketAddr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{OnceCell, oneshot};
 
@@ -227,8 +227,9 @@ impl Netns {
     }
 
     /// Host ports that this process holds in this namespace.
-    pub(crate) fn ports(&self) -> &Mutex<HashSet<(crate::Protocol, SocketAddr)>> {
-        &self.inner.ports
+    pub(crate) fn ports(&self) -> MutexGuard<'_, HashSet<(crate::Protocol, SocketAddr)>> {
+        // A set is whole whatever its last user died of.
+        self.inner.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn loopback_up(&self) -> Result<()> {

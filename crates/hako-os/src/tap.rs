@@ -12,10 +12,14 @@ use std::{
 
 const DEVICE: &str = "/dev/net/tun";
 
-nix::ioctl_write_ptr_bad!(set_interface, libc::TUNSETIFF as libc::c_ulong, libc::ifreq);
-nix::ioctl_write_int_bad!(set_persistent, libc::TUNSETPERSIST as libc::c_ulong);
-nix::ioctl_write_int_bad!(set_offload, libc::TUNSETOFFLOAD as libc::c_ulong);
-nix::ioctl_write_ptr_bad!(set_header_size, libc::TUNSETVNETHDRSZ as libc::c_ulong, libc::c_int);
+mod ioctl {
+    //! What the macros make is not for others.
+    #![allow(missing_docs)]
+    nix::ioctl_write_ptr_bad!(set_interface, libc::TUNSETIFF as libc::c_ulong, libc::ifreq);
+    nix::ioctl_write_int_bad!(set_persistent, libc::TUNSETPERSIST as libc::c_ulong);
+    nix::ioctl_write_int_bad!(set_offload, libc::TUNSETOFFLOAD as libc::c_ulong);
+    nix::ioctl_write_ptr_bad!(set_header_size, libc::TUNSETVNETHDRSZ as libc::c_ulong, libc::c_int);
+}
 
 /// How long the header is with [`open_with_offload`]: `struct virtio_net_hdr_mrg_rxbuf`.
 pub const HEADER: usize = 12;
@@ -27,7 +31,7 @@ pub const HEADER: usize = 12;
 pub fn create(name: &str) -> io::Result<()> {
     let file = attach(name)?;
     // SAFETY: an open tap descriptor and an integer.
-    unsafe { set_persistent(file.as_raw_fd(), 1) }?;
+    unsafe { ioctl::set_persistent(file.as_raw_fd(), 1) }?;
     Ok(())
 }
 
@@ -52,9 +56,9 @@ pub fn open_with_offload(name: &str) -> io::Result<OwnedFd> {
     let offload = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
     let offload = libc::c_int::try_from(offload).unwrap_or_default();
     // SAFETY: an open tap descriptor; the pointer is to an int that lives through the call.
-    unsafe { set_header_size(file.as_raw_fd(), &raw const size) }?;
+    unsafe { ioctl::set_header_size(file.as_raw_fd(), &raw const size) }?;
     // SAFETY: an open tap descriptor and an integer.
-    unsafe { set_offload(file.as_raw_fd(), offload) }?;
+    unsafe { ioctl::set_offload(file.as_raw_fd(), offload) }?;
     Ok(file.into())
 }
 
@@ -72,6 +76,6 @@ fn attach(name: &str) -> io::Result<File> {
     let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).unwrap_or_default();
     // SAFETY: an open descriptor of the tun device, and an ifreq that lives through the call.
-    unsafe { set_interface(file.as_raw_fd(), &raw const request) }?;
+    unsafe { ioctl::set_interface(file.as_raw_fd(), &raw const request) }?;
     Ok(file)
 }
