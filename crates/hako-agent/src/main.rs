@@ -13,6 +13,7 @@ mod clock;
 mod grow;
 mod init;
 mod mounts;
+mod network;
 mod port;
 mod serve;
 mod service;

@@ -6,6 +6,7 @@ mod error;
 mod figures;
 mod id;
 mod isolation;
+mod network;
 pub mod policy;
 pub mod reference;
 pub mod resources;
@@ -18,6 +19,7 @@ pub use figures::{
 };
 pub use id::{ContainerId, IdError, NameError, validate_name};
 pub use isolation::{Isolation, IsolationError};
+pub use network::{GuestInterface, NetworkChange, VmNetwork};
 pub use reference::{ImageName, Reference, Repository};
 pub use sandbox::{BootConfig, Disk, ExitDetails, LogConfig, LogDriver, SandboxConfig, ShimPhase, ShimState, VmConfig};
 

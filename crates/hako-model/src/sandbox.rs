@@ -1,7 +1,7 @@
 //! What the engine tells a shim, and what a shim keeps on disk.
 //! `sandbox.json` and `state.json` in a shim's folder carry these.
 
-use crate::{ContainerId, Isolation};
+use crate::{ContainerId, Isolation, VmNetwork};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -92,6 +92,9 @@ pub struct VmConfig {
     pub most_cpus: u32,
     /// Disks, found in the guest by their serial.
     pub disks: Vec<Disk>,
+    /// Its network; without one it has `lo` alone.
+    #[serde(default)]
+    pub network: Option<VmNetwork>,
 }
 
 /// The host's half of a boot: the same for every VM of one engine.

@@ -8,23 +8,24 @@
 //! bridge ─ veth<7hex> ═══ <name> ⇄ mirred ⇄ <tap> ─ QEMU
 //! ```
 
+mod counters;
+mod routes;
+mod tap;
+
 use crate::{Error, IpNet, Mac, Netns, Result, bridge::add_address, link};
-use hako_os::tap;
+pub use counters::{Counters, counters};
+pub use routes::{Gateways, Route, set_gateways};
+use routes::{default_route, static_route};
 use rtnetlink::{
-    Handle, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
-    packet_route::{
-        link::{
-            AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoVeth, LinkAttribute,
-            LinkMessage,
-        },
-        route::{RouteMessage, RouteScope},
+    Handle, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth,
+    packet_route::link::{
+        AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoVeth, LinkAttribute,
+        LinkMessage,
     },
 };
 use serde::{Deserialize, Serialize};
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::fd::AsRawFd,
-};
+use std::os::fd::AsRawFd;
+pub use tap::{TapInterface, attach_tap, detach_tap};
 
 /// A veth pair with addresses at its far end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,42 +52,6 @@ pub struct Interface {
     /// `net.ipv4.conf.IFNAME.…` and the like, with `IFNAME` as Docker has it
     /// (`com.docker.network.endpoint.sysctls`): names with slashes or dots, and values.
     pub sysctls: Vec<(String, String)>,
-}
-
-/// Default routes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gateways {
-    /// Of IPv4.
-    pub v4: Option<Ipv4Addr>,
-    /// Of IPv6.
-    pub v6: Option<Ipv6Addr>,
-}
-
-/// A static route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Route {
-    /// Where to.
-    pub destination: IpNet,
-    /// By whom; on the link itself if there is none.
-    pub gateway: Option<IpAddr>,
-}
-
-/// The same pair without addresses, joined to a tap device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TapInterface {
-    /// The end on the bridge: `veth<7 hex>`.
-    pub host_name: String,
-    /// The bridge that it is put on.
-    pub bridge: String,
-    /// The end in the namespace: `veth<n>`.
-    pub name: String,
-    /// The tap device in the namespace: `tap<n>`. It is persistent and QEMU opens it by this name.
-    pub tap: String,
-    /// As the bridge's.
-    pub mtu: u32,
-    /// Whether it reaches only the bridge itself, none of the others on it (no `enable_icc`).
-    #[serde(default)]
-    pub isolated: bool,
 }
 
 /// The end on the bridge, and what its other end is to be.
@@ -116,28 +81,6 @@ pub async fn attach(host: &Netns, netns: &Netns, interface: &Interface) -> Resul
     make(host, netns, &pair).await?;
     let configured = configure(netns, interface).await;
     undo_on_error(configured, host, pair.host_name).await
-}
-
-/// As [`attach`], with a tap device in the namespace in place of addresses.
-///
-/// # Errors
-/// The kernel's. On an error nothing is left behind.
-pub async fn attach_tap(host: &Netns, netns: &Netns, interface: &TapInterface) -> Result<()> {
-    let pair = Pair {
-        host_name: &interface.host_name,
-        bridge: &interface.bridge,
-        name: &interface.name,
-        mac: Mac::from_random(rand::random()),
-        mtu: interface.mtu,
-        isolated: interface.isolated,
-    };
-    make(host, netns, &pair).await?;
-    let joined = join(netns, interface).await;
-    if joined.is_err() {
-        // What went wrong is said already.
-        let _ = detach_tap(netns, &interface.tap).await;
-    }
-    undo_on_error(joined, host, pair.host_name).await
 }
 
 async fn undo_on_error(done: Result<()>, host: &Netns, host_name: &str) -> Result<()> {
@@ -234,78 +177,50 @@ fn sysctls(interface: &Interface) -> Vec<(String, String)> {
     rows
 }
 
-fn default_route(gateway: IpAddr, index: Option<u32>) -> RouteMessage {
-    // The address of one family with the builder of that family.
-    match gateway {
-        IpAddr::V4(gateway) => {
-            let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway);
-            index.into_iter().fold(route, RouteMessageBuilder::output_interface).build()
-        }
-        IpAddr::V6(gateway) => {
-            let route = RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway);
-            index.into_iter().fold(route, RouteMessageBuilder::output_interface).build()
-        }
-    }
-}
-
-fn static_route(index: u32, route: &Route) -> RouteMessage {
-    let length = route.destination.prefix_len();
-    let mut message = match route.destination.network() {
-        IpAddr::V4(destination) => {
-            let message = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(destination, length);
-            match route.gateway {
-                Some(IpAddr::V4(gateway)) => message.gateway(gateway),
-                _ => message.scope(RouteScope::Link),
-            }
-            .output_interface(index)
-            .build()
-        }
-        IpAddr::V6(destination) => {
-            let message = RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(destination, length);
-            match route.gateway {
-                Some(IpAddr::V6(gateway)) => message.gateway(gateway),
-                _ => message,
-            }
-            .output_interface(index)
-            .build()
-        }
-    };
-    message.header.destination_prefix_length = length;
-    message
-}
-
-/// The tap device, and everything from one interface to the other, both ways.
-async fn join(netns: &Netns, interface: &TapInterface) -> Result<()> {
-    let tap = interface.tap.clone();
-    netns
-        .run_quick(move || tap::create(&tap))
-        .await?
-        .map_err(|err| Error::io(format!("make the tap device {}", interface.tap), err))?;
+/// Gives the interface `present` of `netns` what [`attach`] gives the far end
+/// of its pair: name, hardware address, MTU, addresses and routes; then it is
+/// up. For a guest, whose interfaces are its network card and tap devices.
+/// Of `interface` the near end does not count.
+///
+/// # Errors
+/// The kernel's. On an error it may be half done, and down.
+pub async fn adopt(netns: &Netns, present: &str, interface: &Interface) -> Result<()> {
     let netlink = netns.netlink().await?;
-    let tap = link::index(&netlink, &interface.tap).await?;
-    let veth = link::index(&netlink, &interface.name).await?;
-    let mtu = LinkUnspec::new_with_index(tap).mtu(interface.mtu).build();
-    let set = netlink.link().set(mtu).execute().await;
-    set.map_err(Error::netlink(format!("set the MTU of {}", interface.tap)))?;
-    for (from, to) in [(veth, tap), (tap, veth)] {
-        redirect(&netlink, from, to)
-            .await
-            .map_err(Error::netlink(format!("join {} and {}", interface.name, interface.tap)))?;
+    let name = interface.name.as_str();
+    let index = link::index(&netlink, present).await?;
+    let ipv6 = interface.addresses.iter().any(|address| address.addr().is_ipv6());
+    let down = LinkUnspec::new_with_index(index).down().build();
+    let mut wanted = LinkUnspec::new_with_index(index).mtu(interface.mtu).address(interface.mac.0.to_vec());
+    if present != name {
+        wanted = wanted.name(name);
     }
-    set_up(&netlink, tap, &interface.tap).await?;
-    set_up(&netlink, veth, &interface.name).await
+    for message in [down, wanted.build()] {
+        let set = netlink.link().set(message).execute().await;
+        set.map_err(Error::netlink(format!("make {present} the interface {name}")))?;
+    }
+    // It was there before the namespace's defaults were set.
+    let settings = crate::netns::DEFAULTS.iter().map(|(setting, value)| {
+        let value = if setting.ends_with("/disable_ipv6") && ipv6 { "0" } else { *value };
+        (setting.replace("/default/", &format!("/{name}/")), value.to_owned())
+    });
+    netns.set_sysctls(settings.collect()).await?;
+    configure(netns, interface).await
 }
 
-/// What comes in at `from` goes out at `to`.
-async fn redirect(netlink: &Handle, from: u32, to: u32) -> std::result::Result<(), rtnetlink::Error> {
-    /// `ETH_P_ALL`, in network byte order.
-    const EVERY_PROTOCOL: u16 = 0x0003_u16.to_be();
-    /// The ingress qdisc's handle.
-    const INGRESS: u32 = 0xffff_0000;
-    let from = from.cast_signed();
-    netlink.qdisc().add(from).ingress().execute().await?;
-    let filter = netlink.traffic_filter(from).add().parent(INGRESS).protocol(EVERY_PROTOCOL);
-    filter.redirect(to)?.execute().await
+/// Takes from the interface `name` of `netns` what [`adopt`] gave it; it is
+/// called `unused` then, and down.
+///
+/// # Errors
+/// The kernel's.
+pub async fn release(netns: &Netns, name: &str, unused: &str) -> Result<()> {
+    let netlink = netns.netlink().await?;
+    let index = link::index(&netlink, name).await?;
+    let step = || format!("take the interface {name} out of use");
+    let down = LinkUnspec::new_with_index(index).down().build();
+    netlink.link().set(down).execute().await.map_err(Error::netlink(step()))?;
+    crate::bridge::remove_addresses(&netlink, index).await.map_err(Error::netlink(step()))?;
+    let renamed = LinkUnspec::new_with_index(index).name(unused).build();
+    netlink.link().set(renamed).execute().await.map_err(Error::netlink(step()))
 }
 
 /// Removes the pair by its host end, if it is there. The routes by it go with it.
@@ -314,53 +229,6 @@ async fn redirect(netlink: &Handle, from: u32, to: u32) -> std::result::Result<(
 /// The kernel's; `OtherDevice` if it is no veth.
 pub async fn detach(host: &Netns, host_name: &str) -> Result<()> {
     link::remove(&host.netlink().await?, host_name, &InfoKind::Veth, "a veth").await
-}
-
-/// Removes the tap device `tap` of `netns`, if it is there (after [`detach`]).
-///
-/// # Errors
-/// The kernel's; `OtherDevice` if it is none.
-pub async fn detach_tap(netns: &Netns, tap: &str) -> Result<()> {
-    link::remove(&netns.netlink().await?, tap, &InfoKind::Tun, "a tap device").await
-}
-
-impl Gateways {
-    fn both(self) -> impl Iterator<Item = IpAddr> {
-        self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6))
-    }
-}
-
-/// Makes `gateways` the default routes of `netns`; `None` removes that
-/// family's. For connect and disconnect, which may change which network leads
-/// outside.
-///
-/// # Errors
-/// The kernel's.
-pub async fn set_gateways(netns: &Netns, gateways: Gateways) -> Result<()> {
-    let netlink = netns.netlink().await?;
-    for (gateway, v6) in [(gateways.v4.map(IpAddr::V4), false), (gateways.v6.map(IpAddr::V6), true)] {
-        match gateway {
-            Some(gateway) => {
-                let replaced = netlink.route().add(default_route(gateway, None)).replace().execute().await;
-                replaced.map_err(Error::netlink(format!("set the default route by {gateway}")))?;
-            }
-            None => remove_default(&netlink, v6).await?,
-        }
-    }
-    Ok(())
-}
-
-async fn remove_default(netlink: &Handle, v6: bool) -> Result<()> {
-    for route in crate::bridge::routes(netlink, v6).await? {
-        if crate::bridge::is_default(&route) {
-            let removed = netlink.route().del(route).execute().await;
-            match removed.map_err(Error::netlink("remove the default route")) {
-                Err(err) if err.is(nix::Error::ESRCH) => {}
-                removed => removed?,
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The names of all interfaces of `host` that begin with `prefix` (`veth`),
@@ -373,56 +241,4 @@ pub async fn list(host: &Netns, prefix: &str) -> Result<Vec<(String, Option<Stri
     let name = |index: u32| links.iter().find(|link| link.index == index).map(|link| link.name.clone());
     let ours = links.iter().filter(|link| link.kind == Some(InfoKind::Veth) && link.name.starts_with(prefix));
     Ok(ours.map(|link| (link.name.clone(), link.controller.and_then(name))).collect())
-}
-
-/// What the interfaces in `netns` but `lo` have carried; for `stats`. A tap
-/// device counts the other way round: what it receives a guest has sent.
-///
-/// # Errors
-/// The kernel's.
-pub async fn counters(netns: &Netns) -> Result<Vec<Counters>> {
-    let links = link::all(&netns.netlink().await?).await?;
-    Ok(links.iter().filter(|link| link.name != "lo").map(counters_of).collect())
-}
-
-fn counters_of(link: &link::Link) -> Counters {
-    let stats = link.message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Stats64(stats) => Some(stats),
-        _ => None,
-    });
-    let Some(stats) = stats else { return Counters { name: link.name.clone(), ..Counters::default() } };
-    Counters {
-        name: link.name.clone(),
-        rx_bytes: stats.rx_bytes,
-        rx_packets: stats.rx_packets,
-        rx_errors: stats.rx_errors,
-        rx_dropped: stats.rx_dropped,
-        tx_bytes: stats.tx_bytes,
-        tx_packets: stats.tx_packets,
-        tx_errors: stats.tx_errors,
-        tx_dropped: stats.tx_dropped,
-    }
-}
-
-/// What one interface has carried, as seen from its namespace.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counters {
-    /// The interface.
-    pub name: String,
-    /// Bytes in.
-    pub rx_bytes: u64,
-    /// Packets in.
-    pub rx_packets: u64,
-    /// Damaged packets in.
-    pub rx_errors: u64,
-    /// Packets in that were dropped.
-    pub rx_dropped: u64,
-    /// Bytes out.
-    pub tx_bytes: u64,
-    /// Packets out.
-    pub tx_packets: u64,
-    /// Packets that could not be sent.
-    pub tx_errors: u64,
-    /// Packets out that were dropped.
-    pub tx_dropped: u64,
 }

@@ -113,7 +113,9 @@ async fn addresses(netlink: &Handle, index: u32, bridge: &Bridge) -> Result<()> 
         }
     }
     for address in missing {
-        add_address(netlink, index, address).await.map_err(Error::netlink(step(&format!("add the address {address}"))))?;
+        add_address(netlink, index, address)
+            .await
+            .map_err(Error::netlink(step(&format!("add the address {address}"))))?;
     }
     Ok(())
 }
@@ -132,6 +134,16 @@ pub(crate) async fn add_address(
         message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
     request.execute().await
+}
+
+/// Takes all addresses from an interface.
+pub(crate) async fn remove_addresses(netlink: &Handle, index: u32) -> std::result::Result<(), rtnetlink::Error> {
+    let present: Vec<AddressMessage> =
+        netlink.address().get().set_link_index_filter(index).execute().try_collect().await?;
+    for message in present {
+        netlink.address().del(message).execute().await?;
+    }
+    Ok(())
 }
 
 fn net_of(message: &AddressMessage) -> Option<IpNet> {

@@ -10,6 +10,7 @@
 //! drops is dropped, whatever ours says: that is how nftables works, and a
 //! firewall with a forward policy of drop has to let our bridges through.
 
+mod conntrack;
 mod generation;
 mod script;
 
@@ -136,7 +137,9 @@ impl Firewall {
         for network in model.networks.extract_if(.., |network| network.bridge == bridge) {
             change.push_str(&script::network(&self.table, Verb::Delete, &network));
         }
-        self.change(&mut state, &change, model).await
+        self.change(&mut state, &change, model).await?;
+        self.forget(&ports).await;
+        Ok(())
     }
 
     /// Adds ports: only elements are changed. All or none.
@@ -148,8 +151,10 @@ impl Firewall {
         let mut model = state.model.clone();
         let new: Vec<_> = ports.iter().filter(|port| !model.ports.contains(port)).cloned().collect();
         let change = script::ports(&self.table, Verb::Add, &new);
-        model.ports.extend(new);
-        self.change(&mut state, &change, model).await
+        model.ports.extend_from_slice(&new);
+        self.change(&mut state, &change, model).await?;
+        self.forget(&new).await;
+        Ok(())
     }
 
     /// Removes ports; those that are not there are no error.
@@ -161,7 +166,9 @@ impl Firewall {
         let mut model = state.model.clone();
         let gone: Vec<_> = model.ports.extract_if(.., |port| ports.contains(port)).collect();
         let change = script::ports(&self.table, Verb::Delete, &gone);
-        self.change(&mut state, &change, model).await
+        self.change(&mut state, &change, model).await?;
+        self.forget(&gone).await;
+        Ok(())
     }
 
     /// Writes the table again if it is not there as it was written; whether it was written.
@@ -253,6 +260,13 @@ impl Firewall {
         }
         *state = State { model, written: true, generation: self.next_after(before).await, listing: None };
         Ok(())
+    }
+
+    /// The ports work all the same, but for clients that send on without a pause.
+    async fn forget(&self, ports: &[PublishedPort]) {
+        if let Err(err) = conntrack::forget(&self.host, ports).await {
+            tracing::warn!(%err, "datagrams on their way keep the way that they had");
+        }
     }
 
     async fn generation(&self) -> Option<u32> {

@@ -1,11 +1,7 @@
 //! Hardware addresses.
 
 use serde::{Deserialize, Serialize};
-use std::{
-    fmt,
-    net::Ipv4Addr,
-    str::FromStr,
-};
+use std::{fmt, net::Ipv4Addr, str::FromStr};
 
 /// An Ethernet address, written `02:42:ac:11:00:02`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -17,7 +17,7 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
     sys::statfs::{FsType, fstatfs},
 };
-use rtnetlink::{Handle, LinkUnspec};
+use rtnetlink::Handle;
 use std::{
     collections::HashSet,
     fs::{self, File},
@@ -33,12 +33,10 @@ use tokio::sync::{OnceCell, oneshot};
 const OWN: &str = "/proc/thread-self/ns/net";
 /// The filesystem that namespaces' files are on.
 const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
-/// `lo` is the first interface of every namespace.
-const LOOPBACK: u32 = 1;
 
 /// What every interface begins with. Docker's, and: a container that gets the
 /// address of one that ended tells its neighbours.
-const DEFAULTS: &[(&str, &str)] = &[
+pub(crate) const DEFAULTS: &[(&str, &str)] = &[
     // An interface without an IPv6 address has no link-local one either.
     ("net/ipv6/conf/default/disable_ipv6", "1"),
     ("net/ipv4/conf/default/arp_notify", "1"),
@@ -82,19 +80,14 @@ impl Netns {
         Self::remove(path).await?;
         let target = path.to_path_buf();
         let made = on_thread(move || make(&target)).await?;
-        let netns = match made {
-            Ok(fd) => Self::of(fd, false),
+        match made {
+            Ok(fd) => Ok(Self::of(fd, false)),
             Err(err) => {
                 // The first error says more than one of the undoing.
                 let _ = Self::remove(path).await;
-                return Err(err);
+                Err(err)
             }
-        };
-        if let Err(err) = netns.loopback_up().await {
-            let _ = Self::remove(path).await;
-            return Err(err);
         }
-        Ok(netns)
     }
 
     /// The namespace at `path`; `/proc/<pid>/ns/net` will do.
@@ -232,11 +225,6 @@ impl Netns {
         self.inner.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn loopback_up(&self) -> Result<()> {
-        let up = LinkUnspec::new_with_index(LOOPBACK).up().build();
-        self.netlink().await?.link().set(up).execute().await.map_err(Error::netlink("set lo up"))
-    }
-
     fn of(fd: OwnedFd, own: bool) -> Self {
         let inner = Inner { fd, own, netlink: OnceCell::new(), ports: Mutex::default() };
         Self { inner: Arc::new(inner) }
@@ -253,6 +241,16 @@ pub(crate) fn write_sysctl(name: &str, value: &str) -> Result<()> {
     }
 }
 
+/// Sets `lo` of the calling thread's namespace up, and what further interfaces
+/// begin with. [`Netns::create`] does it; a guest does it for its own.
+///
+/// # Errors
+/// The kernel's.
+pub fn prepare() -> Result<()> {
+    DEFAULTS.iter().try_for_each(|(name, value)| write_sysctl(name, value))?;
+    hako_os::netns::loopback_up().map_err(|err| Error::io("set lo up", err))
+}
+
 /// A new namespace at `path`; the calling thread is in it from then on.
 fn make(path: &Path) -> Result<OwnedFd> {
     let step = || format!("make the network namespace {}", path.display());
@@ -261,10 +259,9 @@ fn make(path: &Path) -> Result<OwnedFd> {
     }
     File::create_new(path).map_err(|err| Error::io(step(), err))?;
     unshare(CloneFlags::CLONE_NEWNET).map_err(|err| Error::io(step(), err.into()))?;
-    for (name, value) in DEFAULTS {
-        write_sysctl(name, value)?;
-    }
-    mount(Some(OWN), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(|err| Error::io(step(), err.into()))?;
+    prepare()?;
+    mount(Some(OWN), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .map_err(|err| Error::io(step(), err.into()))?;
     open(path)
 }
 

@@ -160,19 +160,19 @@ impl Reserved {
         Ok(reserved)
     }
 
-    fn take(&mut self, mut port: Port, request: &PortRequest, target: &Target) {
-        let Port { held, host, container, .. } = &mut port;
-        self.bound.push(Bound { protocol: request.protocol, host: *host, container_port: request.container_port });
+    fn take(&mut self, port: Port, request: &PortRequest, target: &Target) {
+        let Port { mut held, socket, host, container } = port;
+        self.bound.push(Bound { protocol: request.protocol, host, container_port: request.container_port });
         if host.is_ipv4() == container.is_ipv4() {
             self.published.push(PublishedPort {
                 protocol: request.protocol,
-                host: *host,
-                container: *container,
+                host,
+                container,
                 bridge: target.bridge.clone(),
             });
         }
-        held.relay = Some(relay::start(held.netns.clone(), request.protocol, port.socket, *container));
-        self.held.push(port.held);
+        held.relay = Some(relay::start(held.netns.clone(), request.protocol, socket, container));
+        self.held.push(held);
     }
 
     /// What was bound, in the order of the requests, IPv4 first: `NetworkSettings.Ports`.
@@ -311,7 +311,8 @@ impl Failed {
     fn into_error(self, protocol: Protocol, host: SocketAddr, container: SocketAddr) -> Error {
         let refused = |err: io::Error| {
             // Go's words are the C library's in lower case.
-            let reason = err.raw_os_error().map_or_else(|| err.to_string(), |code| nix::Error::from_raw(code).desc().to_owned());
+            let reason =
+                err.raw_os_error().map_or_else(|| err.to_string(), |code| nix::Error::from_raw(code).desc().to_owned());
             PortError::Refused { host, container, protocol, reason: reason.to_lowercase() }
         };
         Error::Port(match self {

@@ -10,7 +10,12 @@ use lab::{Lab, PATIENCE, SHORT, ask, ask_udp, assert_silent, serve};
 use std::process::Command;
 
 fn port(protocol: Protocol, host: &str, container: &str, bridge: &str) -> PublishedPort {
-    PublishedPort { protocol, host: host.parse().unwrap(), container: container.parse().unwrap(), bridge: bridge.into() }
+    PublishedPort {
+        protocol,
+        host: host.parse().unwrap(),
+        container: container.parse().unwrap(),
+        bridge: bridge.into(),
+    }
 }
 
 async fn nft(netns: &Netns, arguments: &'static [&'static str]) -> String {
@@ -132,7 +137,8 @@ async fn a_published_port_is_reached_from_everywhere() {
     assert_silent(&w.inner, "10.3.0.1:8080").await;
     // The container's address is not published, nor what the host keeps to itself.
     assert_silent(&w.lab.outside, "10.1.0.2:80").await;
-    let loopback = || Command::new("ip").args(["route", "add", "127.0.0.1", "via", "10.1.0.1", "table", "main"]).status();
+    let loopback =
+        || Command::new("ip").args(["route", "add", "127.0.0.1", "via", "10.1.0.1", "table", "main"]).status();
     w.a.run(loopback).await.unwrap().unwrap();
     assert_eq!(ask(&w.lab.host, "127.0.0.1:91").await.unwrap(), "host's own 127.0.0.1");
     firewall.unpublish(&ports[..1]).await.unwrap();
@@ -142,6 +148,31 @@ async fn a_published_port_is_reached_from_everywhere() {
     firewall.remove_network("br-a").await.unwrap();
     assert!(ask_udp(&w.lab.outside, "203.0.113.1:8080", SHORT).await.is_err());
     assert_eq!(ask(&w.lab.outside, "203.0.113.1:8083").await.unwrap(), "b 203.0.113.2");
+}
+
+/// One that sends without a pause keeps its source port, and the kernel the way.
+#[tokio::test]
+async fn datagrams_follow_their_port() {
+    let w = world().await;
+    let firewall = w.lab.firewall();
+    firewall.apply(Model { networks: w.networks.clone(), ..Model::default() }).await.unwrap();
+    serve(&w.lab.host, "0.0.0.0:8080", "host").await;
+    let socket = w.lab.outside.run(|| std::net::UdpSocket::bind("203.0.113.2:5000").unwrap()).await.unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let ask = || {
+        let mut buffer = [0; 64];
+        socket.send_to(b"x", "203.0.113.1:8080").unwrap();
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    assert_eq!(ask(), "host 203.0.113.2");
+    for (container, bridge, answer) in [("10.1.0.2:80", "br-a", "a"), ("10.2.0.2:80", "br-b", "b")] {
+        let published = [port(Protocol::Udp, "0.0.0.0:8080", container, bridge)];
+        firewall.publish(&published).await.unwrap();
+        assert_eq!(ask(), format!("{answer} 203.0.113.2"));
+        firewall.unpublish(&published).await.unwrap();
+        assert_eq!(ask(), "host 203.0.113.2");
+    }
 }
 
 /// A container that sends to 127.0.0.1 by the bridge, which routes it for us.
@@ -239,7 +270,8 @@ async fn a_flushed_ruleset_is_written_again_and_others_rules_stay() {
     nft(&w.lab.host, &["flush", "ruleset"]).await;
     let begun = std::time::Instant::now();
     loop {
-        let listed = w.lab.host.run(|| Command::new("nft").args(["-s", "list", "table", "inet", "hako"]).output().unwrap());
+        let listed =
+            w.lab.host.run(|| Command::new("nft").args(["-s", "list", "table", "inet", "hako"]).output().unwrap());
         if String::from_utf8_lossy(&listed.await.unwrap().stdout) == written {
             break;
         }

@@ -54,7 +54,11 @@ async fn a_bridge_is_made_repaired_and_removed() {
     assert_eq!(lab.host.sysctl("net/ipv4/conf/br-test/route_localnet").await.unwrap(), "1");
     // Again, and after somebody's changes.
     bridge::ensure(&lab.host, &wanted).await.unwrap();
-    sh(&lab.host, "ip addr del 10.9.0.1/24 dev br-test; ip addr add 10.8.0.1/24 dev br-test; ip link set br-test mtu 1300 down").await;
+    sh(
+        &lab.host,
+        "ip addr del 10.9.0.1/24 dev br-test; ip addr add 10.8.0.1/24 dev br-test; ip link set br-test mtu 1300 down",
+    )
+    .await;
     bridge::ensure(&lab.host, &wanted).await.unwrap();
     let after = show(&lab.host, "br-test").await;
     for word in ["10.9.0.1/24", "fd00:9::1/64", "mtu 1400", "02:42:00:00:00:09", "UP"] {
@@ -118,7 +122,13 @@ async fn containers_on_one_bridge_reach_each_other() {
     assert_eq!(ask(&two, "[fd00:9::2]:80").await.unwrap(), "one fd00:9::3");
     assert_eq!(ask(&lab.host, "10.9.0.2:80").await.unwrap(), "one 10.9.0.1");
     let routes = sh(&two, "ip route; ip -6 route").await;
-    for route in ["default via 10.9.0.1 dev eth0", "198.51.100.0/24 via 10.9.0.2", "198.51.101.0/24 dev eth0 scope link", "2001:db8:5::/48 via fd00:9::2", "default via fd00:9::1"] {
+    for route in [
+        "default via 10.9.0.1 dev eth0",
+        "198.51.100.0/24 via 10.9.0.2",
+        "198.51.101.0/24 dev eth0 scope link",
+        "2001:db8:5::/48 via fd00:9::2",
+        "default via fd00:9::1",
+    ] {
         assert!(routes.contains(route), "{route}: {routes}");
     }
     assert_eq!(two.sysctl("net/ipv4/conf/eth0/log_martians").await.unwrap(), "1");
@@ -171,9 +181,14 @@ async fn another_network_may_lead_outside() {
     let mut further = lab.interface(&second, 2, "eth1");
     further.gateways = Gateways::default();
     attach(&lab.host, &one, &further).await.unwrap();
-    set_gateways(&one, Gateways { v4: Some("10.8.0.1".parse().unwrap()), v6: Some("fd00:8::1".parse().unwrap()) }).await.unwrap();
+    set_gateways(&one, Gateways { v4: Some("10.8.0.1".parse().unwrap()), v6: Some("fd00:8::1".parse().unwrap()) })
+        .await
+        .unwrap();
     let routes = sh(&one, "ip route show default; ip -6 route show default").await;
-    assert!(routes.contains("default via 10.8.0.1 dev eth1") && routes.contains("default via fd00:8::1 dev eth1"), "{routes}");
+    assert!(
+        routes.contains("default via 10.8.0.1 dev eth1") && routes.contains("default via fd00:8::1 dev eth1"),
+        "{routes}"
+    );
     assert!(!routes.contains("10.9.0.1") && !routes.contains("fd00:9::1"), "{routes}");
     set_gateways(&one, Gateways::default()).await.unwrap();
     assert_eq!(sh(&one, "ip route show default; ip -6 route show default").await, "");
@@ -220,7 +235,9 @@ async fn a_tap_is_joined_to_its_veth() {
             loop {
                 match from.read(&mut frame) {
                     Ok(length) => drop(to.write(&frame[..length])),
-                    Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => std::thread::sleep(std::time::Duration::from_millis(1)),
+                    Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {
+                        std::thread::sleep(std::time::Duration::from_millis(1))
+                    }
                     Err(_) => break,
                 }
             }

@@ -17,7 +17,7 @@ mod usage;
 mod vm;
 
 pub use error::{Error, Result};
-pub use machine::{AGENT_PORT, Accelerator, Drive, Machine, PROBE_ARG, PROBE_HELLO};
+pub use machine::{AGENT_PORT, Accelerator, Drive, Machine, Nic, PROBE_ARG, PROBE_HELLO};
 pub use probe::{Probe, ProbeRequest, probe_accelerator};
 pub use qmp::Qmp;
 pub use tsc::tsc_khz;

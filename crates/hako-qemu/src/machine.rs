@@ -9,7 +9,7 @@
 //! | 1, 2 | disks, in the order given |
 //! | 3 | virtio-rng |
 //! | 4 | virtio-balloon |
-//! | 5 | free: network |
+//! | 5 | virtio-net, if there is a network |
 //! | 6, 7 | further disks |
 
 use crate::{Error, Result, tsc_khz};
@@ -31,6 +31,7 @@ pub const PROBE_HELLO: &[u8] = b"hako\n";
 const DISK_SLOTS: &[usize] = &[1, 2, 6, 7];
 const RNG_SLOT: usize = 3;
 const BALLOON_SLOT: usize = 4;
+const NIC_SLOT: usize = 5;
 
 /// MiB of translated code that an emulated guest may keep.
 const TCG_CACHE_MIB: u32 = 256;
@@ -131,6 +132,19 @@ pub struct Machine {
     pub kernel_args: Vec<String>,
     /// The `cgroup.procs` files of the groups that QEMU belongs to.
     pub cgroup_procs: Vec<PathBuf>,
+    /// The network namespace that QEMU runs in; the caller's if there is none.
+    pub netns: Option<PathBuf>,
+    /// The network card: a tap device in that namespace.
+    pub nic: Option<Nic>,
+}
+
+/// The network card of a [`Machine`].
+#[derive(Debug, Clone)]
+pub struct Nic {
+    /// The tap device, which is there.
+    pub tap: String,
+    /// The hardware address, with colons.
+    pub mac: String,
 }
 
 /// QEMU's arguments, and the files that they name by number.
@@ -204,6 +218,9 @@ impl Machine {
             "-device",
             format!("virtio-balloon-device,id=balloon,free-page-reporting=on,bus=virtio-mmio-bus.{BALLOON_SLOT}"),
         );
+        if let Some(nic) = &self.nic {
+            line.nic(nic, self.netns.as_deref())?;
+        }
         Ok(line)
     }
 }
@@ -284,6 +301,22 @@ impl CommandLine {
         // The serial is ours, not a user's, so a comma in it is not expected; QEMU would read it as an option.
         let serial = drive.serial.replace(',', "");
         self.add("-device", format!("virtio-blk-device,drive=disk{n},serial={serial},bus=virtio-mmio-bus.{slot}"));
+        Ok(())
+    }
+
+    /// Opened here, as root; QEMU gets no right to do so.
+    fn nic(&mut self, nic: &Nic, netns: Option<&Path>) -> Result<()> {
+        let open = || hako_os::tap::open(&nic.tap);
+        let opened = match netns {
+            Some(netns) => hako_os::netns::within(netns, open),
+            None => open(),
+        };
+        let fd = opened.map_err(|source| Error::Tap { name: nic.tap.clone(), source })?;
+        let fd = self.give(fd);
+        self.add("-netdev", format!("tap,id=net0,fd={fd},vhost=off"));
+        // The address is ours, not a user's text: a comma in it would be an option.
+        let mac = nic.mac.replace(',', "");
+        self.add("-device", format!("virtio-net-device,netdev=net0,mac={mac},bus=virtio-mmio-bus.{NIC_SLOT}"));
         Ok(())
     }
 }

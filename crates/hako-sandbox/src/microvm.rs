@@ -15,6 +15,7 @@ mod figures;
 mod group;
 mod grow;
 mod guest;
+mod network;
 mod rest;
 pub mod sizing;
 mod stdio;
@@ -22,9 +23,8 @@ mod stdio;
 use crate::{CreateRequest, Figures, Sandbox, Stdio, StdioRequest};
 use async_trait::async_trait;
 use group::{Asked, Group};
-use grow::Size;
 use guest::Guest;
-use hako_model::{Error, ExitDetails, ProcessList, Result, SandboxConfig};
+use hako_model::{Error, ExitDetails, NetworkChange, ProcessList, Result, SandboxConfig, VmConfig, VmNetwork};
 use hako_task::{
     extra::MountRequest,
     files::{FilesRequest, refuse},
@@ -60,14 +60,14 @@ impl MicroVm {
     }
 
     /// A guest in a cgroup of its own; on an error there is neither.
-    async fn boot(&self, asked: &Asked) -> Result<Guest> {
+    async fn boot(&self, asked: &Asked, network: Option<VmNetwork>) -> Result<Guest> {
         let absent = || Error::invalid("sandbox.json describes no virtual machine");
-        let vm = self.config.vm.as_ref().ok_or_else(absent)?;
+        let vm = VmConfig { network, ..self.config.vm.clone().ok_or_else(absent)? };
         let group = Group::make(asked).await?;
-        match boot::boot(&self.config, vm, &self.dir, group.procs()).await {
+        match boot::boot(&self.config, &vm, &self.dir, group.procs()).await {
             Ok(parts) => {
                 group::adjust_oom_score(parts.vm.pid(), asked.oom_score_adj);
-                Ok(Guest::new(self.config.clone(), Size::of(vm), group, parts))
+                Ok(Guest::new(self.config.clone(), &vm, group, parts))
             }
             Err(err) => {
                 group.remove().await;
@@ -93,8 +93,16 @@ impl Sandbox for MicroVm {
             return Err(Error::conflict("the container's virtual machine exists already"));
         }
         let asked = Asked::of(&req.bundle)?;
-        let guest = Arc::new(self.boot(&asked).await?);
-        match guest.create(&req, &asked.guest).await {
+        let network = self.config.vm.as_ref().and_then(|vm| vm.network.as_ref());
+        let guest = Arc::new(self.boot(&asked, network.cloned()).await?);
+        let created = async {
+            if let Some(network) = network {
+                // A container that asked for a network and got none does not start.
+                guest.networks(network).await?;
+            }
+            guest.create(&req, &asked.guest).await
+        };
+        match created.await {
             Ok(created) => {
                 *state = State::Booted(guest);
                 Ok(created)
@@ -137,6 +145,9 @@ impl Sandbox for MicroVm {
         let memory = self.config.vm.as_ref().map_or(0, |vm| vm.memory_mib << 20);
         self.guest().await?.stats(memory).await
     }
+    async fn network(&self, change: NetworkChange) -> Result<()> {
+        self.guest().await?.network(change).await
+    }
     async fn update(&self, resources: Vec<u8>) -> Result<()> {
         self.guest().await?.update(&resources).await
     }
@@ -149,7 +160,7 @@ impl Sandbox for MicroVm {
             return Err(Error::unsupported(format!("the host's {} behind the hyperv wall", bind.source)));
         }
         // There for a moment, and for nobody to be compared with.
-        let guest = Arc::new(self.boot(&Asked::default()).await?);
+        let guest = Arc::new(self.boot(&Asked::default(), None).await?);
         match guest.mount(&req).await {
             Ok(()) => {
                 *state = State::Booted(guest);

@@ -54,11 +54,26 @@ fn what_makes_no_sense_is_refused() {
         let aux = aux.map(|address| ("a".to_owned(), ip(address))).into_iter().collect();
         Subnet::new(net(subnet), range.map(net), gateway.map(ip), aux).map_err(|err| err.to_string())
     };
-    assert_eq!(new("10.0.0.1/24", None, None, None).unwrap_err(), "invalid subnet 10.0.0.1/24: it should be 10.0.0.0/24");
-    assert_eq!(new("10.0.0.0/24", Some("10.0.1.0/25"), None, None).unwrap_err(), "no matching subnet for range 10.0.1.0/25");
-    assert_eq!(new("10.0.0.0/24", Some("10.0.0.0/16"), None, None).unwrap_err(), "no matching subnet for range 10.0.0.0/16");
-    assert_eq!(new("10.0.0.0/24", None, Some("10.0.1.1"), None).unwrap_err(), "no matching subnet for gateway 10.0.1.1");
-    assert_eq!(new("10.0.0.0/24", None, None, Some("fd00::1")).unwrap_err(), "no matching subnet for aux-address fd00::1");
+    assert_eq!(
+        new("10.0.0.1/24", None, None, None).unwrap_err(),
+        "invalid subnet 10.0.0.1/24: it should be 10.0.0.0/24"
+    );
+    assert_eq!(
+        new("10.0.0.0/24", Some("10.0.1.0/25"), None, None).unwrap_err(),
+        "no matching subnet for range 10.0.1.0/25"
+    );
+    assert_eq!(
+        new("10.0.0.0/24", Some("10.0.0.0/16"), None, None).unwrap_err(),
+        "no matching subnet for range 10.0.0.0/16"
+    );
+    assert_eq!(
+        new("10.0.0.0/24", None, Some("10.0.1.1"), None).unwrap_err(),
+        "no matching subnet for gateway 10.0.1.1"
+    );
+    assert_eq!(
+        new("10.0.0.0/24", None, None, Some("fd00::1")).unwrap_err(),
+        "no matching subnet for aux-address fd00::1"
+    );
     assert!(new("10.0.0.0/32", None, Some("10.0.0.0"), None).unwrap().allocate(&BTreeSet::new(), None).is_err());
 }
 
@@ -70,7 +85,10 @@ fn small_subnets_and_ipv6() {
     assert_eq!(v6.gateway, ip("fd00:1::1"));
     assert_eq!(v6.allocate(&BTreeSet::new(), None).unwrap(), ip("fd00:1::2"));
     let all = subnet("::/0");
-    assert_eq!(all.allocate(&BTreeSet::new(), Some(ip("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe"))).unwrap(), ip("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"));
+    assert_eq!(
+        all.allocate(&BTreeSet::new(), Some(ip("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe"))).unwrap(),
+        ip("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")
+    );
 }
 
 #[test]

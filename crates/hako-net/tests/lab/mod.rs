@@ -31,7 +31,12 @@ impl Lab {
         let host = Netns::create(&folder.path().join("host")).await.unwrap();
         let outside = Netns::create(&folder.path().join("outside")).await.unwrap();
         // The uplink is a bridge here too, with the outside on it.
-        let uplink = Bridge { name: "uplink".into(), addresses: nets(&["203.0.113.1/24", "2001:db8::1/64"]), mtu: 1400, mac: None };
+        let uplink = Bridge {
+            name: "uplink".into(),
+            addresses: nets(&["203.0.113.1/24", "2001:db8::1/64"]),
+            mtu: 1400,
+            mac: None,
+        };
         bridge::ensure(&host, &uplink).await.unwrap();
         let interface = Interface {
             host_name: "vethoutside".into(),
@@ -131,7 +136,8 @@ pub fn host_of(net: hako_net::IpNet, number: u32) -> IpAddr {
 /// A TCP and a UDP server in `netns` that answer with `name` and the client's address.
 pub async fn serve(netns: &Netns, address: &str, name: &'static str) {
     let address: SocketAddr = address.parse().unwrap();
-    let (tcp, udp) = netns.run(move || (TcpListener::bind(address).unwrap(), UdpSocket::bind(address).unwrap())).await.unwrap();
+    let (tcp, udp) =
+        netns.run(move || (TcpListener::bind(address).unwrap(), UdpSocket::bind(address).unwrap())).await.unwrap();
     std::thread::spawn(move || {
         for stream in tcp.incoming() {
             let Ok(mut stream) = stream else { break };

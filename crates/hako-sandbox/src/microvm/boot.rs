@@ -4,7 +4,7 @@ use super::{guest::Parts, stdio::open_stream};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::Utc;
 use hako_model::{Error, ErrorKind, Result, SandboxConfig, VmConfig};
-use hako_qemu::{Accelerator, Drive, Machine, Vm};
+use hako_qemu::{Accelerator, Drive, Machine, Nic, Vm};
 use hako_task::{
     extra::{ConfigureRequest, ExtraClient},
     mux::Mux,
@@ -80,6 +80,12 @@ fn machine(vm: &VmConfig, ephemeral: bool) -> Result<Machine> {
         drives: drives.collect(),
         kernel_args: vm.boot.kernel_args.clone(),
         cgroup_procs: Vec::new(),
+        netns: vm.network.as_ref().map(|network| network.netns.clone()),
+        nic: vm
+            .network
+            .as_ref()
+            .and_then(|network| network.interfaces.first())
+            .map(|first| Nic { tap: first.tap.clone(), mac: first.mac.clone() }),
     })
 }
 

@@ -49,6 +49,10 @@ impl Asked {
             }
             spec["linux"]["resources"] = Value::Object(resources);
         }
+        if let Some(namespaces) = spec.pointer_mut("/linux/namespaces").and_then(Value::as_array_mut) {
+            // The guest's own is the container's: nothing else uses it.
+            namespaces.retain(|namespace| namespace.get("type").and_then(Value::as_str) != Some("network"));
+        }
         let path = spec.pointer("/linux/cgroupsPath").and_then(Value::as_str);
         Ok(Self {
             // `slice:prefix:name` is systemd's, which has no group of this kind.
@@ -127,6 +131,7 @@ mod tests {
         let spec = json!({
             "process": {"oomScoreAdj": 7},
             "linux": {
+                "namespaces": [{"type": "mount"}, {"type": "network", "path": "/run/x"}],
                 "cgroupsPath": "/hako/x",
                 "resources": {"devices": [], "memory": {"limit": 9}, "cpu": {"shares": 5, "quota": 6}, "blockIO": {"weight": 10}},
             },
@@ -138,5 +143,6 @@ mod tests {
         let guest: Value = serde_json::from_slice(&asked.guest).unwrap();
         let expected = json!({"devices": [], "memory": {"limit": 9}, "cpu": {"quota": 6}});
         assert_eq!(guest["linux"]["resources"], expected);
+        assert_eq!(guest["linux"]["namespaces"], json!([{"type": "mount"}]));
     }
 }

@@ -5,13 +5,14 @@ use super::{
     figures,
     group::Group,
     grow::Size,
+    network::Links,
     rest::Rest,
     stdio::{open_stdio, open_stream},
 };
 use crate::{CreateRequest, Figures, Stdio, StdioRequest};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{SecondsFormat, Utc};
-use hako_model::{Error, ErrorKind, ExitDetails, ProcessList, Result, SandboxConfig, resources::Resources};
+use hako_model::{Error, ErrorKind, ExitDetails, ProcessList, Result, SandboxConfig, VmConfig, resources::Resources};
 use hako_qemu::Vm;
 use hako_task::{
     error::from_ttrpc,
@@ -62,7 +63,8 @@ pub(super) struct Guest {
     pub(super) rest: Mutex<Rest>,
     pub(super) size: Mutex<Size>,
     pub(super) group: Group,
-    mux: Mux,
+    pub(super) links: Mutex<Links>,
+    pub(super) mux: Mux,
     channel: JoinHandle<std::io::Result<()>>,
     task: TaskClientDebug,
     extra: ExtraDebug,
@@ -125,7 +127,7 @@ pub(super) struct Parts {
 }
 
 impl Guest {
-    pub fn new(config: SandboxConfig, size: Size, group: Group, parts: Parts) -> Self {
+    pub fn new(config: SandboxConfig, machine: &VmConfig, group: Group, parts: Parts) -> Self {
         let Parts { vm, mux, channel, task, extra } = parts;
         Self {
             id: config.id.to_string(),
@@ -133,7 +135,8 @@ impl Guest {
             pid: vm.pid(),
             vm: Mutex::new(vm),
             rest: Mutex::new(Rest::Running),
-            size: Mutex::new(size),
+            size: Mutex::new(Size::of(machine)),
+            links: Mutex::new(Links::of(machine.network.as_ref())),
             group,
             mux,
             channel,
@@ -299,8 +302,16 @@ impl Guest {
         ProcessRef { id: self.id.clone(), exec_id: String::new() }
     }
 
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn extra(&self) -> &ExtraClient {
+        &self.extra.0
+    }
+
     /// An answer of Extra, or why the VM gives none any more.
-    async fn understood<T>(&self, result: Result<T>) -> Result<T> {
+    pub(super) async fn understood<T>(&self, result: Result<T>) -> Result<T> {
         match result {
             Err(err) if err.kind == ErrorKind::Unavailable => Err(self.died().await),
             other => other,

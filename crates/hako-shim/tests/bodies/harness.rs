@@ -66,6 +66,7 @@ fn vm(path: &Path) -> VmConfig {
         cpus: 1,
         most_cpus: 1,
         disks: vec![disk("rootfs", "rootfs.erofs", true), disk("scratch", "scratch.img", false)],
+        network: None,
     }
 }
 

@@ -63,6 +63,7 @@ pub async fn config(engine: &Engine, record: &Record, image: &ResolvedImage) -> 
         cpus: size.cpus,
         most_cpus: size.most_cpus,
         disks,
+        network: None,
     };
     if vm.memory_mib * 1024 * 1024 > host.memory {
         return Err(Error::invalid(format!(
