@@ -73,8 +73,9 @@ impl Subnet {
         if let Some(outside) = gateway.filter(|address| !subnet.contains(address)) {
             return wrong(format!("no matching subnet for gateway {outside}"));
         }
-        // Until it is known, the gateway is an address that nobody asks for.
-        let mut made = Self { subnet, ip_range, gateway: gateway.unwrap_or_else(|| subnet.network()), auxiliary };
+        // Until it is known, the gateway is an address that is none of this subnet's.
+        let none = if subnet.addr().is_ipv4() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        let mut made = Self { subnet, ip_range, gateway: gateway.unwrap_or(none), auxiliary };
         if gateway.is_none() {
             made.gateway = made.allocate(&BTreeSet::new(), None)?;
         }

@@ -118,7 +118,7 @@ async fn names_are_answered_or_forwarded() {
         assert_eq!((web.answers[0].ttl, web.metadata.response_code), (600, ResponseCode::NoError));
         assert_eq!(data(&ask(&one, "fd00:1::1", "web.", RecordType::AAAA, tcp).await), ["fd00:1::2"]);
         let reverse = ask(&one, "10.1.0.1", "2.0.1.10.in-addr.arpa.", RecordType::PTR, tcp).await;
-        assert_eq!(data(&reverse), ["web.net"]);
+        assert_eq!(data(&reverse), ["web.net."]);
         let nothing = ask(&one, "10.1.0.1", "web.", RecordType::MX, tcp).await;
         assert!(nothing.answers.is_empty() && nothing.metadata.response_code == ResponseCode::NoError);
         let gone = ask(&one, "10.1.0.1", "gone.", RecordType::A, tcp).await;

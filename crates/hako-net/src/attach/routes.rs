@@ -6,7 +6,7 @@ use crate::{
 };
 use rtnetlink::{
     Handle, RouteMessageBuilder,
-    packet_route::route::{RouteMessage, RouteScope},
+    packet_route::route::{RouteMessage, RouteProtocol, RouteScope},
 };
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -72,11 +72,11 @@ pub(super) fn default_route(gateway: IpAddr, index: Option<u32>) -> RouteMessage
     // The address of one family with the builder of that family.
     match gateway {
         IpAddr::V4(gateway) => {
-            let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway);
+            let route = RouteMessageBuilder::<Ipv4Addr>::new().protocol(RouteProtocol::Boot).gateway(gateway);
             index.into_iter().fold(route, RouteMessageBuilder::output_interface).build()
         }
         IpAddr::V6(gateway) => {
-            let route = RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway);
+            let route = RouteMessageBuilder::<Ipv6Addr>::new().protocol(RouteProtocol::Boot).gateway(gateway);
             index.into_iter().fold(route, RouteMessageBuilder::output_interface).build()
         }
     }
@@ -86,7 +86,9 @@ pub(super) fn static_route(index: u32, route: &Route) -> RouteMessage {
     let length = route.destination.prefix_len();
     let mut message = match route.destination.network() {
         IpAddr::V4(destination) => {
-            let message = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(destination, length);
+            let message = RouteMessageBuilder::<Ipv4Addr>::new()
+                .protocol(RouteProtocol::Boot)
+                .destination_prefix(destination, length);
             match route.gateway {
                 Some(IpAddr::V4(gateway)) => message.gateway(gateway),
                 _ => message.scope(RouteScope::Link),
@@ -95,7 +97,9 @@ pub(super) fn static_route(index: u32, route: &Route) -> RouteMessage {
             .build()
         }
         IpAddr::V6(destination) => {
-            let message = RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(destination, length);
+            let message = RouteMessageBuilder::<Ipv6Addr>::new()
+                .protocol(RouteProtocol::Boot)
+                .destination_prefix(destination, length);
             match route.gateway {
                 Some(IpAddr::V6(gateway)) => message.gateway(gateway),
                 _ => message,

@@ -1,11 +1,14 @@
 //! A tap device in a namespace, joined to a veth there by tc.
 
-use super::{Pair, detach, make, set_up, undo_on_error};
+use super::{Pair, make, set_up, undo_on_error};
 use crate::{
     Error, Mac, Netns, Result,
     link::{self, Link},
 };
-use rtnetlink::{Handle, LinkUnspec, packet_route::link::InfoKind};
+use rtnetlink::{
+    Handle, LinkUnspec,
+    packet_route::{link::InfoKind, tc::TcHandle},
+};
 use serde::{Deserialize, Serialize};
 
 /// The same pair without addresses, joined to a tap device.
@@ -74,8 +77,9 @@ async fn tap(netns: &Netns, netlink: &Handle, found: Option<&Link>, name: &str) 
     match found {
         Some(found) if found.kind == Some(InfoKind::Tun) => {
             let index = found.index.cast_signed();
-            match netlink.qdisc().del(index).ingress().execute().await.map_err(Error::netlink(format!("empty {name}")))
-            {
+            let mut request = netlink.qdisc().del(index);
+            request.message_mut().header.parent = TcHandle::INGRESS;
+            match request.execute().await.map_err(Error::netlink(format!("empty {name}"))) {
                 // It leads nowhere, as it should.
                 Err(err) if err.is(nix::Error::EINVAL) || err.is(nix::Error::ENOENT) => {}
                 emptied => emptied?,

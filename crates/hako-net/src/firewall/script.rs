@@ -36,12 +36,16 @@ pub(super) fn network(table: &str, verb: Verb, network: &FilteredNetwork) -> Str
     if network.icc {
         text.push_str(&element(table, verb, "together", &format!("{bridge} . {bridge}")));
     }
-    for subnet in network.subnets.iter().filter(|_| network.masquerade && !network.internal) {
-        let set = match subnet {
-            IpNet::V4(_) => "masquerade4",
-            IpNet::V6(_) => "masquerade6",
+    for subnet in &network.subnets {
+        let (all, hidden) = match subnet {
+            IpNet::V4(_) => ("containers4", "masquerade4"),
+            IpNet::V6(_) => ("containers6", "masquerade6"),
         };
-        text.push_str(&element(table, verb, set, &subnet.trunc().to_string()));
+        let subnet = subnet.trunc().to_string();
+        text.push_str(&element(table, verb, all, &subnet));
+        if network.masquerade && !network.internal {
+            text.push_str(&element(table, verb, hidden, &subnet));
+        }
     }
     text
 }

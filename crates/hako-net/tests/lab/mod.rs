@@ -38,6 +38,7 @@ impl Lab {
             mac: None,
         };
         bridge::ensure(&host, &uplink).await.unwrap();
+        host.set_sysctl("net/ipv4/conf/uplink/route_localnet", "0").await.unwrap();
         let interface = Interface {
             host_name: "vethoutside".into(),
             bridge: "uplink".into(),
