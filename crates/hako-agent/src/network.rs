@@ -3,7 +3,7 @@
 
 use hako_model::{Error, GuestInterface, NetworkChange, Result};
 use hako_net::{
-    Gateways, Interface, Netns, Route,
+    Gateways, Interface, IpNet, Netns, Route,
     attach::{adopt, release, set_gateways},
 };
 use hako_sandbox::frames;
@@ -110,7 +110,7 @@ fn card() -> Result<String> {
 
 fn interface(wanted: &GuestInterface) -> Result<Interface> {
     let wrong = |what: &str, text: &str| Error::invalid(format!("{what} {text:?} of the interface {}", wanted.name));
-    let net = |text: &String| text.parse().map_err(|_| wrong("the address", text));
+    let net = |text: &String| text.parse::<IpNet>().map_err(|_| wrong("the address", text));
     let route = |(destination, gateway): &(String, Option<String>)| {
         let gateway = gateway.as_ref().map(|text| text.parse().map_err(|_| wrong("the gateway", text)));
         Ok(Route { destination: net(destination)?, gateway: gateway.transpose()? })

@@ -23,13 +23,15 @@ use std::{
     process::{Command, Output, Stdio},
     time::Duration,
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 
 /// nftables' program.
 const NFT: &str = "nft";
 /// How long the ruleset has to be at rest before it is looked at: a firewall
 /// that starts makes many changes.
 const REST: Duration = Duration::from_millis(200);
+/// And how long at most, where somebody changes it all the time.
+const LATEST: Duration = Duration::from_secs(2);
 
 /// Everything that the table says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,7 +215,10 @@ impl Firewall {
         self.restore_and_say().await;
         loop {
             generation::changed(&mut socket).await?;
-            while let Ok(changed) = tokio::time::timeout(REST, generation::changed(&mut socket)).await {
+            let latest = Instant::now() + LATEST;
+            while Instant::now() < latest
+                && let Ok(changed) = tokio::time::timeout(REST, generation::changed(&mut socket)).await
+            {
                 changed?;
             }
             self.restore_and_say().await;
