@@ -1,5 +1,7 @@
 //! Names, asked by containers in namespaces of the tests' own.
 
+#![allow(clippy::unwrap_used)]
+
 mod lab;
 
 use hako_net::{Answer, DnsServer, Names, Netns, Query, Question};

@@ -1,5 +1,7 @@
 //! Who reaches whom, in namespaces of the tests' own.
 
+#![allow(clippy::unwrap_used)]
+
 mod lab;
 
 use hako_net::{

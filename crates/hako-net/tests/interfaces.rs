@@ -1,5 +1,7 @@
 //! Namespaces, bridges and interfaces, in namespaces of the tests' own.
 
+#![allow(clippy::unwrap_used)]
+
 mod lab;
 
 use hako_net::{
