@@ -31,7 +31,7 @@ fn is_plain(bytes: &[u8]) -> bool {
     let mut tar = TarReader::new(BufReader::new(plain));
     let mut names = HashMap::new();
     while let Ok(Some(entry)) = tar.next_entry() {
-        let name: Vec<&[u8]> = entry.path.split(|b| *b == b'/').filter(|part| !matches!(part, b"" | b".")).collect();
+        let name: Vec<&[u8]> = entry.path.split(|b| *b == b'/').filter(|part| !matches!(*part, b"" | b".")).collect();
         let is_link = matches!(entry.kind, EntryKind::Symlink | EntryKind::HardLink);
         let is_odd = name.iter().any(|part| *part == b".." || part.starts_with(b".wh."));
         if is_link || is_odd || names.insert(name.join(&b'/'), entry.kind).is_some() {

@@ -94,22 +94,6 @@ fn bad_bodies() {
 }
 
 #[test]
-fn the_create_answer_warns_of_loopback_only() {
-    if hako_tests::not_on_reference("networks are not built here yet") {
-        return;
-    }
-    once(|case| {
-        let body = json!({"Image": "busybox"});
-        let created = case.engine.http("POST", "/v1.41/containers/create", Some(&body)).json();
-        let warnings = created["Warnings"].to_string();
-        assert!(warnings.contains("loopback"), "{warnings}");
-        let none = json!({"Image": "busybox", "HostConfig": {"NetworkMode": "none"}});
-        let created = case.engine.http("POST", "/v1.41/containers/create", Some(&none)).json();
-        assert_eq!(created["Warnings"], json!([]), "--network none is what the user asked for");
-    });
-}
-
-#[test]
 fn the_socket_is_not_for_everyone() {
     if hako_tests::not_on_reference("it looks at the engine's own files and processes") {
         return;

@@ -55,7 +55,7 @@ fn compare(case: &Case, answers: &Map<String, Value>) {
     }
     if !Engine::is_reference() {
         let unused = differences::TABLE.iter().zip(used).filter(|(row, used)| !used && row.holds_behind(case.wall));
-        wrong.extend(unused.map(|(row, _)| format!("no difference any more: {}", row.path)));
+        wrong.extend(unused.map(|(row, _)| format!("no difference any more: {} ({})", row.path, row.why)));
     }
     assert!(wrong.is_empty(), "{} of {} answers' fields:\n{}", wrong.len(), case.wall, wrong.join("\n"));
 }

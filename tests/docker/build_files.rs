@@ -89,11 +89,13 @@ fn copies_of_newer_kinds() {
     }
     with_wall(Wall::Process, |case| {
         let dockerfile = "FROM busybox AS base\nRUN mkdir -p /out/sub && ln -s sub /out/soft && chmod 700 /out/sub\n\
+            RUN mkdir /twins && echo twin > /twins/a.o && ln /twins/a.o /twins/b && ln /twins/b /twins/c\n\
             FROM base\nENV NAME=world\n\
             COPY --chmod=4711 a /out/mode\nCOPY --chmod=640 --chown=1:2 tree /out/tree\nCOPY --link a /out/linked/a\n\
             COPY <<EOF <<-'raw' /out/docs/\nhello $NAME \\$NAME \"it's\"\nEOF\n\thello $NAME\n\traw\n\
             COPY --chmod=755 <<run /out/run\n#!/bin/sh\nexit 3\nrun\n\
             COPY --parents tree/sub/leaf /out/parents/\nCOPY --exclude=*.o --exclude=sub tree /out/excluded\n\
+            COPY --from=base --exclude=*.o /twins /out/twins\n\
             COPY a /out/soft/followed\nADD --unpack=false archive.tar /out/packed\n";
         let context = Context::new(dockerfile)
             .file("a", "a")
@@ -105,13 +107,29 @@ fn copies_of_newer_kinds() {
         let seen = case.look(
             "newer",
             "cat /out/docs/EOF /out/docs/raw /out/sub/followed; /out/run; echo $?; cd /out; \
-            stat -c '%a %u:%g %n' mode tree/run linked linked/a run soft sub packed; ls excluded; ls parents/tree/sub",
+            stat -c '%a %u:%g %n' mode tree/run linked linked/a run soft sub packed; ls excluded; ls parents/tree/sub; \
+            ls twins; cat twins/c; stat -c %h twins/b",
         );
         assert_eq!(
             seen,
             "hello world $NAME \"it's\"\nhello $NAME\na3\n4711 0:0 mode\n640 1:2 tree/run\n755 0:0 linked\n644 0:0 linked/a\n\
-             755 0:0 run\n777 0:0 soft\n700 0:0 sub\n644 0:0 packed\nrun\nleaf"
+             755 0:0 run\n777 0:0 soft\n700 0:0 sub\n644 0:0 packed\nrun\nleaf\nb\nc\ntwin\n2"
         );
+    });
+}
+
+/// Only its comments may be in another encoding than UTF-8.
+#[test]
+fn a_dockerfile_that_is_no_text() {
+    if Engine::is_reference() {
+        return;
+    }
+    with_wall(Wall::Process, |case| {
+        let context = Context::new("").file("a", "a");
+        context.write("Dockerfile", b"# M\xfcller\nFROM busybox\nCOPY a /\n");
+        let _ = case.build(&context, &[]).text();
+        context.write("Dockerfile", b"FROM busybox\nENV NAME=M\xfcller\n");
+        case.build(&context, &[]).run().fails(1, "the Dockerfile (Dockerfile) is not UTF-8: line 2");
     });
 }
 

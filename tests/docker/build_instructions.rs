@@ -41,12 +41,16 @@ ENTRYPOINT ["/bin/echo", "said"]
 CMD ["by", "default"]
 "#;
 
+/// A Dockerfile with every instruction once.
+pub fn every() -> Context {
+    let archive = Layer::new().dir("in/", 0o750).file("in/file", 0o604, "unpacked").finish();
+    Context::new(EVERY).mode("file.txt", 0o640, "copied").file("archive.tar", archive)
+}
+
 both_walls! {
-    /// A Dockerfile with every instruction once, and an image on top of it.
+    /// It, and an image on top of it.
     fn every_one(case) {
-        let archive = Layer::new().dir("in/", 0o750).file("in/file", 0o604, "unpacked").finish();
-        let context = Context::new(EVERY).mode("file.txt", 0o640, "copied").file("archive.tar", archive);
-        let said = case.build(&context, &["-t", "every"]).text();
+        let said = case.build(&every(), &["-t", "every"]).text();
         let steps = said.lines().filter(|line| line.starts_with("Step ")).count();
         assert!(said.contains("Step 1/24 : ARG BASE=busybox\n") && steps == 24, "{steps}: {said}");
         let looked = case.look("every", "cd /area/sub && cat file.txt unpacked/in/file exec greeting shell /drop/user; \

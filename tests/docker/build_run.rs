@@ -92,6 +92,27 @@ both_walls! {
         assert!(!case.docker(["images", "-a", "-q", "never"]).text().contains('\n'));
     }
 
+    /// The container of a failed step is there to be looked at. What it had
+    /// mounted may be another's by then, so that it does not run again.
+    fn a_failed_step_is_kept(case) {
+        if Engine::is_reference() {
+            return;
+        }
+        let mounted = "FROM busybox\nRUN --mount=type=cache,target=/c echo mine > /c/f; echo seen > /f; exit 9\n";
+        build_text(case, &[], mounted).fails(9, "returned a non-zero code: 9");
+        let kept = case.docker(["ps", "-aq"]).text();
+        case.docker(["start", &kept]).run().fails(1, "was a step of a build, and what it had mounted by RUN --mount went");
+        assert_eq!(case.inspect(&kept, "{{.State.Status}} {{.State.ExitCode}}"), "exited 9");
+        let copied = case.docker(["cp", &format!("{kept}:/f"), "-"]).run();
+        assert!(copied.code == 0 && copied.out().contains("seen"), "{copied}");
+        let _ = case.docker(["rm", &kept]).text();
+        build_text(case, &[], "FROM busybox\nRUN echo again >> /f; exit 9\n").fails(9, "returned a non-zero code: 9");
+        let kept = case.docker(["ps", "-aq"]).text();
+        let _ = case.docker(["start", &kept]).text();
+        assert_eq!(case.docker(["wait", &kept]).text(), "9");
+        let _ = case.docker(["rm", &kept]).text();
+    }
+
     /// The limits of `docker build` are those of its containers.
     fn limits(case) {
         let dockerfile = "FROM busybox\n\
@@ -221,60 +242,4 @@ mod secrets {
     fn hyperv() {
         with_wall(Wall::Hyperv, body);
     }
-}
-
-/// One Dockerfile behind each wall: layer by layer the same names, kinds, modes,
-/// owners and sizes.
-#[test]
-fn the_walls_make_equal_layers() {
-    if Engine::is_reference() {
-        return;
-    }
-    hako_tests::with_wall(hako_tests::Wall::Hyperv, |case| {
-        let dockerfile = "FROM busybox\n\
-            WORKDIR /srv\n\
-            RUN mkdir -p a/b && echo 1 > a/b/f && chmod 4711 a/b/f && chown 3:4 a && ln a/b/f twin && ln -s twin soft && mkfifo pipe\n\
-            COPY --chown=7:8 dir /srv/dir\n\
-            RUN rm -r /home /srv/a/b && mkdir /home && touch /home/new && mv /srv/twin /srv/moved\n\
-            USER someone\n\
-            RUN --mount=type=cache,target=/tmp/cache,uid=1000 echo x > /tmp/cache/x && id > /tmp/id\n";
-        let folder = context(case, "equal", &[("Dockerfile", dockerfile), ("dir/x", "x"), ("dir/deep/y", "y")]);
-        let layers = |wall: &str| {
-            let flags = ["build", "--network=none", "--no-cache", "-q", "-t", wall, &format!("--isolation={wall}")];
-            let _ = case.docker(flags).arg(&folder).deadline(Duration::from_secs(180)).text();
-            layers_of(case, wall)
-        };
-        let (process, hyperv) = (layers("process"), layers("hyperv"));
-        assert!(process.len() > 5, "{process:?}");
-        assert_eq!(process, hyperv);
-    });
-}
-
-/// What is in each layer of an image. A layer that was built is kept as a plain
-/// tar, whose digest is that of the layer.
-fn layers_of(case: &Case, image: &str) -> Vec<Vec<String>> {
-    let layers = case.docker(["image", "inspect", "-f", "{{json .RootFS.Layers}}", image]).text();
-    let layers: Vec<String> = serde_json::from_str(&layers).unwrap();
-    let blobs = case.engine.data_root().join("blobs");
-    layers.iter().map(|layer| listing(&fs::read(blobs.join(layer.replace(':', "/"))).unwrap())).collect()
-}
-
-fn listing(layer: &[u8]) -> Vec<String> {
-    let mut lines = Vec::new();
-    for entry in tar::Archive::new(layer).entries().unwrap() {
-        let entry = entry.unwrap();
-        let header = entry.header();
-        lines.push(format!(
-            "{} {:?} {:o} {}:{} {} {:?}",
-            entry.path().unwrap().display(),
-            header.entry_type(),
-            header.mode().unwrap(),
-            header.uid().unwrap(),
-            header.gid().unwrap(),
-            entry.size(),
-            entry.link_name().unwrap(),
-        ));
-    }
-    lines.sort();
-    lines
 }

@@ -1,6 +1,6 @@
 //! Many clients at once, and verbs that meet on one container.
 
-use hako_tests::{Answer, Case, Engine, Options, Wall, both_walls, busybox, http, wait_until, with_wall};
+use hako_tests::{Answer, Case, Engine, Image, Layer, Options, Wall, both_walls, busybox, http, wait_until, with_wall};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
@@ -73,6 +73,46 @@ both_walls! {
         assert_eq!(codes, [204, 304, 304, 304, 304]);
         assert_eq!(case.inspect("box", "{{.State.Status}}"), "running");
         assert_eq!(case.exec("box", "echo alive").ok(), "alive");
+    }
+
+    /// `create` and `rmi` at once: a container that was made has its image.
+    fn create_while_its_image_goes(case) {
+        let image = Image::new("raced:1", vec![Layer::new().file("f", 0o644, "raced").finish()]);
+        let (mut made, mut gone) = (0, 0);
+        for round in 0..40 {
+            case.engine.load(&image);
+            let name = format!("raced{round}");
+            let socket = case.engine.socket();
+            let body = json!({ "Image": "raced:1", "Cmd": ["x"], "HostConfig": { "Isolation": isolation(case), "NetworkMode": "none" } });
+            let target = ["/images/raced:1", "/images/raced:1?force=1"][round % 2];
+            let prunes = round % 4 == 0;
+            let (created, removed) = thread::scope(|scope| {
+                let create = scope.spawn(|| ask(&socket, "POST", &format!("/containers/create?name={name}"), Some(&body)));
+                thread::sleep(Duration::from_micros(300 * (round as u64 % 10)));
+                let removed = match prunes {
+                    true => ask(&socket, "POST", "/images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D", None),
+                    false => ask(&socket, "DELETE", target, None),
+                };
+                (create.join().unwrap(), removed)
+            });
+            assert!(matches!(removed.status, 200 | 409), "{}", removed.text());
+            match created.status {
+                201 => {
+                    made += 1;
+                    let found = ask(&case.engine.socket(), "GET", &format!("/images/{}/json", image.id()), None);
+                    assert_eq!(found.status, 200, "round {round}: {} {}", removed.text(), found.text());
+                    let _ = case.docker(["rm", &name]).text();
+                }
+                404 => {
+                    gone += 1;
+                    assert_eq!(created.message(), "No such image: raced:1");
+                }
+                other => panic!("{other}: {}", created.text()),
+            }
+            let _ = case.docker(["rmi", "-f", "raced:1"]).run();
+        }
+        println!("{made} made, {gone} gone");
+        assert!(made > 0 && gone > 0, "{made} made, {gone} gone");
     }
 
     /// `rm -f` while it starts: it is gone, whoever was first.

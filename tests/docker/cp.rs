@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::{
     fs,
     io::Read,
-    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     time::{Duration, Instant},
 };
@@ -374,38 +374,6 @@ fn a_race_does_not_lead_out() {
             let _ = case.docker(["cp", "-", "box:/w"]).stdin(planted.clone()).run();
         }
         assert!(!dir.path().join("planted").exists());
-    });
-}
-
-/// Host folders of a container, whether it runs or not.
-#[test]
-fn host_folders() {
-    hako_tests::with_wall(Wall::Process, |case| {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("rw")).unwrap();
-        fs::create_dir(dir.path().join("ro")).unwrap();
-        fs::write(dir.path().join("ro/file"), "host").unwrap();
-        fs::write(dir.path().join("f"), "f").unwrap();
-        let (rw, ro) = (format!("{}/rw:/rw", dir.path().display()), format!("{}/ro:/ro:ro", dir.path().display()));
-        let script = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
-        let flags = ["--name", "box", "-v", &rw, "-v", &ro, "busybox", "sh", "-c", script];
-        let _ = case.walled("create", &flags).text();
-        let file = path(dir.path(), "f");
-        for state in ["created", "running"] {
-            assert_eq!(case.inspect("box", "{{.State.Status}}"), state);
-            let _ = cp(case, "box:/ro/file", path(dir.path(), "out")).ok();
-            assert_eq!(fs::read_to_string(dir.path().join("out")).unwrap(), "host");
-            let _ = cp(case, &file, format!("box:/rw/{state}")).ok();
-            assert_eq!(fs::read_to_string(dir.path().join("rw").join(state)).unwrap(), "f");
-            cp(case, &file, "box:/ro/x").fails(1, "mounted volume is marked read-only");
-            let _ = case.docker(["start", "box"]).text();
-        }
-        symlink("/etc/hostname", dir.path().join("rw/link")).unwrap();
-        let _ = case.docker(["cp", "-L", "box:/rw/link", &path(dir.path(), "name")]).text();
-        assert_eq!(
-            fs::read_to_string(dir.path().join("name")).unwrap().trim(),
-            case.inspect("box", "{{.Config.Hostname}}")
-        );
     });
 }
 

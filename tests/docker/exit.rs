@@ -24,6 +24,18 @@ both_walls! {
         });
     }
 
+    /// No signal is ignored or blocked, whatever started the engine and whatever
+    /// the engine is written in: a writer whose reader has gone ends.
+    fn signals_are_the_defaults(case) {
+        let none = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000";
+        let look = ["grep", "-E", "Sig(Ign|Blk)", "/proc/self/status"];
+        assert_eq!(case.run(&["busybox"]).args(look).text(), none);
+        assert_eq!(case.sh(&[], "yes | head -n 1").text(), "y");
+        case.idle("box");
+        assert_eq!(case.docker(["exec", "box"]).args(look).text(), none);
+        assert_eq!(case.exec("box", "yes | head -n 1").out(), "y");
+    }
+
     fn exit_codes_of_run(case) {
         for code in [0, 1, 42, 125, 126, 127, 128, 255] {
             let output = case.sh(&[], &format!("exit {code}")).run();

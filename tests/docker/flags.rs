@@ -1,6 +1,6 @@
 //! Flags of `docker run` that change what the process sees.
 
-use hako_tests::{Engine, Image, Layer, Wall, both_walls, busybox, wait_until, with_wall};
+use hako_tests::{Image, Layer, Wall, both_walls, busybox, wait_until, with_wall};
 use serde_json::json;
 use std::time::Duration;
 
@@ -174,24 +174,6 @@ fn storage_size() {
     });
 }
 
-/// Host folders: the hyperv wall says that it has none yet.
-#[test]
-fn bind_mounts() {
-    with_wall(Wall::Process, |case| {
-        let folder = case.engine.path("home/shared");
-        std::fs::create_dir(&folder).unwrap();
-        std::fs::write(folder.join("from-host"), "host").unwrap();
-        let flag = |options: &str| format!("{}:/mnt{options}", folder.display());
-        let _ = case.sh(&["-v", &flag("")], "cat /mnt/from-host && echo container > /mnt/from-container").text();
-        assert_eq!(std::fs::read_to_string(folder.join("from-container")).unwrap(), "container\n");
-        case.sh(&["-v", &flag(":ro")], "touch /mnt/x").run().fails(1, "Read-only file system");
-        if !Engine::is_reference() {
-            let refused = case.docker(["create", "--isolation=hyperv", "-v", &flag(""), "busybox"]).run();
-            refused.fails(1, "not supported");
-        }
-    });
-}
-
 /// What is not built says so by name, and nothing is created.
 #[test]
 fn what_is_not_supported_is_named() {
@@ -205,9 +187,8 @@ fn what_is_not_supported_is_named() {
             assert!(output.err().contains("not supported"), "{output}");
             assert!(output.err().contains(text), "{output}");
         };
-        refused(&["-p", "80:80"], "published ports");
-        refused(&["--network", "host"], "host");
-        refused(&["-v", "named:/data"], "volume");
+        refused(&["--isolation=hyperv", "--network", "host"], "host");
+        refused(&["--isolation=hyperv", "--pid", "host"], "PidMode");
         assert_eq!(case.docker(["ps", "-aq"]).text(), "");
         let output = case.docker(["top", "x"]).run();
         assert_ne!(output.code, 0, "{output}");

@@ -1,22 +1,26 @@
-//! Images that go between Hako and the tools beside Docker: podman and skopeo.
+//! Images that go between Hako and the tools beside Docker: podman, buildah and
+//! skopeo.
 
 use hako_tests::{Case, Client, Engine, Tool, Wall, both_walls, busybox, tool, with_wall};
 use std::path::Path;
 
-/// A script with podman, on a storage in `home`, and skopeo. Both write into
-/// folders of the host unasked: they see empty ones.
+/// A script with podman and buildah, on a storage in `home`, and skopeo. They
+/// write into folders of the host unasked: they see empty ones.
 fn apart(case: &Case, script: &str) -> Client {
     let home = case.engine.path("home/p");
     std::fs::create_dir_all(&home).unwrap();
+    let storage = format!("--root {h}/root --runroot {h}/runroot --storage-driver vfs", h = home.display());
     let podman = format!(
-        "{} --root {h}/root --runroot {h}/runroot --tmpdir {h}/tmp --storage-driver vfs --cgroup-manager cgroupfs --events-backend none",
+        "{} {storage} --tmpdir {}/tmp --cgroup-manager cgroupfs --events-backend none",
         tool(Tool::Podman).display(),
-        h = home.display()
+        home.display()
     );
+    let buildah = format!("{} {storage}", tool(Tool::Buildah).display());
     let script = format!(
         "set -e; for dir in /dev/shm /run /var/lib; do mount -t tmpfs tmpfs $dir; done
          umount /sys/fs/cgroup/unified 2>/dev/null || true
          podman() {{ {podman} \"$@\"; }}
+         buildah() {{ {buildah} \"$@\"; }}
          pod_run() {{ podman run --pull=never --cgroups=disabled --network=none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 \"$@\"; }}
          cd {}
          {script}",
@@ -52,6 +56,43 @@ both_walls! {
             let said = case.run(&["localhost/made:v1"]).text();
             assert_eq!(said, "by podman\n7:8\nls: /etc/group: No such file or directory", "{archive}");
             let _ = case.docker(["rmi", "localhost/made:v1"]).text();
+        }
+    }
+}
+
+both_walls! {
+    /// What buildah has built, by a Dockerfile and by hand, runs here.
+    fn from_buildah(case) {
+        if Engine::is_reference() {
+            return;
+        }
+        std::fs::write(case.engine.path("home/busybox.tar"), busybox().docker_archive()).unwrap();
+        let context = case.engine.path("home/context");
+        std::fs::create_dir(&context).unwrap();
+        let file = "FROM localhost/busybox\nCOPY --chown=7:8 Dockerfile /copied\nRUN echo built > /built && rm /etc/group\n";
+        std::fs::write(context.join("Dockerfile"), file).unwrap();
+        let command = r#"["sh", "-c", "id -u; cat /built; stat -c %a:%u:%g /soft /hand /copied; ls /etc/group 2>&1; echo $WHO"]"#;
+        for (format, transport) in [("docker", "docker-archive"), ("oci", "oci-archive")] {
+            let script = format!(
+                "podman load -qi busybox.tar >/dev/null
+                 buildah bud -q --isolation chroot --pull-never --format {format} -t localhost/bud:v1 context >/dev/null
+                 made=$(buildah from --pull-never localhost/bud:v1)
+                 buildah run --isolation chroot $made -- sh -c 'echo by hand > /hand; ln -s hand /soft; chmod 4750 /hand' >&2
+                 buildah config --user 1000:8 --env WHO=buildah --cmd '{command}' $made
+                 buildah commit -q --format {format} $made localhost/made:v1 >/dev/null
+                 buildah push -q localhost/made:v1 {transport}:made.tar:localhost/made:v1
+                 buildah images -q --no-trunc localhost/made:v1"
+            );
+            let made = apart(case, &script).text();
+            let file = case.engine.path("home/made.tar");
+            let said = case.docker(["load", "-i", file.to_str().unwrap()]).text();
+            assert!(said.contains("localhost/made:v1"), "{said}");
+            assert_eq!(id(case, "localhost/made:v1"), made, "{format}");
+            let said = case.run(&["localhost/made:v1"]).text();
+            let expected = "1000\nbuilt\n777:0:0\n4750:0:0\n644:7:8\nls: /etc/group: No such file or directory\nbuildah";
+            assert_eq!(said, expected, "{format}");
+            let _ = case.docker(["rmi", "localhost/made:v1"]).text();
+            std::fs::remove_file(file).unwrap();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `docker load`: every form of archive that users have.
 
-use hako_tests::{Case, Compression, Image, Layer, Wall, both_walls, busybox, with_wall};
+use hako_tests::{Case, Compression, Image, Layer, Wall, both_walls, busybox, sha256, with_wall};
 use serde_json::json;
 use tar::EntryType;
 
@@ -15,6 +15,47 @@ fn loaded(case: &Case, archive: Vec<u8>, image: &Image) {
 fn marked(tag: &str) -> Image {
     let mark = Layer::new().file("mark", 0o644, tag).finish();
     Image::new(tag, vec![busybox().layers()[0].clone(), mark])
+}
+
+/// The archive that a layer came from is removed by hand: the image runs on, and
+/// the next load or pull of it brings the archive back.
+#[test]
+fn a_lost_archive() {
+    if hako_tests::Engine::is_reference() {
+        return;
+    }
+    with_wall(Wall::Process, |case| {
+        let registry = hako_tests::Registry::start();
+        let image = marked("lost:1");
+        let _ = registry.push(&image, "lost", "1", Compression::Gzip);
+        let pulled = registry.reference("lost:1");
+        let (_, blobs) = image.manifest(Compression::Gzip);
+        let from = |pull: bool| match pull {
+            true => case.docker(["pull", &pulled]).text(),
+            false => case.docker(["load"]).stdin(image.docker_archive()).text(),
+        };
+        for pull in [false, true] {
+            let name = if pull { pulled.as_str() } else { image.tag() };
+            let _ = from(pull);
+            let lost = if pull { sha256(&blobs[2]) } else { sha256(&image.layers()[1]) };
+            case.engine.end_by(nix::sys::signal::Signal::SIGKILL);
+            std::fs::remove_file(case.engine.data_root().join("blobs/sha256").join(&lost)).unwrap();
+            case.engine.launch();
+            assert_ne!(case.docker(["save", "-o", "/dev/null", name]).run().code, 0);
+            let said = from(pull);
+            assert!(case.engine.data_root().join("blobs/sha256").join(&lost).exists(), "{said}");
+            let saved = case.docker(["save", name]).run();
+            assert_eq!(saved.code, 0, "{}", saved.err());
+            let _ = case.docker(["rmi", name]).text();
+            loaded_again(case, &saved.stdout, name);
+        }
+    });
+}
+
+fn loaded_again(case: &Case, archive: &[u8], name: &str) {
+    let _ = case.docker(["load"]).stdin(archive.to_vec()).text();
+    assert_eq!(case.run(&[name, "cat", "/mark"]).text(), "lost:1");
+    let _ = case.docker(["rmi", name]).text();
 }
 
 /// An archive is read by what it is, not by its name: plain, gzip, zstd.

@@ -2,15 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+/// For bodies whose containers have folders of the host. Once these reach a
+/// virtual machine this is `both_walls`.
+pub(crate) use hako_tests::both_walls as walls_with_host_folders;
+
 mod absent;
 mod bad_input;
+mod binds;
 mod build_cache;
 mod build_files;
 mod build_instructions;
 mod build_run;
 mod build_stages;
+mod build_walls;
 mod clients;
 mod commit;
+mod compose;
 mod concurrency;
 mod cp;
 mod crash;
@@ -39,8 +46,12 @@ mod login;
 mod logs;
 mod memory;
 mod namespaces;
+mod networks;
+mod networks_crash;
+mod networks_ports;
 mod pause;
 mod platforms;
+mod programs;
 mod pull;
 mod push;
 mod python;
@@ -57,5 +68,8 @@ mod top;
 mod transfer;
 mod unsupported;
 mod update;
+mod volume_kills;
+mod volume_mounts;
+mod volumes;
 mod walls;
 mod websocket;

@@ -109,6 +109,38 @@ fn side_by_side() {
     });
 }
 
+/// `image prune -a` takes the images that no container uses, also where their
+/// name leads to one that is used.
+#[test]
+fn pruned_one_by_one() {
+    if Engine::is_reference() {
+        return;
+    }
+    once(|case| {
+        let registry = Registry::start();
+        let images = four();
+        let _ = registry.push_index(&images, "four", "1", false);
+        let name = registry.reference("four:1");
+        for platform in ["linux/amd64", "linux/arm64", "linux/s390x"] {
+            let _ = case.docker(["pull", "--platform", platform, &name]).text();
+        }
+        let _ = case.walled("create", &["--name", "user", &name]).text();
+        let said = case.docker(["image", "prune", "-af"]).text();
+        for (at, gone) in [(0, false), (1, true), (3, true)] {
+            let id = images[at].0.id();
+            assert_eq!(said.contains(&format!("deleted: {id}")), gone, "{said}");
+            assert_eq!(case.docker(["image", "inspect", &id]).run().code != 0, gone, "{id}");
+        }
+        // What is used has its names still.
+        let listed = case.docker(["images", "-q", "--no-trunc", &name]).text();
+        assert_eq!(listed, images[0].0.id());
+        let _ = case.docker(["rm", "user"]).text();
+        let said = case.docker(["image", "prune", "-af"]).text();
+        assert!(said.contains(&format!("deleted: {}", images[0].0.id())), "{said}");
+        assert!(case.docker(["images", "-aq"]).text().is_empty());
+    });
+}
+
 /// An index of which every image is here is pushed whole; of another one this host's image.
 #[test]
 fn pushed() {

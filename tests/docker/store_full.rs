@@ -1,7 +1,7 @@
 //! A disk that fills up: what fails leaves nothing, what was answered stays,
 //! and there is always room to remove something.
 
-use hako_tests::{Engine, FakeRegistry, Image, Layer, Options, Reply, busybox, sha256};
+use hako_tests::{Context, Engine, FakeRegistry, Image, Layer, Options, Reply, busybox, sha256};
 use nix::{
     mount::{MntFlags, umount2},
     sys::{signal::Signal, statvfs::statvfs},
@@ -79,12 +79,17 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// An image with `size` bytes that do not compress.
-fn image(tag: &str, size: usize) -> Image {
+/// Bytes that do not compress.
+fn noise(size: usize) -> Vec<u8> {
     use rand::{Rng, SeedableRng};
     let mut noise = vec![0; size];
     rand::rngs::StdRng::seed_from_u64(size as u64).fill(noise.as_mut_slice());
-    Image::new(tag, vec![Layer::new().file("noise", 0o644, noise).finish()])
+    noise
+}
+
+/// An image with `size` of them.
+fn image(tag: &str, size: usize) -> Image {
+    Image::new(tag, vec![Layer::new().file("noise", 0o644, noise(size)).finish()])
 }
 
 fn names(path: &Path) -> Vec<String> {
@@ -136,6 +141,81 @@ fn what_fails_leaves_nothing() {
     small.finish();
 }
 
+/// Changes what the engine has kept, while it is dead. Its log stays as a
+/// killed engine leaves it.
+fn alter(data: &Path, sql: &str) {
+    let db = rusqlite::Connection::open(data.join("hako.db")).unwrap();
+    db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+    assert!(db.execute(sql, []).unwrap() > 0, "{sql}");
+}
+
+/// What a killed engine left is removed at the next start, or at the one after
+/// if the disk has no room at all, not even what is kept back.
+#[test]
+fn a_start_without_any_room() {
+    if Engine::is_reference() {
+        return;
+    }
+    let small = Small::start();
+    let engine = &small.engine;
+    let hidden = image("hidden:v1", 1 << 20);
+    let id = hidden.id();
+    let config = small.data.join("blobs/sha256").join(id.trim_start_matches("sha256:"));
+    for room in [true, false] {
+        engine.load(&hidden);
+        let user = engine.docker(["create", "--network=none", "hidden:v1", "true"]).text();
+        let _ = engine.docker(["rmi", "-f", "hidden:v1"]).text();
+        assert!(config.exists());
+        // As if it had died between the removal of the container and that of its image.
+        engine.end_by(Signal::SIGKILL);
+        alter(&small.data, "DELETE FROM containers");
+        fs::remove_dir_all(small.data.join("containers").join(user)).unwrap();
+        let filler = (!room).then(|| {
+            fs::remove_file(small.data.join("reserve")).unwrap();
+            small.fill(0)
+        });
+        engine.launch();
+        assert_eq!(engine.docker(["images", "-q", "busybox"]).text().lines().count(), 1);
+        assert!(!room || !config.exists());
+        if let Some(filler) = filler {
+            engine.end_by(Signal::SIGKILL);
+            fs::remove_file(filler).unwrap();
+            engine.launch();
+        }
+        assert!(!config.exists());
+        small.check("after a start without room");
+    }
+    small.finish();
+}
+
+/// Each of the prunes makes room on a disk that has none.
+#[test]
+fn prunes_on_a_full_disk() {
+    if Engine::is_reference() {
+        return;
+    }
+    let small = Small::start();
+    let engine = &small.engine;
+    let context = engine.path("home/context");
+    fs::create_dir(&context).unwrap();
+    fs::write(context.join("file"), vec![7; 2 << 20]).unwrap();
+    let dockerfile =
+        "FROM busybox\nCOPY file /\nRUN --mount=type=cache,target=/c dd if=/dev/zero of=/c/f bs=1M count=2\n";
+    fs::write(context.join("Dockerfile"), dockerfile).unwrap();
+    let build = || engine.docker(["build", "-q", "--network=none"]).arg(&context).run();
+    for round in 0..3 {
+        let _ = build().ok();
+        let filler = small.fill(0);
+        let _ = engine.docker(["image", "prune", "-f"]).text();
+        let pruned = engine.docker(["builder", "prune", "-af"]).text();
+        assert!(pruned.contains("Total reclaimed space: ") && !pruned.contains("space: 0B"), "{round}: {pruned}");
+        assert!(pruned.lines().count() > 3, "{round}: {pruned}");
+        fs::remove_file(filler).unwrap();
+        small.check("after a prune");
+    }
+    small.finish();
+}
+
 /// With more and less room: each load is whole or is not, and says which.
 #[test]
 fn room_is_made_on_a_full_disk() {
@@ -167,5 +247,66 @@ fn room_is_made_on_a_full_disk() {
         let _ = engine.docker(["rmi", "-f", "wanted:v1"]).run();
     }
     assert!(refused > 0 && done > 0, "{refused} loads were refused, {done} were done");
+    small.finish();
+}
+
+/// A step that fills the disk, or finds it full, fails; the steps before it are
+/// there, and so is the image that the name had.
+#[test]
+fn builds_on_a_full_disk() {
+    if Engine::is_reference() {
+        return;
+    }
+    let small = Small::start();
+    let engine = &small.engine;
+    let base = "FROM busybox\nRUN echo one > /one\n";
+    let context = Context::new(base).file("large", noise(40 << 20));
+    let build = |rest: &str| {
+        context.write("Dockerfile", format!("{base}{rest}"));
+        let build = engine.docker(["build", "--network=none", "--force-rm", "-t", "built"]).arg(context.path());
+        build.env("DOCKER_BUILDKIT", "0").run()
+    };
+    let _ = build("").ok();
+    let kept =
+        || (names(&small.data.join("layers")), names(&small.data.join("blobs/sha256")), names(&small.data.join("tmp")));
+    let (before, free) = (kept(), small.free());
+    let unharmed = |what: &str, output: &hako_tests::Output| {
+        assert_ne!(output.code, 0, "{what}: {output}");
+        let said = [output.out(), output.err()].concat().to_lowercase();
+        assert!(said.contains("no space left on device"), "{what}: {output}");
+        assert_eq!(engine.docker(["ps", "-aq"]).text(), "", "{what}");
+        assert_eq!(kept(), before, "{what}");
+        assert!(small.free() + (1 << 20) > free, "{what}: {free} bytes were free, now {}", small.free());
+    };
+    // The step itself says so; then the layer of one that fitted; the context and its copies.
+    unharmed("a RUN that fails", &build("RUN dd if=/dev/zero of=/fill bs=1M\n"));
+    unharmed("a RUN that writes what has no room twice", &build("RUN dd if=/dev/urandom of=/fill bs=1M count=50\n"));
+    unharmed("a COPY", &build("COPY large /once\n"));
+    // With more and less room: each build is whole or is not, and says which.
+    fs::remove_file(context.at("large")).unwrap();
+    let (mut refused, mut done) = (0, 0);
+    for left in [0, 1, 3, 6, 9, 14, 20].map(|mib: u64| mib << 20) {
+        let filler = small.fill(left);
+        let built = build(&format!("RUN head -c 3000000 /dev/urandom > /{left}\nCOPY Dockerfile /\nENV LEFT={left}\n"));
+        let now = engine.docker(["image", "inspect", "-f", "{{json .Config.Env}}", "built"]).text();
+        assert_eq!(built.code == 0, now.contains(&format!("LEFT={left}")), "{left} bytes were left: {built}");
+        *(if built.code == 0 { &mut done } else { &mut refused }) += 1;
+        // It dies and comes back on a disk with no room at all, and prunes there.
+        let _ = fs::remove_file(&filler);
+        let filler = small.fill(0);
+        engine.end_by(Signal::SIGKILL);
+        engine.launch();
+        let pruned = engine.docker(["builder", "prune", "-af"]).run();
+        assert_eq!(pruned.code, 0, "{left} bytes were left: {pruned}");
+        fs::remove_file(filler).unwrap();
+        small.check(&format!("{left} bytes were left"));
+        let again = engine.docker(["image", "inspect", "-f", "{{json .Config.Env}}", "built"]).text();
+        assert_eq!(again, now, "what was answered is there");
+    }
+    assert!(refused > 0 && done > 0, "{refused} builds were refused, {done} were done");
+    let _ = engine.docker(["rmi", "built"]).text();
+    let _ = engine.docker(["image", "prune", "-f"]).text();
+    let _ = engine.docker(["builder", "prune", "-af"]).text();
+    assert_eq!(names(&small.data.join("layers")).len(), 1);
     small.finish();
 }

@@ -133,6 +133,57 @@ fn two_pulls_at_once() {
     });
 }
 
+/// A mirror that breaks off, or sends something else: the registry goes on.
+#[test]
+fn a_mirror_that_breaks() {
+    if Engine::is_reference() {
+        return;
+    }
+    let (origin, mirror) = (Registry::start(), Registry::start());
+    let layers = [(11, "cut"), (12, "lies"), (13, "torn")].map(|(seed, name)| (name, noise(seed, 3 << 20)));
+    let spoilt = sha256(&layers[1].1);
+    let bad = Tap::before(mirror.port(), move |request| match request {
+        _ if request.contains("/cut/blobs/") => Fate::CutAnswer(400_000),
+        _ if request.contains(&spoilt) => Fate::Spoil,
+        _ if request.contains("/torn/manifests/") => Fate::CutAnswer(10),
+        _ => Fate::Pass,
+    });
+    let good = Tap::before(origin.port(), |_| Fate::Pass);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    let address = good.reference("");
+    let text = format!("[registries.'{}']\nmirrors = ['{}']\n", address.trim_end_matches('/'), bad.url());
+    fs::write(&file, text).unwrap();
+    let args = vec!["--config-file".to_owned(), file.display().to_string()];
+    let engine = Engine::with(Options { args, ..Options::default() });
+    for (repository, layer) in layers {
+        let blob = format!("/v2/{repository}/blobs/sha256:{}", sha256(&layer));
+        let image = Image::new("x:1", vec![layer]);
+        for registry in [&origin, &mirror] {
+            let _ = registry.push(&image, repository, "1", Compression::Plain);
+        }
+        let name = good.reference(&format!("{repository}:1"));
+        let _ = engine.docker(["pull", &name]).text();
+        assert_eq!(engine.docker(["image", "inspect", "-f", "{{.Id}}", &name]).text(), image.id());
+        let (asked, went_on) = (bad.seen(&blob), good.seen(&blob));
+        match repository {
+            // Resumed where it was first, and then from there on elsewhere.
+            "cut" => {
+                assert_eq!(asked.len(), 5, "{asked:?}");
+                assert!(went_on.len() == 1 && went_on[0].ends_with(" bytes=2000000-"), "{went_on:?}");
+            }
+            // The whole of it again: nobody knows which of its bytes was wrong.
+            "lies" => {
+                assert_eq!(asked.len(), 1, "{asked:?}");
+                assert!(went_on.len() == 1 && !went_on[0].contains(" bytes="), "{went_on:?}");
+            }
+            _ => assert!(asked.is_empty() && went_on.len() == 1, "{asked:?} {went_on:?}"),
+        }
+    }
+    drop((origin, mirror));
+    engine.finish();
+}
+
 /// What is asked first, and what when that has it not, or is not there.
 #[test]
 fn mirrors() {

@@ -95,9 +95,6 @@ fn body(part: &str, example: &str, wall: Wall) -> Value {
     match part {
         "" => body.as_object_mut().unwrap().extend(members.as_object().cloned().unwrap()),
         "HostConfig" => body["HostConfig"] = members,
-        "NetworkingConfig.EndpointsConfig.*" => {
-            body["NetworkingConfig"] = json!({ "EndpointsConfig": { "bridge": members } });
-        }
         other => panic!("the page names a part {other:?}"),
     }
     body["HostConfig"]["Isolation"] = json!(wall.to_string());
@@ -128,6 +125,23 @@ fn every_field_is_refused_as_the_page_says() {
         }
         assert!(sent > 40, "{sent} rows were sent");
         assert_eq!(case.docker(["ps", "-a", "--format", "{{.Names}}"]).text(), "other");
+    });
+}
+
+#[test]
+fn every_network_is_refused_as_the_page_says() {
+    if hako_tests::not_on_reference("it is of Hako's own refusals") {
+        return;
+    }
+    with_wall(Wall::Process, |case| {
+        let rows = rows("What `POST /networks/create` refuses");
+        assert!(rows.len() > 5, "{rows:?}");
+        for row in rows {
+            let mut body: Value = serde_json::from_str(&row[1]).unwrap();
+            body["Name"] = json!("refused");
+            let answer = case.engine.http("POST", "/networks/create", Some(&body));
+            assert_eq!((answer.status.to_string(), answer.message()), (row[3].clone(), row[4].clone()), "{row:?}");
+        }
     });
 }
 

@@ -8,8 +8,12 @@ use nix::{
 use std::{fs, thread, time::Duration};
 
 fn hako(engine: &Engine, args: &[&str]) -> Client {
-    Client::new(&hako_tests::bin_dir().join("hako"))
-        .args(args)
+    let hako = Client::new(&hako_tests::bin_dir().join("hako"));
+    let hako = match engine.network() {
+        Some(network) => hako.within(network),
+        None => hako,
+    };
+    hako.args(args)
         .env("HOME", engine.path("home"))
         .env("HAKO_DATA_ROOT", engine.data_root())
         .env("HAKO_EXEC_ROOT", engine.exec_root())
@@ -28,7 +32,7 @@ fn stop(engine: &Engine) {
 /// One command, no registry, no network, no engine: `hello` behind both walls.
 #[test]
 fn hello_starts_the_engine() {
-    let engine = Engine::prepare(Options::default());
+    let engine = Engine::prepare(Options { networks: true, ..Options::default() });
     let first = hako(&engine, &["run", "--rm", "--isolation=process", "hello"]).run();
     assert_eq!(first.code, 0, "{first}");
     assert!(first.err().contains("Starting the engine"), "{first}");
@@ -43,7 +47,7 @@ fn hello_starts_the_engine() {
 /// Clients that come at once end with one engine.
 #[test]
 fn many_clients_start_one_engine() {
-    let engine = Engine::prepare(Options::default());
+    let engine = Engine::prepare(Options { networks: true, ..Options::default() });
     let clients: Vec<Client> = (0..5).map(|_| hako(&engine, &["ps"])).collect();
     let threads: Vec<_> = clients.into_iter().map(|client| thread::spawn(move || client.run())).collect();
     let outputs: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
@@ -58,7 +62,7 @@ fn many_clients_start_one_engine() {
 /// Another address that nobody serves is an error, not a start.
 #[test]
 fn no_engine_for_another_address() {
-    let engine = Engine::prepare(Options::default());
+    let engine = Engine::prepare(Options { networks: true, ..Options::default() });
     let output = hako(&engine, &["--host", &format!("unix://{}", engine.path("other.sock").display()), "ps"]).run();
     output.fails(1, "other.sock");
     assert_eq!(engines(&engine), 0);

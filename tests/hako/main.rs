@@ -5,4 +5,6 @@
 mod build;
 mod client;
 mod demand;
+mod networks;
 mod registry;
+mod volumes;

@@ -1,7 +1,7 @@
 //! One test: an engine, a wall, and short words for what most tests do.
 
 use crate::{
-    Client, Engine, Output, busybox,
+    Client, Engine, Options, Output, busybox,
     verbs::{Record, Verbs},
 };
 use std::{ffi::OsStr, fmt};
@@ -35,13 +35,23 @@ pub struct Case {
 
 /// Runs `body` on a fresh engine behind `wall`.
 pub fn with_wall(wall: Wall, body: fn(&Case)) {
+    with_options(wall, Options::default(), body);
+}
+
+/// Runs `body` on a fresh engine with networks, which has a network namespace
+/// of its own as its host.
+pub fn with_networks(wall: Wall, body: fn(&Case)) {
+    with_options(wall, Options { networks: true, ..Options::default() }, body);
+}
+
+fn with_options(wall: Wall, options: Options, body: fn(&Case)) {
     if wall == Wall::Hyperv && Engine::is_reference() {
         eprintln!("not run: the reference engine has no such wall");
         return;
     }
     let verbs = Verbs::default();
     let _record = Record { wall, verbs: verbs.clone() };
-    let engine = Engine::start();
+    let engine = Engine::with(options);
     engine.load(&busybox());
     let case = Case { engine, wall, verbs };
     body(&case);
@@ -69,6 +79,18 @@ impl Case {
         self.docker([verb, &self.isolation(), "--network=none"]).args(args)
     }
 
+    /// `docker <verb> --isolation=… <arguments>`, on the default network.
+    #[must_use]
+    pub fn networked(&self, verb: &str, args: &[&str]) -> Client {
+        self.docker([verb, &self.isolation()]).args(args)
+    }
+
+    /// A container `name` in the background, from flags, image and command, on
+    /// the networks that the flags name.
+    pub fn on_network(&self, name: &str, args: &[&str]) {
+        let _ = self.networked("run", &["-d", "--name", name]).args(args).text();
+    }
+
     /// `docker run --rm --isolation=… <flags and image and command>`.
     #[must_use]
     pub fn run(&self, args: &[&str]) -> Client {
@@ -88,7 +110,13 @@ impl Case {
 
     /// Starts a container `name` that only waits, and ends at once on SIGTERM.
     pub fn idle(&self, name: &str) {
-        self.daemon(name, &["busybox", "sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1 & wait; done"]);
+        self.idle_with(name, &[]);
+    }
+
+    /// The same with flags of its own.
+    pub fn idle_with(&self, name: &str, flags: &[&str]) {
+        let words = ["busybox", "sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1 & wait; done"];
+        self.daemon(name, &[flags, &words].concat());
     }
 
     /// `docker exec <container> sh -c <script>`.

@@ -1,5 +1,6 @@
 //! A client's command: run to its end, or running while the test does more.
 
+use crate::NetworkNamespace;
 use std::{
     ffi::OsStr,
     fmt,
@@ -20,6 +21,7 @@ pub struct Client {
     command: Command,
     stdin: Option<Vec<u8>>,
     deadline: Duration,
+    network: Option<NetworkNamespace>,
 }
 
 /// How a command ended and what it wrote.
@@ -52,7 +54,7 @@ impl Client {
     /// `program` with no arguments yet and an empty standard input.
     #[must_use]
     pub fn new(program: &Path) -> Self {
-        Self { command: Command::new(program), stdin: None, deadline: DEADLINE }
+        Self { command: Command::new(program), stdin: None, deadline: DEADLINE, network: None }
     }
 
     /// Adds arguments.
@@ -86,6 +88,13 @@ impl Client {
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// Runs the command in `network`.
+    #[must_use]
+    pub fn within(mut self, network: &NetworkNamespace) -> Self {
+        self.network = Some(network.clone());
         self
     }
 
@@ -124,7 +133,11 @@ impl Client {
     pub fn start(mut self) -> Running {
         let line = format!("{:?}", self.command);
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.command.spawn().unwrap_or_else(|err| panic!("cannot run {line}: {err}"));
+        let spawned = match &self.network {
+            Some(network) => network.within(|| self.command.spawn()),
+            None => self.command.spawn(),
+        };
+        let mut child = spawned.unwrap_or_else(|err| panic!("cannot run {line}: {err}"));
         let stdin = child.stdin.take();
         let stdout = Stream::new(child.stdout.take().expect("piped"));
         let stderr = Stream::new(child.stderr.take().expect("piped"));

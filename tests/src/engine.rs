@@ -1,7 +1,7 @@
 //! An engine of the test's own: hakod on temporary folders, or the reference.
 
 use crate::{
-    Client, Image, Tool, Traces,
+    Client, Image, NetworkNamespace, Tool, Traces,
     places::{bin_dir, cache_dir, tool},
     traces,
 };
@@ -46,6 +46,9 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// Where hakod and the programs beside it lie, if not where they are built.
     pub programs: Option<PathBuf>,
+    /// The engine has the network `bridge`, and a network namespace of its own
+    /// as its host. Without it, it makes nothing in the machine's.
+    pub networks: bool,
 }
 
 /// A running engine. Dropped, it is ended, and a trace of it is a failure.
@@ -56,6 +59,7 @@ pub struct Engine {
     client: Mutex<PathBuf>,
     options: Options,
     child: Mutex<Option<Child>>,
+    network: Option<NetworkNamespace>,
     finished: AtomicBool,
 }
 
@@ -99,6 +103,7 @@ impl Engine {
             client: Mutex::new(tool(Tool::Docker)),
             root,
             name,
+            network: (options.networks && !Self::is_reference()).then(NetworkNamespace::new),
             options,
             child: Mutex::new(None),
             finished: AtomicBool::new(false),
@@ -113,7 +118,12 @@ impl Engine {
 
     /// Starts hakod and waits until it answers.
     pub fn launch(&self) {
-        let mut child = self.command().spawn().expect("hakod starts");
+        let mut command = self.command();
+        let mut child = match &self.network {
+            Some(network) => network.within(|| command.spawn()),
+            None => command.spawn(),
+        }
+        .expect("hakod starts");
         let begin = Instant::now();
         while !self.answers() {
             if let Some(status) = child.try_wait().expect("a child can be waited for") {
@@ -148,6 +158,7 @@ impl Engine {
             .arg("--pidfile")
             .arg(self.path("hakod.pid"))
             .args(["--host", &self.host, "--cgroup-parent", &self.name, "--log-level", "debug"])
+            .args((!self.options.networks).then_some("--bridge=none"))
             .args(&self.options.args)
             .env("TMPDIR", self.path("tmp"))
             .envs(self.options.env.iter().map(|(k, v)| (k, v)))
@@ -205,6 +216,22 @@ impl Engine {
             .args(args)
             .env("HOME", self.path("home"))
             .env("DOCKER_CONFIG", self.path("home"))
+    }
+
+    /// A program that runs where the engine's networks are: on its host.
+    #[must_use]
+    pub fn on_host(&self, program: &str) -> Client {
+        let client = Client::new(std::path::Path::new(program));
+        match &self.network {
+            Some(network) => client.within(network),
+            None => client,
+        }
+    }
+
+    /// The network namespace that is the engine's host, if it has one of its own.
+    #[must_use]
+    pub fn network(&self) -> Option<&NetworkNamespace> {
+        self.network.as_ref()
     }
 
     /// The `hako` client.
@@ -276,6 +303,11 @@ impl Engine {
         for folder in ["shims", "runtime"] {
             let _ = fs::remove_dir_all(self.exec_root().join(folder));
         }
+        traces::unmount(&self.exec_root());
+        let _ = fs::remove_dir_all(self.exec_root().join("netns"));
+        if let Some(network) = &self.network {
+            network.clear();
+        }
         traces::remove_cgroups(&self.name);
         self.launch();
     }
@@ -314,8 +346,13 @@ impl Engine {
         if Self::is_reference() {
             return;
         }
+        self.remove_volumes();
         self.end_by(Signal::SIGTERM);
         self.keep_verdict();
+        if let Some(network) = &self.network {
+            let left = network.left();
+            assert!(left.is_empty(), "the engine left in its host's network:\n{left}\n-- log\n{}", self.log());
+        }
         let mut left = self.traces();
         left.ignore_durable(&self.data_root());
         left.ignore_harness(self.root.path());
@@ -327,6 +364,17 @@ impl Engine {
         let part = cache_dir().join(format!("tests-accelerator.{}.part", self.name));
         if self.options.programs.is_none() && fs::copy(self.path("data").join(VERDICT), &part).is_ok() {
             let _ = fs::rename(&part, verdict());
+        }
+    }
+
+    /// Without containers nobody has any of them.
+    fn remove_volumes(&self) {
+        if lock(&self.child).is_none() {
+            return;
+        }
+        let names = self.docker(["volume", "ls", "--quiet"]).text();
+        if !names.is_empty() {
+            let _ = self.docker(["volume", "rm"]).args(names.lines()).text();
         }
     }
 

@@ -1,15 +1,9 @@
 //! Images made by the tests themselves: good ones and bad ones.
 
-use crate::places::{cache_dir, on_path};
+use crate::places::on_path;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::{
-    fs::{self, File},
-    io::Write,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
-};
+use std::{fs, io::Write, path::Path, process::Command, sync::OnceLock};
 use tar::{Builder, EntryType, Header};
 
 /// How a blob or an archive is packed.
@@ -303,39 +297,4 @@ fn busybox_layer(program: &Path) -> Vec<u8> {
         };
     }
     layer.finish()
-}
-
-/// The image `debian`, of debootstrap's smallest tree, made once and cached.
-#[must_use]
-pub fn debian() -> Image {
-    let layer = fs::read(minbase()).expect("the cached tree can be read");
-    Image::new("debian:minbase", vec![layer]).with("Cmd", json!(["bash"]))
-}
-
-/// The tree's archive. The first test makes it while others wait.
-fn minbase() -> PathBuf {
-    const SUITE: &str = "bookworm";
-    let archive = cache_dir().join(format!("minbase-{SUITE}-1.tar"));
-    fs::create_dir_all(cache_dir()).expect("a cache folder");
-    let lock = File::create(cache_dir().join("minbase.lock")).expect("a lock file");
-    lock.lock().expect("a lock");
-    if !archive.exists() {
-        let work = tempfile::tempdir_in(cache_dir()).expect("a temporary folder");
-        let tree = work.path().join("tree");
-        let program = on_path("debootstrap").expect("package debootstrap");
-        let made = Command::new(program).args(["--variant=minbase", SUITE]).arg(&tree).output().expect("it runs");
-        assert!(made.status.success(), "debootstrap: {}", String::from_utf8_lossy(&made.stdout));
-        let _ = fs::remove_dir_all(tree.join("var/cache/apt/archives"));
-        let part = work.path().join("part");
-        let packed = Command::new("tar")
-            .args(["--create", "--numeric-owner", "--one-file-system", "--file"])
-            .arg(&part)
-            .arg("--directory")
-            .arg(&tree)
-            .arg(".")
-            .status();
-        assert!(packed.expect("tar runs").success(), "tar could not pack {}", tree.display());
-        fs::rename(&part, &archive).expect("the same folder");
-    }
-    archive
 }

@@ -20,11 +20,14 @@
 mod authority;
 mod case;
 mod client;
+mod contents;
 mod context;
+mod debian;
 mod engine;
 mod fake_registry;
 mod http;
 mod image;
+mod network;
 mod places;
 mod pty;
 mod reference;
@@ -35,13 +38,15 @@ mod traces;
 mod verbs;
 
 pub use authority::Authority;
-pub use case::{Case, Wall, with_wall};
+pub use case::{Case, Wall, with_networks, with_wall};
 pub use client::{Client, Output, Running, wait_until};
 pub use context::Context;
+pub use debian::{debian, debian_tree, packages, packages_and_needs};
 pub use engine::{Engine, Options};
 pub use fake_registry::{FakeRegistry, Reply};
 pub use http::{Answer, http};
-pub use image::{Compression, Image, Layer, busybox, debian, sha256};
+pub use image::{Compression, Image, Layer, busybox, sha256};
+pub use network::NetworkNamespace;
 pub use places::{Tool, bin_dir, on_path, tool};
 pub use pty::Terminal;
 pub use reference::{client_before, not_on_reference};
@@ -50,9 +55,44 @@ pub use tap::{Fate, Tap};
 pub use tokens::TokenServer;
 pub use traces::Traces;
 
+/// As [`both_walls`], for what is not built behind the hyperv wall yet: the
+/// body needs no change when it is.
+#[macro_export]
+macro_rules! process_wall {
+    ($($(#[$meta:meta])* fn $name:ident($case:ident) $body:block)*) => {$(
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            fn body($case: &$crate::Case) $body
+            $(#[$meta])*
+            #[test]
+            fn process() {
+                $crate::with_wall($crate::Wall::Process, body);
+            }
+        }
+    )*};
+}
+
 /// Makes of one body two tests, one behind each wall.
 #[macro_export]
 macro_rules! both_walls {
+    (networks: $($(#[$meta:meta])* fn $name:ident($case:ident) $body:block)*) => {$(
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            fn body($case: &$crate::Case) $body
+            $(#[$meta])*
+            #[test]
+            fn process() {
+                $crate::with_networks($crate::Wall::Process, body);
+            }
+            $(#[$meta])*
+            #[test]
+            fn hyperv() {
+                $crate::with_networks($crate::Wall::Hyperv, body);
+            }
+        }
+    )*};
     ($($(#[$meta:meta])* fn $name:ident($case:ident) $body:block)*) => {$(
         mod $name {
             #[allow(unused_imports)]

@@ -17,6 +17,8 @@ pub enum Tool {
     Registry,
     /// podman, with which images are exchanged.
     Podman,
+    /// buildah, likewise.
+    Buildah,
     /// skopeo, likewise.
     Skopeo,
     /// Python with the packages of `tests/python/requirements.txt`.
@@ -47,6 +49,7 @@ pub fn tool(tool: Tool) -> PathBuf {
             on_path("docker-registry").or_else(|| unpacked("docker-registry_", "usr/bin/docker-registry"))
         }
         Tool::Podman => on_path("podman").or_else(|| unpacked("podman_", "usr/bin/podman")),
+        Tool::Buildah => on_path("buildah").or_else(|| unpacked("buildah_", "usr/bin/buildah")),
         Tool::Skopeo => on_path("skopeo"),
         Tool::Python => unpacked("python-", "bin/python"),
     };

@@ -71,9 +71,9 @@ impl Traces {
     pub fn ignore_durable(&mut self, data_root: &Path) {
         let kept = ["blobs", "layers", "erofs", "disks", "cache", "build-cache"].map(|name| data_root.join(name));
         self.files.retain(|file| !kept.iter().any(|folder| file.starts_with(folder)) && !is_database(file));
-        let folders = ["containers", "tmp"].map(|name| data_root.join(name));
+        let folders = ["containers", "tmp", "volumes"].map(|name| data_root.join(name));
         let run = data_root.with_file_name("run");
-        let empty = ["shims", "runtime"].map(|name| run.join(name));
+        let empty = ["shims", "runtime", "netns", "forwarding"].map(|name| run.join(name));
         self.files.retain(|file| !folders.contains(file) && !empty.contains(file));
     }
 
@@ -195,10 +195,15 @@ pub(crate) fn clean(root: &Path, name: &str) {
         }
         thread::sleep(Duration::from_millis(20));
     }
+    unmount(root);
+    remove_cgroups(name);
+}
+
+/// Unmounts everything below `root`.
+pub(crate) fn unmount(root: &Path) {
     for mount in mounts(Path::new("/proc/self/mountinfo"), root).iter().rev() {
         let _ = umount2(mount.as_str(), MntFlags::MNT_DETACH);
     }
-    remove_cgroups(name);
 }
 
 /// Removes the engine's cgroups, in which no process is left.

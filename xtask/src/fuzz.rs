@@ -3,7 +3,10 @@
 //! The corpus in `fuzz/corpus/` is read and, without `--keep`, left as it is:
 //! what a run finds on its way goes into a folder that is removed.
 
-use crate::programs::{self, run as run_command};
+use crate::{
+    programs::{self, run as run_command},
+    setup,
+};
 use anyhow::{Context, Result, bail};
 use std::{fs, path::Path, process::Command};
 
@@ -28,6 +31,7 @@ const MOST_MEMORY: u32 = 1024;
 
 /// Runs the targets, one after the other.
 pub fn run(args: &Args) -> Result<()> {
+    setup::packages(setup::Purpose::Fuzz)?;
     if programs::find("cargo-fuzz").is_none() {
         run_command(programs::cargo()?.args(["install", "--locked", "cargo-fuzz"]))?;
     }
@@ -67,7 +71,9 @@ fn one(folder: &Path, target: &str, args: &Args) -> Result<()> {
             .args([&format!("-rss_limit_mb={MOST_MEMORY}"), "-timeout=30", "-print_final_stats=1", "-verbosity=1"]),
     )?;
     if args.keep {
-        run_command(fuzzer(folder, target)?.arg(&corpus).arg(fresh.path()).args(["--", "-merge=1"]))?;
+        // Few and short ones: how often code is reached makes no difference here.
+        let merge = ["--", "-merge=1", "-set_cover_merge=1", "-use_counters=0"];
+        run_command(fuzzer(folder, target)?.arg(&corpus).arg(fresh.path()).args(merge))?;
     }
     Ok(())
 }

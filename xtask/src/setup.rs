@@ -13,15 +13,29 @@ use std::{
     process::Command,
 };
 
-/// What the packages are for; each purpose needs those of the ones before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What the packages are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Compiling the workspace and the guest's kernel.
     Build,
+    /// Compiling the fuzz targets.
+    Fuzz,
     /// Running containers behind both walls.
     Run,
     /// The black-box tests.
     Test,
+}
+
+impl Purpose {
+    /// Whether packages for `other` are needed for this.
+    fn includes(self, other: Self) -> bool {
+        match self {
+            Self::Build => other == Self::Build,
+            Self::Fuzz => matches!(other, Self::Build | Self::Fuzz),
+            Self::Run => matches!(other, Self::Build | Self::Run),
+            Self::Test => matches!(other, Self::Build | Self::Run | Self::Test),
+        }
+    }
 }
 
 /// One package, with what shows that another distribution has it under
@@ -56,10 +70,14 @@ const PACKAGES: &[Package] = &[
     package(Purpose::Build, "cpio", "cpio"),
     package(Purpose::Build, "perl", "perl"),
     package(Purpose::Build, "patch", "patch"),
+    // The fuzzer is C++.
+    package(Purpose::Fuzz, "g++", "g++"),
     // The hyperv wall: the virtual machine, its root filesystem, its disk.
     package(Purpose::Run, "qemu-system-x86", "qemu-system-x86_64"),
     package(Purpose::Run, "erofs-utils", "mkfs.erofs"),
     package(Purpose::Run, "e2fsprogs", "mke2fs"),
+    // Networks: the firewall's table is written by this program.
+    package(Purpose::Run, "nftables", "nft"),
     // Tests make their images of these.
     package(Purpose::Test, "busybox-static", "busybox"),
     package(Purpose::Test, "debootstrap", "debootstrap"),
@@ -73,6 +91,9 @@ const PACKAGES: &[Package] = &[
     // The Python clients of the engine.
     package(Purpose::Test, "python3", "python3"),
     package(Purpose::Test, "python3-venv", "python3"),
+    // The oldest compose that is still met, and what loads a web server.
+    package(Purpose::Test, "docker-compose", "docker-compose"),
+    package(Purpose::Test, "wrk", "wrk"),
 ];
 
 /// A package whose programs are used where its installation would start a
@@ -89,17 +110,18 @@ const UNPACKED: &[Unpacked] = &[
     // Debian's client speaks API 1.41; whatever is installed is newer, and both must work.
     Unpacked { name: "docker.io", program: "usr/bin/docker", always: true },
     Unpacked { name: "podman", program: "usr/bin/podman", always: false },
+    Unpacked { name: "buildah", program: "usr/bin/buildah", always: false },
     Unpacked { name: "docker-registry", program: "usr/bin/docker-registry", always: false },
 ];
 
 /// Installs what `purpose` needs and is missing.
 pub fn packages(purpose: Purpose) -> Result<()> {
-    let wanted: Vec<&Package> = PACKAGES.iter().filter(|p| p.purpose <= purpose).collect();
+    let wanted: Vec<&Package> = PACKAGES.iter().filter(|p| purpose.includes(p.purpose)).collect();
     let missing = missing(&wanted);
     if !missing.is_empty() {
         install(&missing)?;
     }
-    if purpose >= Purpose::Test {
+    if purpose.includes(Purpose::Test) {
         for unpacked in UNPACKED {
             unpack(unpacked)?;
         }

@@ -13,9 +13,11 @@ mod clock;
 mod grow;
 mod init;
 mod mounts;
+mod network;
 mod port;
 mod serve;
 mod service;
+mod shares;
 mod streams;
 
 use std::process::ExitCode;

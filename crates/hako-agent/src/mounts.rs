@@ -1,6 +1,7 @@
 //! The container's root filesystem in the guest: disks found by serial,
 //! mounted in the bundle.
 
+use crate::shares;
 use hako_model::{Error, Result};
 use hako_sandbox::Mount;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -82,6 +83,10 @@ fn mount_one(entry: &Mount, bundle: &Path) -> Result<PathBuf> {
             None if option == "rw" => {}
             None => data.push(in_bundle(option, bundle)?),
         }
+    }
+    if entry.kind == shares::KIND {
+        shares::mount(&entry.source, &target)?;
+        return Ok(target);
     }
     let data = data.join(",");
     mount(Some(&source), &target, Some(entry.kind.as_str()), flags, Some(data.as_str())).map_err(|err| {

@@ -23,30 +23,56 @@ const CLASS: &str = "/sys/class/virtio-ports";
 const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Waits for the port and opens it.
+/// Waits for the agent's port and opens it.
 pub fn open() -> Result<File> {
+    open_named(NAME, libc::O_NONBLOCK)
+}
+
+/// Waits for a port, opens it for reading and writing that block, and waits
+/// until the host holds the other end.
+pub fn open_blocking(name: &str) -> Result<File> {
+    let file = open_named(name, 0)?;
+    let start = Instant::now();
+    while !host_is_there(&file)? {
+        if start.elapsed() > DEADLINE {
+            bail!("the host does not hold the other end of the port {name}");
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(file)
+}
+
+fn open_named(name: &str, flags: i32) -> Result<File> {
     let start = Instant::now();
     loop {
-        if let Some(path) = find() {
+        if let Some(path) = find(name) {
             return OpenOptions::new()
                 .read(true)
                 .write(true)
-                .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+                .custom_flags(flags | libc::O_CLOEXEC)
                 .open(&path)
                 .with_context(|| format!("open {}", path.display()));
         }
         if start.elapsed() > DEADLINE {
-            bail!("no virtio port is named {NAME}");
+            bail!("no virtio port is named {name}");
         }
         thread::sleep(PAUSE);
     }
 }
 
+/// The kernel says "hung up" until it has heard of the host.
+fn host_is_there(file: &File) -> Result<bool> {
+    let mut polled = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(file), nix::poll::PollFlags::POLLOUT)];
+    nix::poll::poll(&mut polled, nix::poll::PollTimeout::ZERO).context("poll a port")?;
+    let events = polled.first().and_then(nix::poll::PollFd::revents).unwrap_or(nix::poll::PollFlags::POLLHUP);
+    Ok(!events.contains(nix::poll::PollFlags::POLLHUP))
+}
+
 /// The port's device, once the kernel has learnt its name.
-fn find() -> Option<PathBuf> {
+fn find(wanted: &str) -> Option<PathBuf> {
     for entry in fs::read_dir(CLASS).ok()?.flatten() {
         let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
-        if name.trim_end() == NAME {
+        if name.trim_end() == wanted {
             return Some(PathBuf::from("/dev").join(entry.file_name()));
         }
     }
@@ -66,22 +92,13 @@ impl Port {
         let file = unsafe { AsyncFd::register(file) }.context("watch the agent's port")?;
         let port = Self { file };
         let start = Instant::now();
-        while !port.host_is_there()? {
+        while !host_is_there(port.file.get_ref())? {
             if start.elapsed() > DEADLINE {
                 bail!("the host does not hold the other end of the agent's port");
             }
             tokio::time::sleep(PAUSE).await;
         }
         Ok(port)
-    }
-
-    /// The kernel says "hung up" until it has heard of the host.
-    fn host_is_there(&self) -> Result<bool> {
-        let mut polled =
-            [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(self.file.get_ref()), nix::poll::PollFlags::POLLOUT)];
-        nix::poll::poll(&mut polled, nix::poll::PollTimeout::ZERO).context("poll the agent's port")?;
-        let events = polled.first().and_then(nix::poll::PollFd::revents).unwrap_or(nix::poll::PollFlags::POLLHUP);
-        Ok(!events.contains(nix::poll::PollFlags::POLLHUP))
     }
 }
 

@@ -30,6 +30,7 @@ pub fn run() -> Result<()> {
     let command_line = fs::read_to_string("/proc/cmdline").context("read the kernel's command line")?;
     let probe = command_line.split_whitespace().any(|word| word == PROBE_ARG);
     let file = port::open()?;
+    hako_net::netns::prepare().context("prepare the network")?;
     runtime.block_on(async {
         let hello = if probe { Some(file.try_clone().context("share the port")?) } else { None };
         let port = Port::new(file).await?;
@@ -88,6 +89,14 @@ async fn admit(
             write_line(&mut stream, &Ack { error }).await?;
             if !refused {
                 streams.offer(id, exec_id, which, stream);
+            }
+        }
+        StreamHead::Frames { name } => {
+            let error = service.networks().refusal(&name);
+            let refused = error.is_some();
+            write_line(&mut stream, &Ack { error }).await?;
+            if !refused {
+                service.networks().offer(name, stream);
             }
         }
         StreamHead::Files { id, request } => {

@@ -1,6 +1,6 @@
 //! Task and Extra in the guest: each container is one [`ProcessSandbox`].
 
-use crate::{clock, grow, init, mounts::Mounted, streams::Streams};
+use crate::{clock, grow, init, mounts::Mounted, network::Networks, streams::Streams};
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hako_model::{Error, ExitDetails, ProcessList, Result};
@@ -12,7 +12,7 @@ use hako_task::{
     error::to_ttrpc,
     extra::{
         BUNDLE_TYPE_URL, Bundle, BundleFile, ConfigureReply, ConfigureRequest, Extra, FiguresReply, GrowReply,
-        GrowRequest, MountRequest, ProcessRef,
+        GrowRequest, MountRequest, NetworkRequest, ProcessRef,
     },
     files::{FilesRequest, refuse},
     mux::MuxStream,
@@ -55,12 +55,18 @@ pub struct Service {
     streams: Arc<Streams>,
     reaper: Reaper,
     containers: Mutex<HashMap<String, Arc<Container>>>,
+    networks: Networks,
 }
 
 impl Service {
     /// A service with no container.
     pub fn new(streams: Arc<Streams>, reaper: Reaper) -> Self {
-        Self { streams, reaper, containers: Mutex::default() }
+        Self { streams, reaper, containers: Mutex::default(), networks: Networks::default() }
+    }
+
+    /// The guest's interfaces.
+    pub fn networks(&self) -> &Networks {
+        &self.networks
     }
 
     fn map(&self) -> MutexGuard<'_, HashMap<String, Arc<Container>>> {
@@ -410,6 +416,11 @@ impl Extra for Service {
         let figures = self.container(&req.id)?.sandbox.stats().await?;
         let metrics = STANDARD.encode(&figures.metrics);
         Ok(FiguresReply { type_url: figures.type_url, metrics, kernel: figures.kernel, vm: None })
+    }
+
+    /// Before the container is created, and while it runs: there is one.
+    async fn network(&self, req: NetworkRequest) -> Result<()> {
+        self.networks.change(req.change, req.by_stream).await
     }
 
     async fn processes(&self, req: ProcessRef) -> Result<ProcessList> {

@@ -97,8 +97,17 @@ pub enum Op {
     ImagePush,
     DistributionInspect,
     NetworkList,
+    NetworkCreate,
+    NetworkPrune,
     NetworkInspect,
+    NetworkConnect,
+    NetworkDisconnect,
+    NetworkRemove,
     VolumeList,
+    VolumeCreate,
+    VolumePrune,
+    VolumeInspect,
+    VolumeRemove,
     PluginList,
     /// 404: there is no plugin of any name.
     PluginAbsent,
@@ -129,6 +138,8 @@ use Op::Unsupported as No;
 /// What an engine that is in no swarm says of a swarm's matters.
 pub const NOT_A_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" \
                                  to connect this node to swarm and try again.";
+/// What it says of a change to a volume, which only a swarm's volumes know.
+pub const NO_CLUSTER_VOLUMES: &str = "volume update only valid for cluster volumes, but swarm is unavailable";
 /// What it says to one that leaves.
 pub const NOT_IN_A_SWARM: &str = "This node is not part of a swarm";
 
@@ -199,18 +210,18 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Post, "/session", No("image build sessions (BuildKit)")),
     row(Post, "/grpc", No("image build sessions (BuildKit)")),
     row(Get, "/networks", Op::NetworkList),
-    row(Post, "/networks/create", No("network create")),
-    row(Post, "/networks/prune", No("network prune")),
+    row(Post, "/networks/create", Op::NetworkCreate),
+    row(Post, "/networks/prune", Op::NetworkPrune),
     row(Get, "/networks/{id}", Op::NetworkInspect),
-    row(Post, "/networks/{id}/connect", No("network connect")),
-    row(Post, "/networks/{id}/disconnect", No("network disconnect")),
-    row(Delete, "/networks/{id}", No("network rm")),
+    row(Post, "/networks/{id}/connect", Op::NetworkConnect),
+    row(Post, "/networks/{id}/disconnect", Op::NetworkDisconnect),
+    row(Delete, "/networks/{id}", Op::NetworkRemove),
     row(Get, "/volumes", Op::VolumeList),
-    row(Post, "/volumes/create", No("volume create")),
-    row(Post, "/volumes/prune", No("volume prune")),
-    row(Get, "/volumes/{name..}", No("volume inspect")),
-    row(Put, "/volumes/{name..}", No("volume update")),
-    row(Delete, "/volumes/{name..}", No("volume rm")),
+    row(Post, "/volumes/create", Op::VolumeCreate),
+    row(Post, "/volumes/prune", Op::VolumePrune),
+    row(Get, "/volumes/{name..}", Op::VolumeInspect),
+    row(Put, "/volumes/{name..}", Op::SwarmAbsent(NO_CLUSTER_VOLUMES)),
+    row(Delete, "/volumes/{name..}", Op::VolumeRemove),
     row(Get, "/plugins", Op::PluginList),
     row(Get, "/plugins/privileges", No("plugins: there is nothing that one could be installed into")),
     row(Post, "/plugins/pull", No("plugins: there is nothing that one could be installed into")),

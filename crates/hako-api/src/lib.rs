@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod error;
 pub mod filters;
 pub mod signal;
+pub mod template;
 pub mod time;
 pub mod types;
 pub mod units;

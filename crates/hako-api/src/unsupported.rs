@@ -8,7 +8,7 @@ mod page;
 
 pub use page::page;
 
-use crate::types::{ContainerConfig, HostConfig};
+use crate::types::{ContainerConfig, HostConfig, network::NetworkCreate};
 use hako_model::{Error, ErrorKind, Isolation};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -93,39 +93,53 @@ fn confines(host: &HostConfig) -> bool {
     security(host, "apparmor").any(|profile| !matches!(profile, "" | "unconfined"))
 }
 
-fn is_volume(bind: &str) -> bool {
-    bind.split_once(':').is_some_and(|(source, _)| !source.is_empty() && !source.starts_with('/'))
-}
-
 fn mounts(host: &HostConfig, kinds: &[&str]) -> bool {
     host.mounts.iter().flatten().any(|mount| kinds.contains(&mount.r#type.as_str()))
 }
 
+/// Whether mounts that are made later are to be seen on the other side.
+fn propagates(word: &str) -> bool {
+    matches!(word, "shared" | "rshared" | "slave" | "rslave")
+}
+
+fn bind_propagates(bind: &str) -> bool {
+    bind.split(':').nth(2).is_some_and(|options| options.split(',').any(propagates))
+}
+
+fn mount_writable_below(host: &HostConfig) -> bool {
+    let binds = host.mounts.iter().flatten().filter(|mount| mount.r#type == "bind");
+    let mut options = binds.filter_map(|mount| mount.bind_options.as_ref());
+    options.any(|options| options.read_only_non_recursive)
+}
+
+fn mount_propagates(host: &HostConfig) -> bool {
+    let binds = host.mounts.iter().flatten().filter(|mount| mount.r#type == "bind");
+    let mut options = binds.filter_map(|mount| mount.bind_options.as_ref());
+    options.any(|options| propagates(&options.propagation))
+}
+
+const NO_PROPAGATION: &str = "a mount that is made later on the host or in the container is not seen on the other side";
 const OTHER_WALL: &str = "that container is behind the hyperv wall, on a kernel of its own";
 const OTHER_KERNEL: &str = "the host's kernel is not the guest's";
 
 /// What is refused in `HostConfig`, in the order in which it is looked for.
 #[rustfmt::skip] // One row, one or two lines: it is read as a table.
 const HOST_CONFIG: &[Refusal<HostConfig>] = &[
-    row("PortBindings", r#"{"PortBindings": {"80/tcp": [{"HostPort": "80"}]}}"#, Both,
-        |host| host.port_bindings.as_ref().is_some_and(|bindings| !bindings.is_empty()), No("published ports: networks are not built yet")),
-    row("PublishAllPorts", r#"{"PublishAllPorts": true}"#, Both,
-        |host| host.publish_all_ports, No("published ports: networks are not built yet")),
-    row("NetworkMode", r#"{"NetworkMode": "host"}"#, Both,
-        |host| !matches!(host.network_mode.as_str(), "" | "default" | "bridge" | "none"),
-        No("host, container:… and networks by name: networks are not built yet")),
-    row("Links", r#"{"Links": ["other:alias"]}"#, Both, |host| any(&host.links), No("links")),
-    row("VolumeDriver", r#"{"VolumeDriver": "local"}"#, Both,
-        |host| !host.volume_driver.is_empty(), No("volumes are not built yet")),
-    row("VolumesFrom", r#"{"VolumesFrom": ["other"]}"#, Both,
-        |host| any(&host.volumes_from), No("volumes are not built yet")),
-    row("Binds", r#"{"Binds": ["named:/data"]}"#, Both,
-        |host| host.binds.iter().flatten().any(|bind| is_volume(bind)), No("a named volume: volumes are not built yet")),
-    row("Binds", r#"{"Binds": ["/tmp:/mnt"]}"#, HYPERV, |host| any(&host.binds), No("host folders are not built yet")),
-    row("Mounts", r#"{"Mounts": [{"Type": "volume", "Target": "/data"}]}"#, Both,
-        |host| mounts(host, &["volume", "image", "npipe", "cluster"]), No("only the types bind and tmpfs are built yet")),
-    row("Mounts", r#"{"Mounts": [{"Type": "bind", "Source": "/tmp", "Target": "/mnt"}]}"#, HYPERV,
-        |host| mounts(host, &["bind"]), No("host folders are not built yet")),
+    row("NetworkMode", r#"{"NetworkMode": "host"}"#, HYPERV,
+        |host| host.network_mode == "host", No("the host's interfaces are of a kernel that is not the guest's")),
+    row("NetworkMode", r#"{"NetworkMode": "container:other"}"#, HYPERV, |host| joins(&host.network_mode),
+        No("another container is in another virtual machine, or on the host's kernel")),
+    row("NetworkMode", r#"{"NetworkMode": "container:other"}"#, Behind::ProcessJoiningHyperv,
+        |host| joins(&host.network_mode), No(OTHER_WALL)),
+    row("Mounts", r#"{"Mounts": [{"Type": "image", "Source": "busybox", "Target": "/data"}]}"#, Both,
+        |host| mounts(host, &["image", "cluster"]), No("the types image and cluster")),
+    row("Binds", r#"{"Binds": ["/tmp:/mnt:rslave"]}"#, HYPERV,
+        |host| host.binds.iter().flatten().any(|bind| bind_propagates(bind)), No(NO_PROPAGATION)),
+    row("Mounts", r#"{"Mounts": [{"Type": "bind", "Source": "/tmp", "Target": "/mnt", "BindOptions": {"Propagation": "rshared"}}]}"#,
+        HYPERV, mount_propagates, No(NO_PROPAGATION)),
+    row("Mounts", r#"{"Mounts": [{"Type": "bind", "Source": "/tmp", "Target": "/mnt", "BindOptions": {"ReadOnlyNonRecursive": true}}]}"#,
+        HYPERV, mount_writable_below,
+        No("a read-only folder with writable mounts in it (bind-recursive=writable)")),
     row("LogConfig", r#"{"LogConfig": {"Type": "syslog"}}"#, Both,
         |host| !matches!(host.log_config.r#type.as_str(), "" | "json-file" | "local" | "none"),
         Docker(Invalid, |host| format!("logger: no log driver named '{}' is registered", host.log_config.r#type))),
@@ -177,38 +191,34 @@ const HOST_CONFIG: &[Refusal<HostConfig>] = &[
 ];
 
 /// What is refused in the body of create beside `HostConfig`.
-const CONFIG: &[Refusal<ContainerConfig>] = &[
-    row(
-        "Volumes",
-        r#"{"Volumes": {"/data": {}}}"#,
-        Both,
-        |config| has(&config.volumes),
-        No("volumes are not built yet"),
-    ),
-    row(
-        "MacAddress",
-        r#"{"MacAddress": "02:42:ac:11:00:02"}"#,
-        Both,
-        |config| !config.mac_address.is_empty(),
-        No(NO_NETWORKS),
-    ),
+const CONFIG: &[Refusal<ContainerConfig>] = &[];
+
+/// What is refused in the body of a network's create.
+#[rustfmt::skip] // As above.
+const NETWORK: &[Refusal<NetworkCreate>] = &[
+    row("Driver", r#"{"Driver": "macvlan"}"#, Both, |network| network.driver == "macvlan", No(ONLY_BRIDGES)),
+    row("Driver", r#"{"Driver": "ipvlan"}"#, Both, |network| network.driver == "ipvlan", No(ONLY_BRIDGES)),
+    row("Driver", r#"{"Driver": "overlay"}"#, Both, |network| network.driver == "overlay", No(ONLY_BRIDGES)),
+    row("Ingress", r#"{"Ingress": true}"#, Both, |network| network.ingress, No("this engine joins no cluster")),
+    row("ConfigOnly", r#"{"ConfigOnly": true}"#, Both,
+        |network| network.config_only, No("a network that only others are made of")),
+    row("ConfigFrom", r#"{"ConfigFrom": {"Network": "other"}}"#, Both,
+        |network| network.config_from.as_ref().is_some_and(|from| !from.network.is_empty()),
+        No("a network that only others are made of")),
+    row("Options", r#"{"Options": {"com.docker.network.bridge.inhibit_ipv4": "true"}}"#, Both,
+        |network| option(network, "inhibit_ipv4").is_some_and(|value| value != "false"), No("a bridge without an address")),
+    row("Options", r#"{"Options": {"com.docker.network.bridge.gateway_mode_ipv4": "routed"}}"#, Both,
+        |network| option(network, "gateway_mode_ipv4").is_some_and(|mode| mode != "nat"), No("the only mode is nat")),
+    row("Options", r#"{"Options": {"com.docker.network.bridge.gateway_mode_ipv6": "routed"}}"#, Both,
+        |network| option(network, "gateway_mode_ipv6").is_some_and(|mode| mode != "nat"), No("the only mode is nat")),
 ];
 
-/// What is refused of an endpoint in `NetworkingConfig`.
-const ENDPOINT: &[Refusal<Value>] = &[
-    row(
-        "IPAMConfig",
-        r#"{"IPAMConfig": {"IPv4Address": "172.17.0.9"}}"#,
-        Both,
-        |end| asked(end, "IPAMConfig"),
-        No(NO_NETWORKS),
-    ),
-    row("Links", r#"{"Links": ["other:alias"]}"#, Both, |end| asked(end, "Links"), No(NO_NETWORKS)),
-    row("Aliases", r#"{"Aliases": ["alias"]}"#, Both, |end| asked(end, "Aliases"), No(NO_NETWORKS)),
-    row("MacAddress", r#"{"MacAddress": "02:42:ac:11:00:02"}"#, Both, |end| asked(end, "MacAddress"), No(NO_NETWORKS)),
-];
+const ONLY_BRIDGES: &str = "the only driver is bridge";
 
-const NO_NETWORKS: &str = "networks are not built yet";
+fn option<'a>(network: &'a NetworkCreate, name: &str) -> Option<&'a str> {
+    let value = network.options.get(&format!("com.docker.network.bridge.{name}"));
+    value.map(String::as_str).filter(|value| !value.is_empty())
+}
 
 /// What is refused of an endpoint that otherwise works: a request, and what it asks for.
 pub struct Request {
@@ -218,7 +228,8 @@ pub struct Request {
 }
 
 /// `docker rm --link`.
-pub const REMOVE_LINK: Request = Request { method: "DELETE", target: "/containers/{name}?link=1", what: "links" };
+pub const REMOVE_LINK: Request =
+    Request { method: "DELETE", target: "/containers/{name}?link=1", what: "the removal of a link alone" };
 /// `docker import URL`.
 pub const IMPORT_URL: Request = Request {
     method: "POST",
@@ -279,14 +290,6 @@ impl Request {
     }
 }
 
-fn has(volumes: &Option<std::collections::BTreeMap<String, Value>>) -> bool {
-    volumes.as_ref().is_some_and(|volumes| !volumes.is_empty())
-}
-
-fn asked(endpoint: &Value, field: &str) -> bool {
-    endpoint.get(field).is_some_and(is_set)
-}
-
 fn unknown_storage_option(host: &HostConfig) -> &str {
     host.storage_opt.keys().find(|key| !key.eq_ignore_ascii_case("size")).map_or("", String::as_str)
 }
@@ -327,8 +330,8 @@ impl Part for ContainerConfig {
     const NAME: &'static str = "";
 }
 
-impl Part for Value {
-    const NAME: &'static str = "NetworkingConfig.EndpointsConfig.*.";
+impl Part for NetworkCreate {
+    const NAME: &'static str = "Network.";
 }
 
 impl<T: Part> Refusal<T> {
@@ -344,8 +347,7 @@ impl<T: Part> Refusal<T> {
                     | Behind::ProcessWithSelinux
                     | Behind::ProcessJoiningHyperv => String::new(),
                 };
-                let part = T::NAME.replace("EndpointsConfig.*.", "");
-                Error::unsupported(format!("{part}{}{wall}: {why}", self.field))
+                Error::unsupported(format!("{}{}{wall}: {why}", T::NAME, self.field))
             }
         }
     }
@@ -383,12 +385,12 @@ pub fn join_hyperv(host: &HostConfig) -> Result<(), Error> {
     }
 }
 
-/// The first refusal of an endpoint's settings in `NetworkingConfig`.
+/// The first refusal of a network's create.
 ///
 /// # Errors
 /// As the table says.
-pub fn check_endpoint(endpoint: &Value) -> Result<(), Error> {
-    check(ENDPOINT, endpoint, Isolation::Process, HostFacts::default())
+pub fn check_network(network: &NetworkCreate) -> Result<(), Error> {
+    check(NETWORK, network, Isolation::Process, HostFacts::default())
 }
 
 /// Whether a JSON value differs from Go's zero value.
@@ -421,7 +423,7 @@ mod tests {
     fn every_example_asks_for_its_row() {
         examples(HOST_CONFIG);
         examples(CONFIG);
-        examples(ENDPOINT);
+        examples(NETWORK);
     }
 
     #[test]

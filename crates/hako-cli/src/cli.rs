@@ -106,6 +106,7 @@ commands! {
         "diff" => c::diff::Diff: "Show what a container has changed in its root filesystem",
         "export" => c::export::Export: "Export a container's root filesystem as a tar archive",
         "commit" => c::commit::Commit: "Make an image of a container's changes",
+        "port" => c::port::Port: "List the published ports of a container",
     }
     "Images" {
         "build" => c::build::Build: "Build an image from a Dockerfile",
@@ -120,8 +121,14 @@ commands! {
         "history" => c::history::History: "Show the history of an image",
         "prune" => c::prune::Prune: "Remove images that no container uses",
     }
+    "Volumes" {
+        "volume" => c::volume::Volume: "Create, list, inspect and remove volumes",
+    }
+    "Networks" {
+        "network" => c::network::Network: "Manage networks",
+    }
     "Any object and the engine" {
-        "inspect" => c::inspect::Inspect: "Show all details of containers and images as JSON",
+        "inspect" => c::inspect::Inspect: "Show all details of containers, images, networks and volumes as JSON",
         "events" => c::events::Events: "Follow what happens in the engine",
         "info" => c::info::Info: "Show what the engine is and can do",
         "version" => c::version::Version: "Show the versions of client and engine",

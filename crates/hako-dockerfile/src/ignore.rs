@@ -5,15 +5,32 @@
 //! `/`; `**` matches any number of folders. As moby's patternmatcher has it, its
 //! oddities included: `**name` alone also matches `xname`.
 
+mod set;
+
 use crate::{
     Error, Result,
     glob::{self, Part},
 };
+use set::Set;
+use std::{collections::BTreeSet, ops::Bound, sync::OnceLock};
 
 /// The patterns of a `.dockerignore`, or of `--exclude`.
 #[derive(Debug, Default)]
 pub struct Patterns {
     patterns: Vec<Pattern>,
+    /// Made of them when it is first asked.
+    set: OnceLock<Set>,
+    /// What is taken back in, each with a slash at its end.
+    exceptions: OnceLock<BTreeSet<String>>,
+}
+
+/// What the patterns say of a path.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// The last pattern that matches it or a folder above it.
+    last: Option<usize>,
+    /// Whether it is left out by that.
+    pub out: bool,
 }
 
 #[derive(Debug)]
@@ -88,7 +105,7 @@ impl Patterns {
     /// A pattern that is none.
     pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Self> {
         let found = patterns.iter().map(|text| text.as_ref().trim()).filter(|text| !text.is_empty());
-        Ok(Self { patterns: found.map(pattern).collect::<Result<_>>()? })
+        Ok(Self { patterns: found.map(pattern).collect::<Result<_>>()?, ..Self::default() })
     }
 
     /// Adds a pattern after the others.
@@ -97,6 +114,7 @@ impl Patterns {
     /// A pattern that is none.
     pub fn push(&mut self, text: &str) -> Result<()> {
         self.patterns.push(pattern(text)?);
+        (self.set, self.exceptions) = (OnceLock::new(), OnceLock::new());
         Ok(())
     }
 
@@ -108,28 +126,32 @@ impl Patterns {
     /// Whether the file or folder `path`, relative and with `/`, is left out, by
     /// itself or with a folder above it.
     pub fn matches(&self, path: &str) -> bool {
+        let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+        ends.fold(Verdict::default(), |above, end| self.judge(above, &path[..end])).out
+    }
+
+    /// The same where it is known what becomes of the folder that `path` is in;
+    /// of one in the context itself nothing is known.
+    pub fn judge(&self, above: Verdict, path: &str) -> Verdict {
         // The context itself is always in.
         if path.is_empty() || path == "." {
-            return false;
+            return above;
         }
-        let ends = path.match_indices('/').map(|(end, _)| end);
-        let names: Vec<&str> = ends.map(|end| &path[..end]).chain([path]).collect();
-        let mut out = false;
-        for pattern in &self.patterns {
-            // Only what would change something is looked at.
-            if pattern.exception == out && names.iter().any(|name| pattern.matches(name)) {
-                out = !pattern.exception;
-            }
-        }
-        out
+        let set = self.set.get_or_init(|| Set::new(&self.patterns));
+        let last = set.last(&self.patterns, path).max(above.last);
+        Verdict { last, out: last.is_some_and(|place| !self.patterns[place].exception) }
     }
 
     /// Whether nothing below the folder `path`, which [`Patterns::matches`], is
     /// taken back in by name, so that it need not be looked into.
     pub fn prunes(&self, path: &str) -> bool {
+        let exceptions = self.exceptions.get_or_init(|| {
+            let exceptions = self.patterns.iter().filter(|pattern| pattern.exception);
+            exceptions.map(|pattern| format!("{}/", pattern.text)).collect()
+        });
         let folder = format!("{path}/");
-        let exceptions = self.patterns.iter().filter(|pattern| pattern.exception);
-        !exceptions.map(|pattern| format!("{}/", pattern.text)).any(|text| text.starts_with(&folder))
+        let from = (Bound::Included(folder.as_str()), Bound::Unbounded);
+        exceptions.range::<str, _>(from).next().is_none_or(|text| !text.starts_with(&folder))
     }
 }
 

@@ -6,6 +6,7 @@ mod error;
 mod figures;
 mod id;
 mod isolation;
+mod network;
 pub mod policy;
 pub mod reference;
 pub mod resources;
@@ -18,8 +19,12 @@ pub use figures::{
 };
 pub use id::{ContainerId, IdError, NameError, validate_name};
 pub use isolation::{Isolation, IsolationError};
+pub use network::{GuestInterface, NetworkChange, VmNetwork};
 pub use reference::{ImageName, Reference, Repository};
-pub use sandbox::{BootConfig, Disk, ExitDetails, LogConfig, LogDriver, SandboxConfig, ShimPhase, ShimState, VmConfig};
+pub use sandbox::{
+    BootConfig, Disk, ExitDetails, LogConfig, LogDriver, SHARES_DIR, SHARES_PORT, SandboxConfig, Share, Shares,
+    ShimPhase, ShimState, VmConfig,
+};
 
 /// The names of `--ulimit`, as Docker's go-units has them: without `as`, which
 /// would limit the runtime that starts the container.

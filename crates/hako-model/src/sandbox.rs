@@ -1,7 +1,7 @@
 //! What the engine tells a shim, and what a shim keeps on disk.
 //! `sandbox.json` and `state.json` in a shim's folder carry these.
 
-use crate::{ContainerId, Isolation};
+use crate::{ContainerId, Isolation, VmNetwork};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -92,7 +92,43 @@ pub struct VmConfig {
     pub most_cpus: u32,
     /// Disks, found in the guest by their serial.
     pub disks: Vec<Disk>,
+    /// Folders and files of the host, for a guest that has any.
+    #[serde(default)]
+    pub shares: Option<Shares>,
+    /// Its network; without one it has `lo` alone.
+    #[serde(default)]
+    pub network: Option<VmNetwork>,
 }
+
+/// What a guest sees of the host's files: `0`, `1`, … of one mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shares {
+    /// The program that serves them: `hako-shim`, whose `fs` it is.
+    pub server: PathBuf,
+    /// The folders and files.
+    pub list: Vec<Share>,
+}
+
+/// A folder or file of the host in a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Where it is on the host.
+    pub source: PathBuf,
+    /// What of it: a path that may not lead out of it, whatever links it has.
+    #[serde(default)]
+    pub beneath: PathBuf,
+    /// Whether nothing may be written to it.
+    pub read_only: bool,
+    /// Whether what is mounted below it stays away.
+    #[serde(default)]
+    pub non_recursive: bool,
+}
+
+/// What the guest's port for shares is called (`/sys/class/virtio-ports/*/name`),
+/// and the source of a mount of kind `fuse`.
+pub const SHARES_PORT: &str = "hako.fs";
+/// Where a guest has the mount with the shares, in the bundle.
+pub const SHARES_DIR: &str = "shares";
 
 /// The host's half of a boot: the same for every VM of one engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

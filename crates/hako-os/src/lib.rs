@@ -4,9 +4,12 @@
 pub mod atomic;
 pub mod cgroup;
 pub mod fd;
+pub mod handle;
 pub mod mount;
+pub mod netns;
 pub mod proc;
 pub mod process;
 pub mod pty;
+pub mod tap;
 
 pub use atomic::write_atomic;

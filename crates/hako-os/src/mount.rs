@@ -1,6 +1,8 @@
 //! Mounts: options as `mount(8)` writes them, and overlays with many layers.
 
 pub mod foreign;
+pub mod table;
+pub mod tree;
 
 use nix::{
     fcntl::OFlag,
@@ -29,9 +31,64 @@ const FLAGS: &[(&str, MsFlags)] = &[
     ("noatime", MsFlags::MS_NOATIME),
     ("nodiratime", MsFlags::MS_NODIRATIME),
     ("relatime", MsFlags::MS_RELATIME),
+    ("strictatime", MsFlags::MS_STRICTATIME),
+    ("mand", MsFlags::MS_MANDLOCK),
+    // What is so anyway.
+    ("defaults", MsFlags::empty()),
+    ("suid", MsFlags::empty()),
+    ("dev", MsFlags::empty()),
+    ("exec", MsFlags::empty()),
+    ("async", MsFlags::empty()),
+    ("atime", MsFlags::empty()),
+    ("diratime", MsFlags::empty()),
+    ("norelatime", MsFlags::empty()),
+    ("nostrictatime", MsFlags::empty()),
+    ("nomand", MsFlags::empty()),
     ("bind", MsFlags::MS_BIND),
     ("rbind", MsFlags::from_bits_truncate(MsFlags::MS_BIND.bits() | MsFlags::MS_REC.bits())),
 ];
+
+/// How mounts come and go with those of their group.
+const PROPAGATIONS: &[(&str, MsFlags)] = &[
+    ("private", MsFlags::MS_PRIVATE),
+    ("rprivate", MsFlags::MS_PRIVATE.union(MsFlags::MS_REC)),
+    ("shared", MsFlags::MS_SHARED),
+    ("rshared", MsFlags::MS_SHARED.union(MsFlags::MS_REC)),
+    ("slave", MsFlags::MS_SLAVE),
+    ("rslave", MsFlags::MS_SLAVE.union(MsFlags::MS_REC)),
+    ("unbindable", MsFlags::MS_UNBINDABLE),
+    ("runbindable", MsFlags::MS_UNBINDABLE.union(MsFlags::MS_REC)),
+];
+
+/// Makes the mount at `target` propagate as `word` says (`rprivate`, …).
+///
+/// # Errors
+/// The kernel's; `InvalidInput` for a word that is none.
+pub fn propagate(target: &Path, word: &str) -> io::Result<()> {
+    let bad = || io::Error::new(io::ErrorKind::InvalidInput, format!("no kind of propagation: {word:?}"));
+    let flags = PROPAGATIONS.iter().find(|row| row.0 == word).ok_or_else(bad)?.1;
+    sys_mount(None::<&str>, target, None::<&str>, flags, None::<&str>)?;
+    Ok(())
+}
+
+/// Mounts what the options of a volume say, in the order and with the words of
+/// `mount(8)`, propagation among them.
+///
+/// # Errors
+/// The kernel's; nothing is mounted then.
+pub fn mount_volume(kind: &str, source: &str, target: &Path, options: &[String]) -> io::Result<()> {
+    let is_propagation = |option: &&String| PROPAGATIONS.iter().any(|row| row.0 == option.as_str());
+    let (propagations, plain): (Vec<&String>, Vec<&String>) = options.iter().partition(is_propagation);
+    let plain: Vec<String> = plain.into_iter().cloned().collect();
+    mount(kind, source, target, &plain)?;
+    for word in propagations {
+        propagate(target, word).inspect_err(|_| {
+            // The error that came first says why.
+            let _ = unmount(target);
+        })?;
+    }
+    Ok(())
+}
 
 /// Splits options into mount(2)'s flags and the filesystem's data.
 #[must_use]

@@ -1,9 +1,16 @@
 //! Children, signals, and the memory that a small process keeps.
 #![allow(unsafe_code)]
 // UNSAFETY: nix names only the 31 classic signals, and a container may die of a
-// real-time one; the handlers and mallopt have no safe face.
+// real-time one; the handlers and mallopt have no safe face; `pre_exec` runs
+// between fork and exec.
 
-use std::io;
+use nix::unistd::{Pid, getppid};
+use std::{
+    fs::File,
+    io::{self, Write},
+    os::unix::process::CommandExt,
+    process::Command,
+};
 
 /// A child that has ended: its pid, and 0–255 or 128 + the signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +39,21 @@ pub fn reap() -> Option<Ended> {
             return None;
         }
     }
+}
+
+/// Makes the program of `command` begin in `groups`, open `cgroup.procs` files,
+/// and end with the calling *thread*, which must therefore live as long.
+pub fn tie_to_parent(command: &mut Command, groups: Vec<File>) {
+    let parent = Pid::this();
+    let prepare = move || {
+        groups.iter().try_for_each(|mut group| group.write_all(b"0"))?;
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+        // One that went before this has nobody to be told by.
+        if getppid() == parent { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
+    };
+    // SAFETY: the closure makes only system calls and touches memory that was
+    // allocated before the fork.
+    unsafe { command.pre_exec(prepare) };
 }
 
 /// Sends `signal` (any number the kernel knows) to `pid`.

@@ -23,6 +23,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The network card's tap device cannot be opened.
+    #[error("open the tap device {name}: {source}")]
+    Tap {
+        /// The device.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
     /// A step of the start on this side failed.
     #[error("{step}: {source}")]
     Io {

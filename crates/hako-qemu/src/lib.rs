@@ -17,9 +17,9 @@ mod usage;
 mod vm;
 
 pub use error::{Error, Result};
-pub use machine::{AGENT_PORT, Accelerator, Drive, Machine, PROBE_ARG, PROBE_HELLO};
+pub use machine::{AGENT_PORT, Accelerator, Drive, Machine, Nic, PROBE_ARG, PROBE_HELLO, SHARES_PORT};
 pub use probe::{Probe, ProbeRequest, probe_accelerator};
 pub use qmp::Qmp;
 pub use tsc::tsc_khz;
 pub use usage::Usage;
-pub use vm::Vm;
+pub use vm::{KillSwitch, Vm};

@@ -5,11 +5,11 @@
 //!
 //! | slot | device |
 //! |---|---|
-//! | 0 | virtio-serial: console and agent port |
+//! | 0 | virtio-serial: console, agent port, port for host folders |
 //! | 1, 2 | disks, in the order given |
 //! | 3 | virtio-rng |
 //! | 4 | virtio-balloon |
-//! | 5 | free: network |
+//! | 5 | virtio-net, if there is a network |
 //! | 6, 7 | further disks |
 
 use crate::{Error, Result, tsc_khz};
@@ -19,10 +19,13 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
 };
 
 /// The name of the agent's port in the guest (`/sys/class/virtio-ports/*/name`).
 pub const AGENT_PORT: &str = "hako.agent";
+/// The name of the port for host folders, in a machine that has it.
+pub const SHARES_PORT: &str = "hako.fs";
 /// On the kernel's command line: the agent writes [`PROBE_HELLO`] to its port and reboots.
 pub const PROBE_ARG: &str = "hako.probe=1";
 /// What a probe guest says.
@@ -31,6 +34,7 @@ pub const PROBE_HELLO: &[u8] = b"hako\n";
 const DISK_SLOTS: &[usize] = &[1, 2, 6, 7];
 const RNG_SLOT: usize = 3;
 const BALLOON_SLOT: usize = 4;
+const NIC_SLOT: usize = 5;
 
 /// MiB of translated code that an emulated guest may keep.
 const TCG_CACHE_MIB: u32 = 256;
@@ -131,6 +135,22 @@ pub struct Machine {
     pub kernel_args: Vec<String>,
     /// The `cgroup.procs` files of the groups that QEMU belongs to.
     pub cgroup_procs: Vec<PathBuf>,
+    /// QEMU's end of the connection to who serves host folders; without it
+    /// there is no such port.
+    pub shares: Option<Arc<OwnedFd>>,
+    /// The network namespace that QEMU runs in; the caller's if there is none.
+    pub netns: Option<PathBuf>,
+    /// The network card: a tap device in that namespace.
+    pub nic: Option<Nic>,
+}
+
+/// The network card of a [`Machine`].
+#[derive(Debug, Clone)]
+pub struct Nic {
+    /// The tap device, which is there.
+    pub tap: String,
+    /// The hardware address, with colons.
+    pub mac: String,
 }
 
 /// QEMU's arguments, and the files that they name by number.
@@ -161,6 +181,8 @@ impl Machine {
             // QEMU's and KVM's APIC timer runs at 1 GHz (guest/kernel/lapic_timer_khz.patch).
             "lapic_timer_khz=1000000",
             "cgroup_no_v1=all",
+            // A container shares the guest's network namespace: no interface but its own.
+            "dummy.numdummies=0",
             // Mounts and namespaces wait for RCU; at 100 Hz that is tens of milliseconds each.
             "rcupdate.rcu_expedited=1",
             // Each of these spares an emulated boot a twentieth of a second: no
@@ -191,6 +213,11 @@ impl Machine {
         line.add("-initrd", format!("/proc/self/fd/{initramfs}"));
         line.add("-append", self.kernel_command_line());
         line.serial(sockets);
+        if let Some(shares) = &self.shares {
+            let shares = line.give(shares.try_clone().map_err(Error::io("share a socket"))?);
+            line.add("-chardev", format!("socket,id=shares,fd={shares}"));
+            line.add("-device", format!("virtserialport,chardev=shares,name={SHARES_PORT},bus=serial.0"));
+        }
         if self.drives.len() > DISK_SLOTS.len() {
             let source = std::io::Error::other(format!("a machine has at most {} disks", DISK_SLOTS.len()));
             return Err(Error::Io { step: "lay out the disks", source });
@@ -204,6 +231,9 @@ impl Machine {
             "-device",
             format!("virtio-balloon-device,id=balloon,free-page-reporting=on,bus=virtio-mmio-bus.{BALLOON_SLOT}"),
         );
+        if let Some(nic) = &self.nic {
+            line.nic(nic, self.netns.as_deref())?;
+        }
         Ok(line)
     }
 }
@@ -284,6 +314,22 @@ impl CommandLine {
         // The serial is ours, not a user's, so a comma in it is not expected; QEMU would read it as an option.
         let serial = drive.serial.replace(',', "");
         self.add("-device", format!("virtio-blk-device,drive=disk{n},serial={serial},bus=virtio-mmio-bus.{slot}"));
+        Ok(())
+    }
+
+    /// Opened here, as root; QEMU gets no right to do so.
+    fn nic(&mut self, nic: &Nic, netns: Option<&Path>) -> Result<()> {
+        let open = || hako_os::tap::open(&nic.tap);
+        let opened = match netns {
+            Some(netns) => hako_os::netns::within(netns, open),
+            None => open(),
+        };
+        let fd = opened.map_err(|source| Error::Tap { name: nic.tap.clone(), source })?;
+        let fd = self.give(fd);
+        self.add("-netdev", format!("tap,id=net0,fd={fd},vhost=off"));
+        // The address is ours, not a user's text: a comma in it would be an option.
+        let mac = nic.mac.replace(',', "");
+        self.add("-device", format!("virtio-net-device,netdev=net0,mac={mac},bus=virtio-mmio-bus.{NIC_SLOT}"));
         Ok(())
     }
 }

@@ -82,6 +82,9 @@ async fn boot(request: &ProbeRequest) -> Result<(Accelerator, String)> {
         drives: Vec::new(),
         kernel_args: vec![PROBE_ARG.to_owned()],
         cgroup_procs: Vec::new(),
+        shares: None,
+        netns: None,
+        nic: None,
     };
     let start = Instant::now();
     let (mut vm, mut agent) = Vm::spawn(&machine, None)?;

@@ -6,8 +6,9 @@
 use crate::{Accelerator, Error, Machine, Result, machine::CommandLine};
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
+    sched::{CloneFlags, setns},
     sys::{prctl, signal::Signal},
-    unistd::{Pid, geteuid, getppid},
+    unistd::{Gid, Pid, Uid, geteuid, getppid, setgid, setgroups, setuid},
 };
 use std::{
     env,
@@ -30,12 +31,15 @@ pub(crate) fn spawn(machine: &Machine, line: CommandLine) -> Result<Child> {
     let mut command = Command::new(find_program(&machine.qemu)?);
     command.args(&line.args).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.kill_on_drop(true).current_dir("/");
-    if let Some((uid, gid)) = user(machine.accelerator) {
-        command.uid(uid).gid(gid);
-    }
+    let user = user(machine.accelerator);
     let fds: Vec<i32> = line.fds.iter().map(std::os::fd::AsRawFd::as_raw_fd).collect();
     // Opened as root: the child is nobody when it writes to them.
     let groups = machine.cgroup_procs.iter().map(|path| open_group(path)).collect::<Result<Vec<File>>>()?;
+    let netns = machine
+        .netns
+        .as_deref()
+        .map(|path| File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source }));
+    let netns = netns.transpose()?;
     let parent = Pid::this();
     // SAFETY: the closure makes only system calls and touches memory that was
     // allocated before the fork. The numbers are open in the child, since
@@ -43,7 +47,10 @@ pub(crate) fn spawn(machine: &Machine, line: CommandLine) -> Result<Child> {
     unsafe {
         command.pre_exec(move || {
             groups.iter().try_for_each(|mut group| group.write_all(b"0"))?;
-            prepare(&fds, parent)
+            if let Some(netns) = &netns {
+                setns(netns, CloneFlags::CLONE_NEWNET)?;
+            }
+            prepare(&fds, user, parent)
         });
     }
     let child = command.spawn().map_err(|err| match err.kind() {
@@ -68,9 +75,14 @@ pub(crate) fn find_program(program: &Path) -> Result<PathBuf> {
     env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file()).ok_or_else(absent)
 }
 
-/// In the child, as the new user: std changes it before this runs, which
-/// matters, since a change of user clears the parent-death signal.
-fn prepare(fds: &[i32], parent: Pid) -> io::Result<()> {
+/// In the child. The user changes before the parent-death signal is set: it
+/// would clear that.
+fn prepare(fds: &[i32], user: Option<(u32, u32)>, parent: Pid) -> io::Result<()> {
+    if let Some((uid, gid)) = user {
+        setgroups(&[])?;
+        setgid(Gid::from_raw(gid))?;
+        setuid(Uid::from_raw(uid))?;
+    }
     for fd in fds {
         // SAFETY: open, see above; borrowed only for this call.
         let fd = unsafe { BorrowedFd::borrow_raw(*fd) };

@@ -32,6 +32,17 @@ pub struct Vm {
     tasks: Vec<JoinHandle<()>>,
 }
 
+/// Kills a VM, for who does not hold it.
+#[derive(Debug, Clone)]
+pub struct KillSwitch(std::sync::Arc<Notify>);
+
+impl KillSwitch {
+    /// Kills QEMU; nothing happens if it has ended.
+    pub fn kill(&self) {
+        self.0.notify_one();
+    }
+}
+
 impl Vm {
     /// Starts `machine`; the guest's console goes to `console_log` as well, if
     /// there is one. Returns the VM and our end of the agent's port.
@@ -105,6 +116,12 @@ impl Vm {
             Err(_) => None,
         };
         status.unwrap_or_else(|| "qemu ended".to_owned())
+    }
+
+    /// Kills this VM, whoever holds it.
+    #[must_use]
+    pub fn kill_switch(&self) -> KillSwitch {
+        KillSwitch(self.kill.clone())
     }
 
     /// Kills QEMU and waits until it is gone.

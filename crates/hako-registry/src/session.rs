@@ -7,7 +7,10 @@ use crate::{
     source::{Access, Source},
 };
 use hako_model::{Digest, Reference, Repository};
-use reqwest::{Method, RequestBuilder, Response, header};
+use reqwest::{
+    Method, RequestBuilder, Response,
+    header::{self, HeaderMap},
+};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -39,6 +42,19 @@ pub struct Resolved {
 #[derive(Deserialize)]
 struct TagList {
     tags: Option<Vec<String>>,
+}
+
+/// What an error calls it.
+const MANIFEST: &str = "manifest";
+
+/// A body that is held in memory.
+struct Wanted<'a> {
+    /// What is asked for, for the text of a refusal.
+    subject: &'a str,
+    /// What it is, for the text of another failure.
+    what: &'a str,
+    /// So many bytes at most.
+    limit: u64,
 }
 
 pub(crate) struct Document {
@@ -92,11 +108,17 @@ impl Session {
         if descriptor.size > MAX_CONFIG {
             return Err(Error::TooLarge { what, limit: MAX_CONFIG });
         }
-        let response = self.get(&format!("blobs/{}", descriptor.digest), |r| r).await?;
-        let response = self.check(response, descriptor.digest.as_str()).await?;
-        let bytes = read_limited(response, MAX_CONFIG, &what).await?;
-        verify(&bytes, &descriptor.digest, &what)?;
-        Ok(bytes)
+        let wanted = Wanted { subject: descriptor.digest.as_str(), what: &what, limit: MAX_CONFIG };
+        self.read(
+            &format!("blobs/{}", descriptor.digest),
+            |r| r,
+            wanted,
+            |_, bytes| {
+                verify(&bytes, &descriptor.digest, &what)?;
+                Ok(bytes)
+            },
+        )
+        .await
     }
 
     /// Every tag of the repository, in the registry's order.
@@ -112,11 +134,15 @@ impl Session {
                 Some(last) => r.query(&[("n", "1000"), ("last", last)]),
                 None => r.query(&[("n", "1000")]),
             };
-            let response = self.get("tags/list", edit).await?;
-            let response = self.check(response, &self.repository.familiar()).await?;
-            let more = response.headers().contains_key(header::LINK);
-            let body = read_limited(response, MAX_MANIFEST, "list of tags").await?;
-            let page: TagList = serde_json::from_slice(&body).map_err(|err| Error::malformed("list of tags", err))?;
+            let name = self.repository.familiar();
+            let wanted = Wanted { subject: &name, what: "list of tags", limit: MAX_MANIFEST };
+            let (page, more) = self
+                .read("tags/list", edit, wanted, |headers, body| {
+                    let page: TagList =
+                        serde_json::from_slice(&body).map_err(|err| Error::malformed("list of tags", err))?;
+                    Ok((page, headers.contains_key(header::LINK)))
+                })
+                .await?;
             let page = page.tags.unwrap_or_default();
             if page.is_empty() || !more {
                 tags.extend(page);
@@ -130,19 +156,55 @@ impl Session {
     }
 
     pub(crate) async fn document(&self, target: &str, expected: Option<&Digest>, familiar: &str) -> Result<Document> {
-        let response = self.get(&format!("manifests/{target}"), |r| r.header(header::ACCEPT, ACCEPT)).await?;
-        let response = self.check(response, familiar).await?;
-        let text = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-        let media_type = text("content-type").unwrap_or_default();
-        let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
-        let named: Option<Digest> = text("docker-content-digest").and_then(|d| d.parse().ok());
-        let what = "manifest";
-        let bytes = read_limited(response, MAX_MANIFEST, what).await?;
-        let digest = digest_of(&bytes);
-        if let Some(expected) = expected.or(named.as_ref()) {
-            verify(&bytes, expected, what)?;
+        let accept = |r: RequestBuilder| r.header(header::ACCEPT, ACCEPT);
+        let wanted = Wanted { subject: familiar, what: MANIFEST, limit: MAX_MANIFEST };
+        let read = |headers: &HeaderMap, bytes| document(headers, bytes, expected);
+        self.read(&format!("manifests/{target}"), accept, wanted, read).await
+    }
+
+    /// Reads an answer to its end. Where a mirror's breaks off or is not what
+    /// it should be, the mirror is left aside and the next place is asked.
+    async fn read<T>(
+        &self,
+        path: &str,
+        edit: impl Fn(RequestBuilder) -> RequestBuilder,
+        wanted: Wanted<'_>,
+        read: impl Fn(&HeaderMap, Vec<u8>) -> Result<T>,
+    ) -> Result<T> {
+        loop {
+            let (source, response) = self.get(path, &edit).await?;
+            let body = async {
+                let response = self.check(response, wanted.subject).await?;
+                let headers = response.headers().clone();
+                Ok((headers, read_limited(response, wanted.limit, wanted.what).await?))
+            };
+            match body.await.and_then(|(headers, body)| read(&headers, body)) {
+                Err(err) if self.is_mirror(source) => {
+                    tracing::info!("mirror is left aside: {err}");
+                    source.give_up();
+                }
+                done => return done,
+            }
         }
-        Ok(Document { bytes, media_type, digest })
+    }
+
+    /// Whether any mirror is asked yet.
+    #[must_use]
+    pub fn has_mirrors(&self) -> bool {
+        self.mirrors().iter().any(|mirror| !mirror.is_dead())
+    }
+
+    /// Only the registry itself is asked from now on.
+    pub fn leave_mirrors(&self) {
+        self.mirrors().iter().for_each(Source::give_up);
+    }
+
+    fn mirrors(&self) -> &[Source] {
+        self.sources.split_last().map_or(&[], |(_, mirrors)| mirrors)
+    }
+
+    pub(crate) fn is_mirror(&self, source: &Source) -> bool {
+        self.mirrors().iter().any(|mirror| std::ptr::eq(mirror, source))
     }
 
     /// The registry itself.
@@ -152,11 +214,14 @@ impl Session {
 
     /// Sends a GET below the repository: to the mirrors in their order while
     /// they have no answer, then to the registry.
-    pub(crate) async fn get(&self, path: &str, edit: impl Fn(RequestBuilder) -> RequestBuilder) -> Result<Response> {
-        let (origin, mirrors) = (self.origin()?, &self.sources[..self.sources.len() - 1]);
-        for mirror in mirrors.iter().filter(|mirror| !mirror.is_dead()) {
+    pub(crate) async fn get(
+        &self,
+        path: &str,
+        edit: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<(&Source, Response)> {
+        for mirror in self.mirrors().iter().filter(|mirror| !mirror.is_dead()) {
             match self.get_from(mirror, path, &edit).await {
-                Ok(response) if response.status().is_success() => return Ok(response),
+                Ok(response) if response.status().is_success() => return Ok((mirror, response)),
                 Ok(response) => {
                     tracing::debug!(url = %response.url(), status = %response.status(), "mirror has it not");
                 }
@@ -166,7 +231,8 @@ impl Session {
                 }
             }
         }
-        self.get_from(origin, path, &edit).await
+        let origin = self.origin()?;
+        Ok((origin, self.get_from(origin, path, &edit).await?))
     }
 
     async fn get_from(
@@ -191,6 +257,18 @@ impl Session {
         let somebody = self.origin()?.is_somebody();
         check(response, Subject { what, repository: &repository, push: self.push, somebody }).await
     }
+}
+
+fn document(headers: &HeaderMap, bytes: Vec<u8>, expected: Option<&Digest>) -> Result<Document> {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let media_type = text("content-type").unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
+    let named: Option<Digest> = text("docker-content-digest").and_then(|d| d.parse().ok());
+    let digest = digest_of(&bytes);
+    if let Some(expected) = expected.or(named.as_ref()) {
+        verify(&bytes, expected, MANIFEST)?;
+    }
+    Ok(Document { bytes, media_type, digest })
 }
 
 pub(crate) fn digest_of(bytes: &[u8]) -> Digest {

@@ -95,6 +95,7 @@ impl ProcessExecutor {
         let path = self.path.get().ok_or("the executable was not looked up")?;
         let args = c_strings(&self.process.args)?;
         let env = c_strings(&self.process.env)?;
+        crate::sys::reset_signals();
         self.confine()?;
         match nix::unistd::execve(path, &args, &env) {
             Ok(never) => Ok(never),

@@ -4,6 +4,7 @@
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::signal::{SigSet, SigmaskHow};
 use std::ffi::{CStr, CString, c_long};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -49,6 +50,27 @@ pub fn load_filter(program: &[SockFilter], flags: u32) -> nix::Result<()> {
 pub fn kill(pid: i32, signal: i32) -> nix::Result<()> {
     // SAFETY: no memory is passed.
     Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// The kernel's `sigaction` of the default: no handler, no flags, no mask.
+static DEFAULT_ACTION: [u64; 4] = [0; 4];
+/// Signals that there are, from 1.
+const SIGNALS: c_long = 64;
+
+/// Ends what this process, or who started it, ignores or blocks: Rust's runtime
+/// ignores SIGPIPE, a shell's background job SIGINT and SIGQUIT, and all of it
+/// would outlive an exec.
+pub fn reset_signals() {
+    for signal in 1..=SIGNALS {
+        // The C library keeps two signals to itself and refuses them. SIGKILL and
+        // SIGSTOP the kernel refuses; they have their default always.
+        // SAFETY: the action lives for the call, and its mask has the size that is passed.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, &raw const DEFAULT_ACTION, std::ptr::null::<u64>(), 8_usize)
+        };
+    }
+    // An empty set is a valid one.
+    let _ = nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
 /// Removes a variable from this process's environment.

@@ -75,6 +75,8 @@ pub async fn run(fixture: &dyn Fixture, only: &str) -> Vec<Outcome> {
         cases::processes_and_what_they_are,
         cases::a_limit_can_be_changed,
         cases::out_of_memory_is_told,
+        cases::without_a_network_there_is_a_loopback,
+        cases::an_interface_that_is_not_there_is_said_so,
         cases::delete_ends_what_runs,
         execs::an_exec_has_its_own_streams_and_end,
         execs::an_exec_with_a_tty,

@@ -13,7 +13,7 @@
 //! process implementation inside the guest.
 
 use async_trait::async_trait;
-use hako_model::{ExitDetails, KernelFigures, ProcessList, Result, VmFigures};
+use hako_model::{ExitDetails, KernelFigures, NetworkChange, ProcessList, Result, VmFigures};
 use hako_task::{extra::MountRequest, files::FilesRequest};
 use std::path::PathBuf;
 use tokio::{
@@ -22,6 +22,7 @@ use tokio::{
 };
 
 pub mod conformance;
+pub mod frames;
 pub mod microvm;
 pub mod process;
 
@@ -117,6 +118,9 @@ pub trait Sandbox: Send + Sync {
     async fn processes(&self) -> Result<ProcessList>;
     /// Figures of the workload.
     async fn stats(&self) -> Result<Figures>;
+    /// Changes the network of a container that runs. Behind the process wall
+    /// there is nothing to do in the sandbox: `Unsupported`.
+    async fn network(&self, change: NetworkChange) -> Result<()>;
     /// Changes limits: an OCI `linux.resources` object (JSON).
     async fn update(&self, resources: Vec<u8>) -> Result<()>;
     /// Mounts the container's root filesystem for [`Sandbox::files`], with no

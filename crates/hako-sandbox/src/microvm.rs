@@ -15,20 +15,22 @@ mod figures;
 mod group;
 mod grow;
 mod guest;
+mod network;
 mod rest;
+mod shares;
 pub mod sizing;
 mod stdio;
 
 use crate::{CreateRequest, Figures, Sandbox, Stdio, StdioRequest};
 use async_trait::async_trait;
 use group::{Asked, Group};
-use grow::Size;
-use guest::Guest;
-use hako_model::{Error, ExitDetails, ProcessList, Result, SandboxConfig};
+use guest::{Guest, Parts};
+use hako_model::{Error, ExitDetails, NetworkChange, ProcessList, Result, SandboxConfig, VmConfig, VmNetwork};
 use hako_task::{
     extra::MountRequest,
     files::{FilesRequest, refuse},
 };
+use shares::ShareServer;
 use std::{path::PathBuf, sync::Arc};
 use tokio::{net::UnixStream, sync::RwLock};
 
@@ -60,17 +62,39 @@ impl MicroVm {
     }
 
     /// A guest in a cgroup of its own; on an error there is neither.
-    async fn boot(&self, asked: &Asked) -> Result<Guest> {
+    async fn boot(&self, asked: &Asked, network: Option<VmNetwork>) -> Result<Guest> {
         let absent = || Error::invalid("sandbox.json describes no virtual machine");
-        let vm = self.config.vm.as_ref().ok_or_else(absent)?;
+        let vm = VmConfig { network, ..self.config.vm.clone().ok_or_else(absent)? };
         let group = Group::make(asked).await?;
-        match boot::boot(&self.config, vm, &self.dir, group.procs()).await {
+        match self.boot_in(&vm, &group).await {
             Ok(parts) => {
                 group::adjust_oom_score(parts.vm.pid(), asked.oom_score_adj);
-                Ok(Guest::new(self.config.clone(), Size::of(vm), group, parts))
+                Ok(Guest::new(self.config.clone(), &vm, group, parts))
             }
             Err(err) => {
                 group.remove().await;
+                Err(err)
+            }
+        }
+    }
+
+    /// The VM, and who serves it host folders if it has any.
+    async fn boot_in(&self, vm: &VmConfig, group: &Group) -> Result<Parts> {
+        let Some(shares) = &vm.shares else {
+            return boot::boot(&self.config, vm, &self.dir, group.procs(), None).await;
+        };
+        let (mut server, connection) = ShareServer::start(shares, group.procs())?;
+        let booted = match boot::boot(&self.config, vm, &self.dir, group.procs(), Some(connection)).await {
+            Ok(parts) => server.ready().await.map(|()| parts),
+            Err(err) => Err(err),
+        };
+        match booted {
+            Ok(parts) => {
+                server.guard(parts.vm.kill_switch());
+                Ok(Parts { shares: Some(server), ..parts })
+            }
+            Err(err) => {
+                server.end().await;
                 Err(err)
             }
         }
@@ -92,9 +116,17 @@ impl Sandbox for MicroVm {
         if !matches!(*state, State::Empty) {
             return Err(Error::conflict("the container's virtual machine exists already"));
         }
-        let asked = Asked::of(&req.bundle)?;
-        let guest = Arc::new(self.boot(&asked).await?);
-        match guest.create(&req, &asked.guest).await {
+        let network = self.config.vm.as_ref().and_then(|vm| vm.network.as_ref());
+        let asked = Asked::of(&req.bundle, network.is_some_and(|network| !network.interfaces.is_empty()))?;
+        let guest = Arc::new(self.boot(&asked, network.cloned()).await?);
+        let created = async {
+            if let Some(network) = network {
+                // A container that asked for a network and got none does not start.
+                guest.networks(network).await?;
+            }
+            guest.create(&req, &asked.guest).await
+        };
+        match created.await {
             Ok(created) => {
                 *state = State::Booted(guest);
                 Ok(created)
@@ -137,6 +169,9 @@ impl Sandbox for MicroVm {
         let memory = self.config.vm.as_ref().map_or(0, |vm| vm.memory_mib << 20);
         self.guest().await?.stats(memory).await
     }
+    async fn network(&self, change: NetworkChange) -> Result<()> {
+        self.guest().await?.network(change).await
+    }
     async fn update(&self, resources: Vec<u8>) -> Result<()> {
         self.guest().await?.update(&resources).await
     }
@@ -145,11 +180,8 @@ impl Sandbox for MicroVm {
         if !matches!(*state, State::Empty) {
             return Err(Error::conflict("the container's virtual machine exists already"));
         }
-        if let Some(bind) = req.binds.first() {
-            return Err(Error::unsupported(format!("the host's {} behind the hyperv wall", bind.source)));
-        }
         // There for a moment, and for nobody to be compared with.
-        let guest = Arc::new(self.boot(&Asked::default()).await?);
+        let guest = Arc::new(self.boot(&Asked::default(), None).await?);
         match guest.mount(&req).await {
             Ok(()) => {
                 *state = State::Booted(guest);

@@ -28,7 +28,7 @@ use crate::{CreateRequest, Figures, Sandbox, Stdio, StdioRequest};
 use async_trait::async_trait;
 use exec::Exec;
 use files::Mounted;
-use hako_model::{Error, ExitDetails, ProcessList, Result};
+use hako_model::{Error, ExitDetails, NetworkChange, ProcessList, Result};
 use hako_task::{extra::MountRequest, files::FilesRequest};
 use init::Container;
 pub use reaper::{Exit, Hold, Reaper, Watch};
@@ -282,6 +282,10 @@ impl Sandbox for ProcessSandbox {
         figures::read(&self.live()?.cgroup)
     }
 
+    async fn network(&self, _change: NetworkChange) -> Result<()> {
+        // The namespace is the engine's own: it changes it from outside.
+        Err(Error::unsupported("a change of the network in the sandbox of the process wall"))
+    }
     async fn update(&self, resources: Vec<u8>) -> Result<()> {
         let container = self.live()?;
         let number = self.files.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

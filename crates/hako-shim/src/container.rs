@@ -192,13 +192,14 @@ impl Container {
         let sandbox = self.sandbox.clone();
         let streams = match &ask {
             Ask::CloseStdin(target) => self.process(target.as_deref()).ok().map(|process| process.streams.clone()),
-            Ask::Kill { .. } | Ask::Resize { .. } | Ask::Update(_) => None,
+            Ask::Kill { .. } | Ask::Resize { .. } | Ask::Update(_) | Ask::Network(_) => None,
         };
         tokio::spawn(async move {
             let done = match ask {
                 Ask::Kill { target, signal, all } => sandbox.kill(target.as_deref(), signal, all).await,
                 Ask::Resize { target, width, height } => sandbox.resize(target.as_deref(), width, height).await,
                 Ask::Update(resources) => sandbox.update(resources).await,
+                Ask::Network(change) => sandbox.network(change).await,
                 Ask::CloseStdin(_) => {
                     if let Some(streams) = streams {
                         streams.close_stdin().await;
@@ -215,7 +216,7 @@ impl Container {
             // What is left of an ended container may still be killed.
             Ask::Kill { target: None, all: true, .. } if matches!(self.phase, Phase::Exited(..)) => Ok(()),
             Ask::Kill { target: None, .. } => self.phase.admit(Verb::Kill),
-            Ask::Resize { target: None, .. } | Ask::Update(_) => self.phase.admit(Verb::Use),
+            Ask::Resize { target: None, .. } | Ask::Update(_) | Ask::Network(_) => self.phase.admit(Verb::Use),
             Ask::Kill { target: Some(id), .. } => self.exec_of(id)?.running().map(drop),
             // A tty may be sized before its process runs; the sandbox knows whether.
             Ask::Resize { target: Some(id), .. } => self.exec_of(id)?.process().map(drop),

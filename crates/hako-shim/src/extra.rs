@@ -1,11 +1,12 @@
 //! `hako.v1.Extra` of the shim.
 
-use crate::container::{Handle, Query, Request, target};
+use crate::container::{Ask, Handle, Query, Request, target};
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hako_model::{Error, ExitDetails, ProcessList, Result};
 use hako_task::extra::{
-    ConfigureReply, ConfigureRequest, Extra, FiguresReply, GrowReply, GrowRequest, MountRequest, ProcessRef,
+    ConfigureReply, ConfigureRequest, Extra, FiguresReply, GrowReply, GrowRequest, MountRequest, NetworkRequest,
+    ProcessRef,
 };
 
 /// The service.
@@ -50,6 +51,11 @@ impl Extra for ExtraService {
         let figures = self.container.call(|to| Request::Query(Query::Stats(to))).await?;
         let metrics = STANDARD.encode(&figures.metrics);
         Ok(FiguresReply { type_url: figures.type_url, metrics, kernel: figures.kernel, vm: figures.vm })
+    }
+
+    async fn network(&self, req: NetworkRequest) -> Result<()> {
+        self.check(&req.id)?;
+        self.container.call(|to| Request::Ask(Ask::Network(req.change), to)).await
     }
 
     async fn processes(&self, req: ProcessRef) -> Result<ProcessList> {

@@ -44,6 +44,8 @@ pub fn run(dir: &Path) -> Result<()> {
     let named = |err: String| Error::invalid(format!("{}: {err}", config.display()));
     let text = std::fs::read(&config).map_err(|err| named(err.to_string()))?;
     let config: SandboxConfig = serde_json::from_slice(&text).map_err(|err| named(err.to_string()))?;
+    // Namespaces of other containers end when their engine says so.
+    hako_os::netns::keep_only(config.id.as_str())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(serve(dir, config, sockets));
     // Nobody is left to hear of streams that are still open.

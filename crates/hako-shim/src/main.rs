@@ -1,9 +1,17 @@
 //! `hako-shim --dir DIR`: serves one container until it is told to end.
+//! `hako-shim fs`: serves its host folders to its guest.
+
+mod fs;
 
 use std::{path::PathBuf, process::ExitCode};
 
 fn main() -> ExitCode {
-    match arguments().and_then(|dir| Ok(hako_shim::run(&dir)?)) {
+    let mut words = std::env::args_os().skip(1);
+    let served = match words.next() {
+        Some(verb) if verb == "fs" => fs::run(words),
+        _ => arguments().and_then(|dir| Ok(hako_shim::run(&dir)?)),
+    };
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
             eprintln!("hako-shim: {err:#}");

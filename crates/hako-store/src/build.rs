@@ -4,9 +4,9 @@
 //! no list of images; a name, or being a build's result, makes it visible, and
 //! removing it makes it the cache's alone again.
 
-use crate::{NewImage, Result, Store, images};
+use crate::{NewImage, Result, Store, gc::or_later, images};
 use hako_model::Digest;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Row, params};
 
 /// A step of the build cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,9 +102,7 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub fn step(&self, key: &str) -> Result<Option<Digest>> {
-        let db = self.db();
-        let mut stmt = db.prepare_cached("SELECT image FROM build_steps WHERE key = ?1")?;
-        Ok(stmt.query_row([key], |row| images::digest(row, 0)).optional()?)
+        self.row("SELECT image FROM build_steps WHERE key = ?1", [key], |row| images::digest(row, 0))
     }
 
     /// Notes that steps were used.
@@ -126,16 +124,15 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub fn steps(&self) -> Result<Vec<StepRow>> {
-        let db = self.db();
-        let mut stmt = db.prepare_cached(
+        self.rows(
             "SELECT s.key, s.image, s.parent, s.kind, s.description, s.size, s.created, s.used, s.uses, i.hidden = 0,
                  EXISTS (SELECT 1 FROM image_layers l JOIN images v ON v.id = l.image AND v.hidden = 0
                          WHERE l.chain = (SELECT chain FROM image_layers t WHERE t.image = s.image
                                           ORDER BY position DESC LIMIT 1))
              FROM build_steps s JOIN images i ON i.id = s.image ORDER BY s.used, s.created, s.key",
-        )?;
-        let rows = stmt.query_map([], read)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+            [],
+            read,
+        )
     }
 
     /// Forgets steps, and then removes what only they needed.
@@ -143,16 +140,16 @@ impl Store {
     /// # Errors
     /// Database and I/O errors.
     pub fn delete_steps(&self, keys: &[String]) -> Result<()> {
-        {
+        self.making_room(|| {
             let mut db = self.db();
             let tx = db.transaction()?;
             for key in keys {
                 tx.execute("DELETE FROM build_steps WHERE key = ?1", [key])?;
             }
-            tx.commit()?;
-        }
-        self.drop_unused_steps()?;
-        self.collect()?;
+            Ok(tx.commit()?)
+        })?;
+        or_later(self.drop_unused_steps())?;
+        or_later(self.collect())?;
         Ok(())
     }
 
@@ -168,13 +165,17 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub fn drop_unused_steps(&self) -> Result<usize> {
+        self.making_room(|| self.drop_unused_steps_once())
+    }
+
+    pub(crate) fn drop_unused_steps_once(&self) -> Result<usize> {
         let leases = self.0.leases.freeze();
         let mut db = self.db();
         let tx = db.transaction()?;
         let unused: Vec<String> = tx
             .prepare(
                 "SELECT id FROM images WHERE hidden = 2 AND id NOT IN (SELECT image FROM build_steps)
-                 AND NOT EXISTS (SELECT 1 FROM containers WHERE json LIKE '%' || images.id || '%')",
+                 AND id NOT IN (SELECT image FROM containers)",
             )?
             .query_map([], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
@@ -200,8 +201,10 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub fn delete_build_container(&self, id: &str) -> Result<()> {
-        self.db().execute("DELETE FROM build_containers WHERE id = ?1", [id])?;
-        Ok(())
+        self.making_room(|| {
+            self.db().execute("DELETE FROM build_containers WHERE id = ?1", [id])?;
+            Ok(())
+        })
     }
 
     /// Containers of builds.
@@ -209,9 +212,6 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub fn build_containers(&self) -> Result<Vec<String>> {
-        let db = self.db();
-        let mut stmt = db.prepare_cached("SELECT id FROM build_containers")?;
-        let rows = stmt.query_map([], |row| row.get(0))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        self.rows("SELECT id FROM build_containers", [], |row| row.get(0))
     }
 }

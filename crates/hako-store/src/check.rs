@@ -2,7 +2,7 @@
 //! open. Nothing is changed here; what a crash left is removed by the next
 //! [`Store::open`].
 
-use crate::{Error, Result, Store, db, files, gc::EMPTY_CHAIN, lock};
+use crate::{Error, Result, Store, db, files, gc::EMPTY_CHAIN, lock, volumes};
 use hako_model::Digest;
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -76,6 +76,7 @@ impl Store {
         self.check_blobs(&mut findings)?;
         self.check_erofs(&mut findings)?;
         self.check_folders(&mut findings)?;
+        self.check_volumes(&mut findings)?;
         Ok(findings)
     }
 
@@ -181,6 +182,30 @@ impl Store {
                 findings.push(Finding::Leftover(format!("erofs/{name}: no image has these layers")));
             } else if !is_erofs(&dir.join(&name)) {
                 findings.push(Finding::Damage(format!("erofs/{name} is no EROFS image")));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_volumes(&self, findings: &mut Vec<Finding>) -> Result<()> {
+        let known = self.texts("SELECT name FROM volumes")?;
+        for name in self.texts(
+            "SELECT name FROM volumes WHERE gone = 1
+             OR (maker IS NOT NULL AND maker NOT IN (SELECT id FROM containers))",
+        )? {
+            findings.push(Finding::Leftover(format!("volume {name}: it was being made or removed")));
+        }
+        for name in self.texts("SELECT name FROM volumes WHERE gone = 0")? {
+            let data = self.volume_data(&name);
+            if !data.is_dir() {
+                findings.push(Finding::Damage(format!("volume {name}: {} is missing", data.display())));
+            }
+        }
+        for name in files::names(&self.root().join(volumes::DIR))? {
+            if !known.contains(&name) {
+                let what = format!("{}/{name}: there is no such volume", volumes::DIR);
+                let is_empty = volumes::is_empty(&self.volume_data(&name));
+                findings.push(if is_empty { Finding::Leftover(what) } else { Finding::Damage(what) });
             }
         }
         Ok(())

@@ -20,24 +20,27 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<ContainerRow> {
 
 impl Store {
     /// Writes a container's record, new or changed (a rename too). Durable
-    /// before it returns.
+    /// before it returns. From then on its image stays, or is hidden at most.
     ///
     /// # Errors
-    /// [`Error::NameTaken`] where another container has the name.
-    pub fn put_container(&self, id: &str, name: &str, json: &str) -> Result<()> {
+    /// [`Error::NameTaken`] where another container has the name;
+    /// [`Error::NotFound`] where it is new and its image is gone.
+    pub fn put_container(&self, id: &str, name: &str, image: &str, json: &str) -> Result<()> {
         // What has ended has ended, on a full disk too.
-        self.making_room(|| self.put_container_once(id, name, json))
+        self.making_room(|| self.put_container_once(id, name, image, json))
     }
 
-    fn put_container_once(&self, id: &str, name: &str, json: &str) -> Result<()> {
+    fn put_container_once(&self, id: &str, name: &str, image: &str, json: &str) -> Result<()> {
         let db = self.db();
         let result = db
             .prepare_cached(
-                "INSERT INTO containers (id, name, json) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (id) DO UPDATE SET name = excluded.name, json = excluded.json",
+                "INSERT INTO containers (id, name, image, json) SELECT ?1, ?2, ?3, ?4
+                 WHERE EXISTS (SELECT 1 FROM images WHERE id = ?3) OR EXISTS (SELECT 1 FROM containers WHERE id = ?1)
+                 ON CONFLICT (id) DO UPDATE SET name = excluded.name, image = excluded.image, json = excluded.json",
             )?
-            .execute(params![id, name, json]);
+            .execute(params![id, name, image, json]);
         match result {
+            Ok(0) => Err(Error::NotFound(format!("image {image}"))),
             Ok(_) => Ok(()),
             Err(rusqlite::Error::SqliteFailure(code, _)) if code.code == rusqlite::ErrorCode::ConstraintViolation => {
                 let owner: String = db
@@ -55,9 +58,7 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub fn container(&self, id: &str) -> Result<Option<ContainerRow>> {
-        let db = self.db();
-        let mut stmt = db.prepare_cached("SELECT id, name, json FROM containers WHERE id = ?1")?;
-        Ok(stmt.query_row([id], read).optional()?)
+        self.row("SELECT id, name, json FROM containers WHERE id = ?1", [id], read)
     }
 
     /// The record of the container with this name.
@@ -65,9 +66,7 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub fn container_by_name(&self, name: &str) -> Result<Option<ContainerRow>> {
-        let db = self.db();
-        let mut stmt = db.prepare_cached("SELECT id, name, json FROM containers WHERE name = ?1")?;
-        Ok(stmt.query_row([name], read).optional()?)
+        self.row("SELECT id, name, json FROM containers WHERE name = ?1", [name], read)
     }
 
     /// Every container.
@@ -75,10 +74,7 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub fn containers(&self) -> Result<Vec<ContainerRow>> {
-        let db = self.db();
-        let mut stmt = db.prepare_cached("SELECT id, name, json FROM containers ORDER BY id")?;
-        let rows = stmt.query_map([], read)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        self.rows("SELECT id, name, json FROM containers ORDER BY id", [], read)
     }
 
     /// Removes a container's record; whether there was one.

@@ -1,7 +1,7 @@
 //! The database: its tables, and how it is opened.
 
-use crate::{Error, Result};
-use rusqlite::{Connection, OpenFlags};
+use crate::{Error, Result, Store};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row};
 use std::path::Path;
 
 /// Each step brings the database from the format before it to its own. Never
@@ -93,6 +93,45 @@ CREATE TABLE build_containers (
     id TEXT PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
 ",
+    "
+-- A volume's files are in volumes/<name>/_data.
+CREATE TABLE volumes (
+    name TEXT PRIMARY KEY,
+    json TEXT NOT NULL,
+    -- The container that it is being made for: with its record this becomes NULL.
+    -- What has none at a start was left by an engine that was killed.
+    maker TEXT,
+    -- 1: it is being removed, and nobody sees it any more.
+    gone INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+",
+    "
+-- The image that a container is of, so that one statement sees both.
+ALTER TABLE containers ADD COLUMN image TEXT NOT NULL DEFAULT '';
+UPDATE containers SET image = coalesce(json ->> '$.image_id', '') WHERE json_valid(json);
+CREATE INDEX containers_image ON containers(image);
+",
+    "
+CREATE TABLE networks (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    json TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+-- What a container that runs, or is being started, has of the host's network:
+-- here before it is made, and until it is gone.
+CREATE TABLE sandboxes (
+    container TEXT PRIMARY KEY,
+    json TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+-- No address is given twice, and no network goes while a container is on it.
+CREATE TABLE addresses (
+    network TEXT NOT NULL REFERENCES networks(id),
+    address TEXT NOT NULL,
+    container TEXT NOT NULL REFERENCES sandboxes(container) ON DELETE CASCADE,
+    PRIMARY KEY (network, address)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX addresses_container ON addresses(container);
+",
 ];
 
 /// The database's file in the data root.
@@ -110,6 +149,10 @@ pub(crate) fn open(path: &Path) -> Result<Connection> {
     let (found, known) = formats(&db)?;
     if found > known {
         return Err(Error::Format { found, known });
+    }
+    if found == known {
+        // Nothing is written, so that a full disk can be opened.
+        return Ok(db);
     }
     let tx = db.transaction()?;
     for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(0)) {
@@ -137,4 +180,29 @@ pub(crate) fn open_to_check(path: &Path) -> Result<Connection> {
 fn formats(db: &Connection) -> Result<(i64, i64)> {
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
     Ok((db.pragma_query_value(None, "user_version", |row| row.get(0))?, known))
+}
+
+impl Store {
+    /// What a query answers, each row by `read`.
+    pub(crate) fn rows<T>(
+        &self,
+        sql: &str,
+        args: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let db = self.db();
+        let mut stmt = db.prepare_cached(sql)?;
+        let rows = stmt.query_map(args, read)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The first row of a query's answer, if it has any.
+    pub(crate) fn row<T>(
+        &self,
+        sql: &str,
+        args: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
+        Ok(self.db().prepare_cached(sql)?.query_row(args, read).optional()?)
+    }
 }

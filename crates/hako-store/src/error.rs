@@ -75,6 +75,15 @@ pub enum Error {
         /// The container that has it.
         owner: String,
     },
+    /// A network's name is taken. In Docker's words.
+    #[error("network with name {0} already exists")]
+    NetworkNameTaken(String),
+    /// An address of a network is another container's. In Docker's words.
+    #[error("Address already in use")]
+    AddressTaken,
+    /// A network has addresses in use.
+    #[error("network {0} has active endpoints")]
+    NetworkInUse(String),
 }
 
 impl Error {
@@ -89,7 +98,8 @@ impl Error {
         match self {
             Self::Digest { .. } | Self::Size { .. } => ErrorKind::InvalidParameter,
             Self::NotFound(_) | Self::NoStore { .. } => ErrorKind::NotFound,
-            Self::NameTaken { .. } => ErrorKind::Conflict,
+            Self::NameTaken { .. } | Self::NetworkNameTaken(_) => ErrorKind::Conflict,
+            Self::AddressTaken | Self::NetworkInUse(_) => ErrorKind::Forbidden,
             Self::Io { .. } | Self::Database(_) | Self::Format { .. } | Self::InUse(_) => ErrorKind::Internal,
         }
     }

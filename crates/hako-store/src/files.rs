@@ -72,6 +72,40 @@ pub(crate) fn commit(from: &Path, to: &Path) -> Result<()> {
     }
 }
 
+/// Directories that lie deeper, or whose paths are longer, are moved up before
+/// a tree is removed: what removes it holds an open file for each level.
+const DEEP: usize = 64;
+const LONG: usize = 2048;
+
+/// Removes the folder `top` with all in it, however deep that is. `tmp`, on the
+/// same filesystem, takes the deep parts meanwhile. Nobody else may use it.
+pub(crate) fn remove_tree(top: &Path, tmp: &Path) -> Result<()> {
+    let mut left = vec![top.to_owned()];
+    while let Some(tree) = left.pop() {
+        cut(&tree, tmp, 0, &mut left)?;
+        fs::remove_dir_all(&tree).map_err(Error::io(&tree))?;
+    }
+    Ok(())
+}
+
+fn cut(dir: &Path, tmp: &Path, depth: usize, left: &mut Vec<std::path::PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
+        let entry = entry.map_err(Error::io(dir))?;
+        if !entry.file_type().map_err(Error::io(dir))?.is_dir() {
+            continue;
+        }
+        let path = entry.path();
+        if depth + 1 < DEEP && path.as_os_str().len() < LONG {
+            cut(&path, tmp, depth + 1, left)?;
+            continue;
+        }
+        let place = tempfile::Builder::new().prefix("deep").tempdir_in(tmp).map_err(Error::io(tmp))?.keep();
+        fs::rename(&path, &place).map_err(Error::io(&path))?;
+        left.push(place);
+    }
+    Ok(())
+}
+
 /// The names in `dir` that are text.
 pub(crate) fn names(dir: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(dir).map_err(Error::io(dir))?;

@@ -1,9 +1,10 @@
 //! What no row and no lease names is removed: after each removal of an image,
 //! and when the store is opened.
 
-use crate::{Error, Result, Store, files};
+use crate::{Error, Result, Store, files, reserve};
 use hako_model::Digest;
 use std::{collections::HashSet, fs, path::Path, sync::atomic::Ordering};
+use tempfile::TempDir;
 
 /// The key of the image without layers: the digest of nothing.
 pub(crate) const EMPTY_CHAIN: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -16,19 +17,25 @@ impl Store {
     /// # Errors
     /// Database and I/O errors. What could not be removed goes at the next open.
     pub fn collect(&self) -> Result<Vec<Digest>> {
-        self.making_room(|| self.collect_once())
-    }
-
-    fn collect_once(&self) -> Result<Vec<Digest>> {
-        let trash = self.temp_dir()?;
+        // On a disk without any room nothing can be moved: it is removed where it lies.
+        let trash = match self.making_room(|| self.temp_dir()) {
+            Err(err) if err.is_full() => None,
+            other => Some(other?),
+        };
         let gone = {
             let leases = self.0.leases.freeze();
             let leased = |key: &str| leases.contains_key(key);
-            let gone = self.drop_layer_rows(&leased)?;
-            self.sweep_files(trash.path(), &leased)?;
+            // By itself: a second try of all would find the rows gone, and
+            // answer that nothing went.
+            let gone = self.making_room(|| self.drop_layer_rows(&leased))?;
+            self.sweep_files(trash.as_ref().map(TempDir::path), &leased)?;
             gone
         };
-        trash.close().map_err(Error::io(self.root()))?;
+        if let Some(trash) = trash {
+            trash.close().map_err(Error::io(self.root()))?;
+        }
+        // All that a full disk has given up meanwhile.
+        reserve::take(self.root());
         Ok(gone)
     }
 
@@ -47,8 +54,9 @@ impl Store {
         Ok(gone.iter().filter_map(|chain| chain.parse().ok()).collect())
     }
 
-    /// Moves every file and folder that nothing names into `trash`.
-    fn sweep_files(&self, trash: &Path, leased: &dyn Fn(&str) -> bool) -> Result<()> {
+    /// Moves every file and folder that nothing names into `trash`, or removes
+    /// it where that has no room.
+    fn sweep_files(&self, trash: Option<&Path>, leased: &dyn Fn(&str) -> bool) -> Result<()> {
         let blobs = self.texts(
             "SELECT id FROM images UNION SELECT digest FROM image_blobs
              UNION SELECT blob FROM layers WHERE blob IS NOT NULL",
@@ -76,21 +84,19 @@ impl Store {
     }
 
     pub(crate) fn texts(&self, sql: &str) -> Result<HashSet<String>> {
-        let db = self.db();
-        let mut stmt = db.prepare_cached(sql)?;
-        let rows = stmt.query_map([], |row| row.get(0))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        Ok(self.rows(sql, [], |row| row.get(0))?.into_iter().collect())
     }
 
     /// At open, with nobody else about: forgets rows whose content is gone
     /// (somebody removed it by hand), sets the counter of layers, collects.
     pub(crate) fn repair(&self) -> Result<()> {
-        self.forget_broken()?;
-        self.drop_unused_steps()?;
         let top: Option<u64> = self.db().query_row("SELECT max(n) FROM layers", [], |row| row.get(0))?;
         self.0.next_layer.store(top.unwrap_or(0) + 1, Ordering::Relaxed);
-        let gone = self.collect()?;
-        if !gone.is_empty() {
+        or_later(self.forget_broken())?;
+        or_later(self.repair_volumes())?;
+        or_later(self.end_hidden())?;
+        or_later(self.drop_unused_steps_once())?;
+        if let Some(gone) = or_later(self.collect())?.filter(|gone| !gone.is_empty()) {
             tracing::info!(layers = gone.len(), "removed layers that no image uses");
         }
         Ok(())
@@ -140,12 +146,34 @@ impl Store {
     }
 }
 
-fn sweep(dir: &Path, trash: &Path, keep: &dyn Fn(&str) -> bool) -> Result<()> {
+/// What was removed, or `None` where the disk is too full even for that: it goes
+/// at the next open. An engine that does not start for it could make no room.
+pub(crate) fn or_later<T>(done: Result<T>) -> Result<Option<T>> {
+    match done {
+        Err(err) if err.is_full() => {
+            tracing::warn!("what nothing needs any more stays for now: {err}");
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
+}
+
+fn sweep(dir: &Path, trash: Option<&Path>, keep: &dyn Fn(&str) -> bool) -> Result<()> {
     for name in files::names(dir)? {
         if !keep(&name) {
             let from = dir.join(&name);
-            fs::rename(&from, trash.join(&name)).map_err(Error::io(&from))?;
+            let moved = trash.map(|trash| fs::rename(&from, trash.join(&name)).map_err(Error::io(&from)));
+            match moved {
+                None => remove(&from)?,
+                Some(Err(err)) if err.is_full() => remove(&from)?,
+                Some(moved) => moved?,
+            }
         }
     }
     Ok(())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.map_err(Error::io(path))
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     Result, Store,
+    gc::or_later,
     names::{self, Others},
 };
 use hako_model::Digest;
@@ -73,6 +74,19 @@ pub struct NewImage {
     pub blobs: Vec<(Digest, String)>,
     /// Names that lead to it from now on.
     pub refs: Vec<NewRef>,
+}
+
+/// What became of an image that was to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// It is gone, and the layers with these chain ids.
+    Gone(Vec<Digest>),
+    /// It is in no list any more, and goes with its last container.
+    Hidden,
+    /// It stays by a name that was none of those which went.
+    Named,
+    /// It stays, with all its names, for the container with this id.
+    InUse(String),
 }
 
 const COLUMNS: &str = "id, size, created, os, architecture, variant, hidden, last_tagged";
@@ -154,9 +168,7 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub fn image(&self, id: &Digest) -> Result<Option<ImageRow>> {
-        let db = self.db();
-        let mut stmt = db.prepare_cached(&format!("SELECT {COLUMNS} FROM images WHERE id = ?1"))?;
-        Ok(stmt.query_row([id.as_str()], read_image).optional()?)
+        self.row(&format!("SELECT {COLUMNS} FROM images WHERE id = ?1"), [id.as_str()], read_image)
     }
 
     /// Every image that is not hidden.
@@ -195,10 +207,7 @@ impl Store {
     }
 
     fn images_where(&self, condition: &str, args: &[&dyn rusqlite::ToSql]) -> Result<Vec<ImageRow>> {
-        let db = self.db();
-        let mut stmt = db.prepare_cached(&format!("SELECT {COLUMNS} FROM images WHERE {condition}"))?;
-        let rows = stmt.query_map(args, read_image)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        self.rows(&format!("SELECT {COLUMNS} FROM images WHERE {condition}"), args, read_image)
     }
 
     /// Removes an image with all its names, durably, and then what only it
@@ -220,21 +229,18 @@ impl Store {
     }
 
     /// Removes these names of an image, and the image as [`Store::delete_image`]
-    /// does, or only hides it where containers still need its layers. `None`
-    /// where a name has come to it that is none of these: by that it stays.
+    /// does; by force also one that containers need, which is only hidden then.
     ///
     /// # Errors
     /// As [`Store::delete_image`].
-    pub fn remove_image(&self, id: &Digest, names: &[String], is_needed: bool) -> Result<Option<Vec<Digest>>> {
-        let went = self.making_room(|| self.remove_image_once(id, names, is_needed))?;
-        match (went, is_needed) {
-            (false, _) => Ok(None),
-            (true, true) => Ok(Some(Vec::new())),
-            (true, false) => self.collect().map(Some),
+    pub fn remove_image(&self, id: &Digest, names: &[String], force: bool) -> Result<Removal> {
+        match self.making_room(|| self.remove_image_once(id, names, force))? {
+            Removal::Gone(_) => Ok(Removal::Gone(or_later(self.collect())?.unwrap_or_default())),
+            other => Ok(other),
         }
     }
 
-    fn remove_image_once(&self, id: &Digest, names: &[String], is_needed: bool) -> Result<bool> {
+    fn remove_image_once(&self, id: &Digest, names: &[String], force: bool) -> Result<Removal> {
         let mut db = self.db();
         let tx = db.transaction()?;
         for name in names {
@@ -242,15 +248,41 @@ impl Store {
         }
         let is_named: bool =
             tx.query_row("SELECT EXISTS (SELECT 1 FROM refs WHERE image = ?1)", [id.as_str()], |row| row.get(0))?;
-        match (is_named, is_needed) {
-            (true, _) => {}
-            (false, true) => {
+        let user: Option<String> = tx
+            .query_row("SELECT id FROM containers WHERE image = ?1 ORDER BY id LIMIT 1", [id.as_str()], |row| {
+                row.get(0)
+            })
+            .optional()?;
+        let removal = match user {
+            _ if is_named => Removal::Named,
+            // Dropped, the transaction changes nothing.
+            Some(user) if !force => return Ok(Removal::InUse(user)),
+            Some(_) => {
                 tx.execute("UPDATE images SET hidden = 1 WHERE id = ?1", [id.as_str()])?;
+                Removal::Hidden
             }
-            (false, false) => end(&tx, id)?,
-        }
+            None => {
+                end(&tx, id)?;
+                Removal::Gone(Vec::new())
+            }
+        };
         tx.commit()?;
-        Ok(!is_named)
+        Ok(removal)
+    }
+
+    /// At open: ends images that were hidden for containers which are gone. The
+    /// engine was killed between the removal of the last one and that of its image.
+    pub(crate) fn end_hidden(&self) -> Result<()> {
+        let unneeded = self.images_where("hidden = 1 AND id NOT IN (SELECT image FROM containers)", &[])?;
+        if unneeded.is_empty() {
+            return Ok(());
+        }
+        let mut db = self.db();
+        let tx = db.transaction()?;
+        for image in &unneeded {
+            end(&tx, &image.id)?;
+        }
+        Ok(tx.commit()?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{Error, Result, Store, files};
 use hako_model::Digest;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 use std::{
     path::{Path, PathBuf},
     sync::atomic::Ordering,
@@ -48,10 +48,11 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub fn layer(&self, chain: &Digest) -> Result<Option<LayerRow>> {
-        let db = self.db();
-        let mut stmt =
-            db.prepare_cached("SELECT chain, diff, n, size, blob, media_type FROM layers WHERE chain = ?1")?;
-        Ok(stmt.query_row([chain.as_str()], |row| self.read_layer(row)).optional()?)
+        self.row(
+            "SELECT chain, diff, n, size, blob, media_type FROM layers WHERE chain = ?1",
+            [chain.as_str()],
+            |row| self.read_layer(row),
+        )
     }
 
     /// The image's layers, bottom first.
@@ -59,13 +60,12 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub fn image_layers(&self, image: &Digest) -> Result<Vec<LayerRow>> {
-        let db = self.db();
-        let mut stmt = db.prepare_cached(
+        self.rows(
             "SELECT l.chain, l.diff, l.n, l.size, l.blob, l.media_type
              FROM image_layers i JOIN layers l USING (chain) WHERE i.image = ?1 ORDER BY i.position",
-        )?;
-        let rows = stmt.query_map([image.as_str()], |row| self.read_layer(row))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+            [image.as_str()],
+            |row| self.read_layer(row),
+        )
     }
 
     /// Takes the tree `dir` (in [`Store::temp_dir`], already durable: unpacking
@@ -105,6 +105,24 @@ impl Store {
         }
     }
 
+    /// Whether the archive that a layer came from is there: somebody may have removed it by hand.
+    #[must_use]
+    pub fn has_archive(&self, layer: &LayerRow) -> bool {
+        layer.blob.as_ref().is_some_and(|blob| self.has_blob(blob))
+    }
+
+    /// Gives a layer its archive again (committed, and leased until now).
+    ///
+    /// # Errors
+    /// Database errors.
+    pub fn put_archive(&self, chain: &Digest, blob: &Digest, media_type: &str) -> Result<()> {
+        self.db().execute(
+            "UPDATE layers SET blob = ?2, media_type = ?3 WHERE chain = ?1",
+            [chain.as_str(), blob.as_str(), media_type],
+        )?;
+        Ok(())
+    }
+
     /// Every layer, whether an image has it or not.
     ///
     /// # Errors
@@ -115,11 +133,9 @@ impl Store {
 
     /// Every layer with its number and the chain id below it.
     pub(crate) fn layer_rows(&self) -> Result<Vec<(u64, Option<String>, LayerRow)>> {
-        let db = self.db();
-        let mut stmt =
-            db.prepare_cached("SELECT chain, diff, n, size, blob, media_type, parent FROM layers ORDER BY n")?;
-        let rows = stmt.query_map([], |row| Ok((row.get(2)?, row.get(6)?, self.read_layer(row)?)))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        self.rows("SELECT chain, diff, n, size, blob, media_type, parent FROM layers ORDER BY n", [], |row| {
+            Ok((row.get(2)?, row.get(6)?, self.read_layer(row)?))
+        })
     }
 
     pub(crate) fn layer_dir(&self, n: u64) -> PathBuf {

@@ -1,5 +1,5 @@
 //! What an engine keeps: content by digest, images and their references,
-//! unpacked layers, EROFS images, and the records of its containers.
+//! unpacked layers, EROFS images, volumes, and the records of its containers.
 //!
 //! ```text
 //! download ─► tmp/…  ──commit──► blobs/sha256/<hex>     ┐
@@ -27,16 +27,20 @@ mod images;
 mod layers;
 mod lock;
 mod names;
+mod networks;
 mod reserve;
+mod volumes;
 
 pub use blobs::{Blob, BlobWriter};
 pub use build::{NewStep, StepRow};
 pub use check::Finding;
 pub use containers::ContainerRow;
 pub use error::{Error, Result};
-pub use images::{ImageRow, NewImage, NewRef, RefRow};
+pub use images::{ImageRow, NewImage, NewRef, RefRow, Removal};
 pub use layers::{LayerRow, NewLayer};
 pub use lock::{KeyGuard, Lease};
+pub use networks::{NetworkRow, SandboxRow};
+pub use volumes::VolumeRow;
 
 use hako_model::Digest;
 use rusqlite::Connection;
@@ -73,7 +77,7 @@ impl Store {
         files::make_dir(root, 0o711)?;
         let root = &root.canonicalize().map_err(Error::io(root))?;
         let lock = files::lock_root(root)?;
-        for dir in ["blobs/sha256", "layers", "erofs", "disks", "cache", "containers"] {
+        for dir in ["blobs/sha256", "layers", "erofs", "disks", "cache", "containers", volumes::DIR] {
             files::make_dir(&root.join(dir), 0o700)?;
         }
         // On a full disk what follows needs a little room.

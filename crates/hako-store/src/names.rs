@@ -89,12 +89,11 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub fn references(&self, image: Option<&Digest>) -> Result<Vec<RefRow>> {
-        let db = self.db();
-        let mut stmt = db.prepare_cached(
+        self.rows(
             "SELECT name, image, target, manifest FROM refs WHERE ?1 IS NULL OR image = ?1 ORDER BY name, image",
-        )?;
-        let rows = stmt.query_map([image.map(Digest::as_str)], read)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+            [image.map(Digest::as_str)],
+            read,
+        )
     }
 
     /// Lets a name lead to an image, wherever it led before. Durable when this returns.
@@ -162,11 +161,11 @@ impl Store {
     /// # Errors
     /// Database errors.
     pub fn kept(&self, image: &Digest) -> Result<Vec<(Digest, String)>> {
-        let db = self.db();
-        let mut stmt =
-            db.prepare_cached("SELECT digest, media_type FROM image_blobs WHERE image = ?1 ORDER BY digest")?;
-        let rows = stmt.query_map([image.as_str()], |row| Ok((digest(row, 0)?, row.get(1)?)))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        self.rows(
+            "SELECT digest, media_type FROM image_blobs WHERE image = ?1 ORDER BY digest",
+            [image.as_str()],
+            |row| Ok((digest(row, 0)?, row.get(1)?)),
+        )
     }
 
     /// Lets an image keep content (committed, and leased until now) and, all

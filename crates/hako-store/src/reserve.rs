@@ -19,14 +19,20 @@ pub(crate) fn release(root: &Path) {
     let _ = fs::remove_file(root.join(NAME));
 }
 
-/// Takes it again. A disk that has none to give will have some later.
+/// Takes it again, or as much of it as the disk has to give. One that has none
+/// will have some later.
 pub(crate) fn take(root: &Path) {
     let path = root.join(NAME);
-    if path.exists() {
-        return;
-    }
-    let taken = File::create(&path).and_then(|file| Ok(fallocate(&file, FallocateFlags::empty(), 0, BYTES)?));
-    if taken.is_err() {
+    for bytes in [BYTES, BYTES / 2, BYTES / 4, BYTES / 8] {
+        if path.metadata().is_ok_and(|meta| meta.len() >= bytes) {
+            return;
+        }
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let taken = file.and_then(|file| Ok(fallocate(&file, FallocateFlags::empty(), 0, bytes)?));
+        if taken.is_ok() {
+            return;
+        }
+        // What a failed try has taken is more than what was asked for last.
         release(root);
     }
 }

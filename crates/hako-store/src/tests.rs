@@ -113,15 +113,63 @@ fn an_open_after_a_kill_removes_what_is_half_done() {
 fn names_of_containers_are_unique() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    store.put_container("a", "x", "{}").unwrap();
-    store.put_container("a", "x", "{1}").unwrap();
-    let err = store.put_container("b", "x", "{}").unwrap_err();
+    let image = image(&store, b"one", &[], &[]);
+    let put = |id: &str, name: &str, json: &str| store.put_container(id, name, image.as_str(), json);
+    put("a", "x", "{}").unwrap();
+    put("a", "x", "{1}").unwrap();
+    let err = put("b", "x", "{}").unwrap_err();
     assert!(err.to_string().contains("already in use by container \"a\""), "{err}");
-    store.put_container("b", "y", "{}").unwrap();
-    assert!(matches!(store.put_container("b", "x", "{}"), Err(Error::NameTaken { .. })));
+    put("b", "y", "{}").unwrap();
+    assert!(matches!(put("b", "x", "{}"), Err(Error::NameTaken { .. })));
     assert!(store.delete_container("a").unwrap());
-    store.put_container("b", "x", "{}").unwrap();
+    put("b", "x", "{}").unwrap();
     assert_eq!(store.containers().unwrap().len(), 1);
+}
+
+/// Whichever is first: there is never a container whose image is gone.
+#[test]
+fn a_container_and_the_removal_of_its_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let name = ["docker.io/library/a:1".to_owned()];
+    let id = image(&store, b"a", &[layer(&store, 1)], &[&name[0]]);
+    store.put_container("a", "x", id.as_str(), "{}").unwrap();
+    // As a look before the container was there decided.
+    assert_eq!(store.remove_image(&id, &name, false).unwrap(), Removal::InUse("a".to_owned()));
+    assert_eq!(store.references(Some(&id)).unwrap().len(), 1);
+    assert_eq!(store.remove_image(&id, &name, true).unwrap(), Removal::Hidden);
+    assert_eq!(store.remove_image(&id, &[], false).unwrap(), Removal::InUse("a".to_owned()));
+    // A record that was written once is written again, whatever became of its image.
+    let other = digest(9);
+    assert!(matches!(store.put_container("b", "y", other.as_str(), "{}"), Err(Error::NotFound(_))));
+    store.delete_container("a").unwrap();
+    assert!(matches!(store.remove_image(&id, &[], false).unwrap(), Removal::Gone(layers) if layers.len() == 1));
+    assert!(matches!(store.put_container("a", "x", id.as_str(), "{}"), Err(Error::NotFound(_))));
+    assert!(store.containers().unwrap().is_empty());
+}
+
+/// Records of an engine before format 4 say in their text which image they are of.
+#[test]
+fn containers_of_an_older_format_keep_their_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let id = image(&store, b"a", &[layer(&store, 1)], &["docker.io/library/a:1"]);
+    drop(store);
+    let db = Connection::open(dir.path().join("hako.db")).unwrap();
+    db.execute_batch(
+        "DROP INDEX containers_image; ALTER TABLE containers DROP COLUMN image;
+         DROP TABLE volumes; DROP TABLE addresses; DROP TABLE sandboxes; DROP TABLE networks;",
+    )
+    .unwrap();
+    let json = format!("{{\"image_id\":\"{id}\"}}");
+    db.execute("INSERT INTO containers (id, name, json) VALUES ('a', 'x', ?1), ('b', 'y', 'no json')", [json]).unwrap();
+    db.pragma_update(None, "user_version", 3).unwrap();
+    drop(db);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.remove_image(&id, &[], false).unwrap(), Removal::Named);
+    let name = ["docker.io/library/a:1".to_owned()];
+    assert_eq!(store.remove_image(&id, &name, false).unwrap(), Removal::InUse("a".to_owned()));
+    assert_eq!(store.containers().unwrap().len(), 2);
 }
 
 #[test]
@@ -203,7 +251,9 @@ fn names_of_the_first_format_are_kept() {
                  target TEXT, manifest TEXT, platform TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
              INSERT INTO old (name, image) SELECT name, image FROM refs;
              DROP TABLE refs; ALTER TABLE old RENAME TO refs; CREATE INDEX refs_image ON refs(image);
-             DROP TABLE build_steps; DROP TABLE build_containers;
+             DROP TABLE build_steps; DROP TABLE build_containers; DROP TABLE volumes;
+             DROP INDEX containers_image; ALTER TABLE containers DROP COLUMN image;
+             DROP TABLE addresses; DROP TABLE sandboxes; DROP TABLE networks;
              PRAGMA user_version = 1;",
         )
         .unwrap();
@@ -266,6 +316,31 @@ fn is_hidden(store: &Store, id: &Digest) -> Option<bool> {
 }
 
 #[test]
+fn a_hidden_image_ends_with_its_last_container() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::open(root.path()).unwrap();
+    let chains = [layer(&store, 1), layer(&store, 2), layer(&store, 3)];
+    let used = image(&store, b"used", &chains[..1], &["docker.io/library/a:1"]);
+    let unused = image(&store, b"unused", &chains[1..2], &["docker.io/library/b:1"]);
+    let listed = image(&store, b"listed", &chains[2..], &[]);
+    store.put_container("a", "x", used.as_str(), "{}").unwrap();
+    // Only its name, as a label may have it, needs nothing.
+    store.put_container("b", "y", unused.as_str(), "{}").unwrap();
+    store.put_container("c", "z", listed.as_str(), &format!("{{\"label\":\"{unused}\"}}")).unwrap();
+    for (id, name) in [(&used, "docker.io/library/a:1"), (&unused, "docker.io/library/b:1")] {
+        assert_eq!(store.remove_image(id, &[name.to_owned()], true).unwrap(), Removal::Hidden);
+    }
+    // Then a kill, between the removal of the container and that of its image.
+    store.delete_container("b").unwrap();
+    drop(store);
+    let store = Store::open(root.path()).unwrap();
+    assert!(store.has_blob(&used) && is_hidden(&store, &used) == Some(true));
+    assert!(!store.has_blob(&unused) && is_hidden(&store, &unused).is_none());
+    assert_eq!(is_hidden(&store, &listed), Some(false));
+    assert_eq!(store.layers().unwrap().len(), 2);
+}
+
+#[test]
 fn a_removed_image_is_not_named_again() {
     let root = tempfile::tempdir().unwrap();
     let store = Store::open(root.path()).unwrap();
@@ -275,13 +350,15 @@ fn a_removed_image_is_not_named_again() {
     assert_eq!(store.references(Some(&id)).unwrap().len(), 2);
     let both = ["docker.io/library/a:1", "docker.io/library/a:2"].map(str::to_owned);
     // The other name came after the look.
-    assert!(store.remove_image(&id, &both[..1], true).unwrap().is_none());
+    assert_eq!(store.remove_image(&id, &both[..1], true).unwrap(), Removal::Named);
     assert!(is_hidden(&store, &id) == Some(false) && store.references(Some(&id)).unwrap().len() == 1);
-    assert!(store.remove_image(&id, &[], false).unwrap().is_none());
-    store.remove_image(&id, &both, true).unwrap().unwrap();
+    assert_eq!(store.remove_image(&id, &[], false).unwrap(), Removal::Named);
+    store.put_container("a", "x", id.as_str(), "{}").unwrap();
+    assert_eq!(store.remove_image(&id, &both, true).unwrap(), Removal::Hidden);
     store.keep(&id, &[], &name("docker.io/library/a:3")).unwrap();
     assert!(store.references(None).unwrap().is_empty() && is_hidden(&store, &id) == Some(true));
-    assert_eq!(store.remove_image(&id, &[], false).unwrap().unwrap().len(), 1);
+    store.delete_container("a").unwrap();
+    assert!(matches!(store.remove_image(&id, &[], false).unwrap(), Removal::Gone(layers) if layers.len() == 1));
     store.keep(&id, &[], &name("docker.io/library/a:3")).unwrap();
     assert!(store.references(None).unwrap().is_empty());
 }
@@ -295,7 +372,7 @@ fn a_check_makes_and_changes_nothing() {
     let id = image(&Store::open(root.path()).unwrap(), b"a", &[], &[]);
     let store = Store::open_to_check(root.path()).unwrap();
     assert!(store.check().unwrap().is_empty() && store.image(&id).unwrap().is_some());
-    assert!(store.put_container("a", "x", "{}").is_err());
+    assert!(store.put_container("a", "x", id.as_str(), "{}").is_err());
     assert!(matches!(Store::open_to_check(root.path()), Err(Error::InUse(_))));
     drop(store);
     let version = |n: i64| {
@@ -306,4 +383,83 @@ fn a_check_makes_and_changes_nothing() {
         version(other);
         assert!(matches!(Store::open_to_check(root.path()), Err(Error::Format { found, .. }) if found == other));
     }
+}
+
+fn volume(name: &str) -> VolumeRow {
+    VolumeRow { name: name.to_owned(), json: "{}".to_owned() }
+}
+
+fn volume_names(store: &Store) -> Vec<String> {
+    store.volumes().unwrap().into_iter().map(|row| row.name).collect()
+}
+
+#[test]
+fn volumes_outlive_a_restart_and_their_leftovers_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert!(store.put_volume(&volume("kept"), None).unwrap());
+    assert!(!store.put_volume(&volume("kept"), None).unwrap());
+    std::fs::write(store.volume_data("kept").join("f"), "x").unwrap();
+    assert!(store.put_volume(&volume("claimed"), Some("one")).unwrap());
+    assert!(store.put_volume(&volume("lost"), Some("two")).unwrap());
+    std::fs::write(store.volume_data("lost").join("f"), "x").unwrap();
+    let image = image(&store, b"of", &[layer(&store, 1)], &[]);
+    store.put_container("one", "name", image.as_str(), "{}").unwrap();
+    store.claim_volumes("one").unwrap();
+    store.delete_container("one").unwrap();
+    // A removal that was cut off, a create before its row, half a first content, and a stranger.
+    store.put_volume(&volume("half"), None).unwrap();
+    store.db().execute("UPDATE volumes SET gone = 1 WHERE name = 'half'", []).unwrap();
+    std::fs::create_dir_all(dir.path().join("volumes/early/_data")).unwrap();
+    std::fs::create_dir_all(store.volume_part("kept").join("deep")).unwrap();
+    std::fs::create_dir_all(dir.path().join("volumes/strange/_data")).unwrap();
+    std::fs::write(dir.path().join("volumes/strange/_data/f"), "x").unwrap();
+    assert_eq!(volume_names(&store), ["claimed", "kept", "lost"]);
+    drop(store);
+
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(volume_names(&store), ["claimed", "kept"]);
+    let mut folders = files::names(&dir.path().join("volumes")).unwrap();
+    folders.sort();
+    assert_eq!(folders, ["claimed", "kept", "strange"]);
+    assert!(store.volume_data("kept").join("f").exists() && !store.volume_part("kept").exists());
+    // A removal that has failed is finished by who wants the name.
+    store.db().execute("UPDATE volumes SET gone = 1 WHERE name = 'claimed'", []).unwrap();
+    std::fs::write(store.volume_data("claimed").join("old"), "x").unwrap();
+    assert!(store.put_volume(&volume("claimed"), None).unwrap());
+    assert!(!store.volume_data("claimed").join("old").exists());
+    assert!(store.remove_volume("kept").unwrap() && !store.remove_volume("kept").unwrap());
+    assert!(store.volume("kept").unwrap().is_none() && !dir.path().join("volumes/kept").exists());
+    assert_eq!(files::names(&dir.path().join("tmp")).unwrap(), [] as [String; 0]);
+}
+
+#[test]
+fn a_volume_of_any_depth_can_be_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.put_volume(&volume("deep"), None).unwrap();
+    // Built from the inside out: no path reaches its end.
+    let (data, name) = (store.volume_data("deep"), "n".repeat(100));
+    std::fs::create_dir(data.join(&name)).unwrap();
+    for _ in 0..3000 {
+        std::fs::create_dir(data.join("next")).unwrap();
+        std::fs::rename(data.join(&name), data.join("next").join(&name)).unwrap();
+        std::fs::rename(data.join("next"), data.join(&name)).unwrap();
+    }
+    assert!(store.remove_volume("deep").unwrap());
+    assert_eq!(files::names(&dir.path().join("tmp")).unwrap(), [] as [String; 0]);
+}
+
+#[test]
+fn first_content_is_there_at_once_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.put_volume(&volume("v"), None).unwrap();
+    let part = store.volume_part("v");
+    std::fs::create_dir(&part).unwrap();
+    std::fs::write(part.join("f"), "x").unwrap();
+    store.fill_volume("v").unwrap();
+    assert_eq!(std::fs::read(store.volume_data("v").join("f")).unwrap(), b"x");
+    std::fs::create_dir(&part).unwrap();
+    assert!(store.fill_volume("v").is_err(), "files that are there stay");
 }

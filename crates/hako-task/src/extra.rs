@@ -4,7 +4,7 @@
 //! hakod calls it on the shim, the shim calls it on the agent.
 
 use async_trait::async_trait;
-use hako_model::{Error, ExitDetails, KernelFigures, ProcessList, Result, VmFigures};
+use hako_model::{Error, ExitDetails, KernelFigures, NetworkChange, ProcessList, Result, VmFigures};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{collections::HashMap, sync::Arc};
 use ttrpc::r#async::{Client, MethodHandler, Service, TtrpcContext};
@@ -93,7 +93,7 @@ pub struct MountRequest {
     pub bundle: String,
     /// As `CreateTaskRequest.rootfs`.
     pub rootfs: Vec<RootMount>,
-    /// Host folders in it; behind the hyperv wall there are none.
+    /// Host folders in it.
     pub binds: Vec<BindMount>,
     /// Nothing may be written to it.
     pub read_only: bool,
@@ -115,10 +115,13 @@ pub struct RootMount {
 /// A host folder or file in a container.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BindMount {
-    /// On the host.
+    /// Where it is; relative to the bundle, behind the hyperv wall.
     pub source: String,
     /// In the container, where it is made if missing.
     pub destination: String,
+    /// What below the source is meant, if not all of it; no link leads out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub beneath: String,
     /// Nothing may be written to it.
     pub read_only: bool,
 }
@@ -138,6 +141,20 @@ pub struct FiguresReply {
     pub vm: Option<VmFigures>,
 }
 
+/// A change of a container's network.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NetworkRequest {
+    /// The container.
+    pub id: String,
+    /// What changes.
+    pub change: NetworkChange,
+    /// To an agent: frames of the interface travel over a stream that is open
+    /// already ([`crate::stdio::StreamHead::Frames`]); else by the machine's
+    /// network card.
+    #[serde(default)]
+    pub by_stream: bool,
+}
+
 /// What Task lacks.
 #[async_trait]
 pub trait Extra: Send + Sync {
@@ -152,6 +169,9 @@ pub trait Extra: Send + Sync {
     async fn mount(&self, req: MountRequest) -> Result<()>;
     /// What the container uses. Of the request only the container counts.
     async fn figures(&self, req: ProcessRef) -> Result<FiguresReply>;
+    /// Changes the container's network. Behind the process wall `Unsupported`:
+    /// there it is the host's, and the engine does it.
+    async fn network(&self, req: NetworkRequest) -> Result<()>;
     /// The container's processes, also those of execs. Of the request only the container counts.
     async fn processes(&self, req: ProcessRef) -> Result<ProcessList>;
 }
@@ -225,6 +245,14 @@ pub fn create_extra(service: Arc<dyn Extra>) -> HashMap<String, Service> {
             async move { encode(&s.figures(decode(&p)?).await?) }
         })),
     );
+    let s = service.clone();
+    methods.insert(
+        "Network".to_owned(),
+        Box::new(Method(move |p: Vec<u8>| {
+            let s = s.clone();
+            async move { encode(&s.network(decode(&p)?).await?) }
+        })),
+    );
     let s = service;
     methods.insert(
         "Processes".to_owned(),
@@ -289,6 +317,13 @@ impl ExtraClient {
     /// As `configure`.
     pub async fn figures(&self, req: &ProcessRef) -> Result<FiguresReply> {
         self.call("Figures", req).await
+    }
+    /// See [`Extra::network`].
+    ///
+    /// # Errors
+    /// As `configure`.
+    pub async fn network(&self, req: &NetworkRequest) -> Result<()> {
+        self.call("Network", req).await
     }
     /// See [`Extra::processes`].
     ///

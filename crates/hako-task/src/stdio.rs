@@ -74,6 +74,14 @@ pub enum StreamHead {
         /// What is wanted.
         request: FilesRequest,
     },
+    /// Frames of a network interface that a Network request will name. Opened
+    /// and acknowledged before that request is sent. Both ways: the length of
+    /// a frame in four bytes, the highest first, then the frame with its
+    /// `virtio_net_hdr_mrg_rxbuf`.
+    Frames {
+        /// The interface's name in the container.
+        name: String,
+    },
 }
 
 /// The agent's line in answer to a [`StreamHead`].

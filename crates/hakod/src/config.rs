@@ -1,5 +1,9 @@
 //! From flags and the config file to settings. A flag wins over the file.
 
+mod network;
+
+pub use network::NetworkDefaults;
+
 use crate::{containers::logs::options, flags::Flags, http::Host};
 use anyhow::{Context, bail};
 use hako_api::types::LogConfig;
@@ -45,6 +49,17 @@ struct File {
     registry_mirrors: Vec<String>,
     registry_certs_dirs: Vec<PathBuf>,
     registries: BTreeMap<String, Registry>,
+    bridge: Option<String>,
+    bip: Option<String>,
+    fixed_cidr: Option<String>,
+    default_address_pools: Vec<network::PoolEntry>,
+    dns: Vec<String>,
+    dns_search: Vec<String>,
+    dns_opts: Vec<String>,
+    mtu: Option<u32>,
+    icc: Option<bool>,
+    ip: Option<String>,
+    ip_masq: Option<bool>,
 }
 
 /// What the file says of one registry, by its name: `host[:port]`.
@@ -117,6 +132,8 @@ pub struct Config {
     pub mirrors: HashMap<String, Vec<Mirror>>,
     /// Folders like Docker's `certs.d`.
     pub certs_dirs: Vec<PathBuf>,
+    /// What networks are like that do not say it themselves.
+    pub network: NetworkDefaults,
 }
 
 impl Config {
@@ -126,6 +143,7 @@ impl Config {
     /// A file that cannot be read, an unknown key, a value that means nothing.
     pub fn resolve(flags: Flags) -> anyhow::Result<Self> {
         let file = read_file(flags.config_file.as_deref())?;
+        let network = NetworkDefaults::resolve(&flags, &file)?;
         let exec_root = absolute(flags.exec_root.or(file.exec_root).unwrap_or_else(|| "/run/hako".into()))?;
         let data_root = absolute(flags.data_root.or(file.data_root).unwrap_or_else(|| "/var/lib/hako".into()))?;
         let mut hosts = if flags.hosts.is_empty() { file.hosts } else { flags.hosts };
@@ -174,6 +192,7 @@ impl Config {
             max_concurrent_uploads: flags.max_concurrent_uploads.or(file.max_concurrent_uploads).unwrap_or(5),
             mirrors: mirrors(hub, file.registries)?,
             certs_dirs: certs_dirs.unwrap_or_else(|| CERTS_DIRS.map(PathBuf::from).into()),
+            network,
         })
     }
 }

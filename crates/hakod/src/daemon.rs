@@ -7,7 +7,7 @@ use crate::{
     Engine,
     config::Config,
     containers::{self, recover},
-    http,
+    http, networks,
 };
 use anyhow::{Context, bail};
 use std::{fs, io::IsTerminal, sync::Arc};
@@ -38,7 +38,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 
 fn logging(level: &str) {
     let filter = tracing_subscriber::EnvFilter::new(format!(
-        "warn,hakod={level},hako_qemu={level},hako_store={level},hako_registry={level}"
+        "warn,hakod={level},hako_qemu={level},hako_net={level},hako_store={level},hako_registry={level}"
     ));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -64,7 +64,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     write_pid(&engine.config)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    networks::recover::open(&engine).await.context("networks")?;
     recover::all(&engine).await.context("recover containers")?;
+    networks::recover::settle(&engine).await;
     containers::step::leftovers(&engine).await.context("containers of builds")?;
     let (stop, stopped) = watch::channel(false);
     let mut servers = tokio::task::JoinSet::new();
@@ -86,6 +88,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let _ = stop.send(true);
     while servers.join_next().await.is_some() {}
     containers::files::end_all(&engine).await;
+    networks::put_away(&engine).await;
     // Another hakod may have written its own.
     let _ = fs::remove_file(&engine.config.pidfile);
     Ok(())

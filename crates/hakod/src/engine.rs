@@ -9,8 +9,10 @@ use crate::{
     exec::Execs,
     host::HostInfo,
     images::{Consumer, ImageService, ImagesConfig},
+    networks::Networks,
     programs::Programs,
     spec::SeccompCache,
+    volumes::Volumes,
 };
 use anyhow::Context;
 use hako_model::{Error, Result};
@@ -41,6 +43,8 @@ pub struct Engine {
     pub images: Arc<ImageService>,
     /// Events.
     pub events: Arc<Events>,
+    /// Networks.
+    pub networks: Networks,
     /// Containers.
     pub containers: Containers,
     /// Who reads the figures of watched containers.
@@ -53,6 +57,8 @@ pub struct Engine {
     pub builds: Arc<Builds>,
     /// Compiled seccomp filters.
     pub seccomp: SeccompCache,
+    /// Who uses which volumes.
+    pub volumes: Volumes,
     /// Virtual machines that may boot at once. Each takes a processor while it
     /// boots: after the host's own boot all of them would start, and none in time.
     pub boots: Semaphore,
@@ -99,10 +105,12 @@ impl Engine {
             accelerator: Arc::new(AcceleratorCell::new(config.accelerator, &programs, cache.join("accelerator.json"))),
             seccomp: SeccompCache::new(cache.join("seccomp"), programs.runtime.clone()),
             host: HostInfo::read(),
+            networks: Networks::default(),
             containers: Containers::default(),
             collectors: Collectors::default(),
             execs: Execs::default(),
             builds: Arc::default(),
+            volumes: Volumes::default(),
             events: Arc::default(),
             boots: Semaphore::new(boots_at_once()),
             pruning: AtomicBool::new(false),

@@ -77,6 +77,39 @@ pub struct Flags {
     /// Check everything in the data root, say what is wrong, and end
     #[arg(long)]
     pub check_store: bool,
+    /// `none`: there is no network `bridge`, and containers that ask for it have loopback only
+    #[arg(short = 'b', long, value_name = "none")]
+    pub bridge: Option<String>,
+    /// The address of the default bridge, with its prefix: 172.17.0.1/16
+    #[arg(long, value_name = "CIDR")]
+    pub bip: Option<String>,
+    /// From where addresses of the default bridge are taken, a part of its subnet
+    #[arg(long, value_name = "CIDR")]
+    pub fixed_cidr: Option<String>,
+    /// Where subnets of networks come from that name none; repeatable
+    #[arg(long = "default-address-pool", value_name = "base=CIDR,size=N")]
+    pub default_address_pools: Vec<String>,
+    /// The DNS server of containers that name none; repeatable
+    #[arg(long, value_name = "IP")]
+    pub dns: Vec<String>,
+    /// The search domain of containers that name none; repeatable
+    #[arg(long, value_name = "DOMAIN")]
+    pub dns_search: Vec<String>,
+    /// The DNS options of containers that name none; repeatable
+    #[arg(long = "dns-opt", value_name = "OPTION")]
+    pub dns_opts: Vec<String>,
+    /// The largest packet of the default bridge [default: the uplink's]
+    #[arg(long, value_name = "BYTES")]
+    pub mtu: Option<u32>,
+    /// Whether containers on the default bridge reach each other [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub icc: Option<bool>,
+    /// The host's address that ports are published on by default [default: all]
+    #[arg(long, value_name = "IP")]
+    pub ip: Option<String>,
+    /// Whether packets of the default bridge leave with the host's address [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub ip_masq: Option<bool>,
     /// The group of unix sockets [default: docker]
     #[arg(short = 'G', long, value_name = "NAME")]
     pub group: Option<String>,

@@ -4,6 +4,7 @@
 //! http ── router ──► containers/<verb> ──► one task per container ──► shim
 //!                    exec/<verb> ────────────────────────────────────► shim
 //!                    image_api ──► images
+//!                    volumes
 //! ```
 
 mod accelerator;
@@ -20,11 +21,13 @@ mod host;
 pub mod http;
 mod image_api;
 pub mod images;
+mod networks;
 mod programs;
 mod shim;
 mod spec;
 mod sysinfo;
 mod system;
+mod volumes;
 
 pub use check_store::check_store;
 pub use daemon::run;

@@ -26,6 +26,7 @@ pub fn run(case: &Case) -> Map<String, Value> {
     script.settings();
     script.health();
     script.ends();
+    script.volumes();
     script.engine();
     script.unknown();
     script.refused();
@@ -224,6 +225,45 @@ impl Script<'_> {
         self.ask("list, none", "GET", "/containers/json?all=1", None);
     }
 
+    /// No container has any of them, so that it is the same behind both walls.
+    fn volumes(&mut self) {
+        let create = "/volumes/create";
+        let made = json!({"Name": "shape", "Labels": {"shape": "a"}});
+        self.ask("volume create", "POST", create, Some(made.clone()));
+        self.ask("volume create, again", "POST", create, Some(made));
+        self.ask("volume create, nothing said", "POST", create, Some(json!({"Name": "shape-plain"})));
+        let options = json!({"type": "tmpfs", "device": "tmpfs"});
+        let body = json!({"Name": "shape-device", "Driver": "local", "DriverOpts": options, "Labels": {}});
+        self.ask("volume create, device", "POST", create, Some(body));
+        let mut bad = |name: &str, body: Value| {
+            self.ask(&format!("volume create, bad {name}"), "POST", create, Some(body));
+        };
+        bad("name", json!({"Name": "a/b"}));
+        bad("length", json!({"Name": "a"}));
+        bad("driver", json!({"Name": "shape-bad", "Driver": "none-such"}));
+        bad("driver of another", json!({"Name": "shape", "Driver": "none-such"}));
+        bad("option", json!({"Name": "shape-bad", "DriverOpts": {"color": "red"}}));
+        bad("device", json!({"Name": "shape-bad", "DriverOpts": {"type": "tmpfs"}}));
+        bad("size", json!({"Name": "shape-bad", "DriverOpts": {"size": "1g"}}));
+        self.ask("volume create, no body", "POST", create, None);
+        self.ask("volume inspect", "GET", "/volumes/shape", None);
+        self.ask("volume inspect, device", "GET", "/volumes/shape-device", None);
+        self.ask("volume inspect, nobody", "GET", "/volumes/nobody", None);
+        let filters = |text: &str| format!("/volumes?filters={}", text.replace('"', "%22"));
+        self.ask("volume list", "GET", &filters(r#"{"label":["shape=a"]}"#), None);
+        self.ask("volume list, none", "GET", &filters(r#"{"label":["shape=b"]}"#), None);
+        self.ask("volume list, bad filter", "GET", &filters(r#"{"odd":["x"]}"#), None);
+        self.ask("volume list, bad value", "GET", &filters(r#"{"dangling":["x"]}"#), None);
+        let prune = |text: &str| format!("/volumes/prune?filters={}", text.replace('"', "%22"));
+        self.ask("volume prune", "POST", &prune(r#"{"label":["shape=a"]}"#), None);
+        self.ask("volume prune, none", "POST", &prune(r#"{"label":["shape=a"]}"#), None);
+        self.ask("volume prune, bad filter", "POST", &prune(r#"{"odd":["x"]}"#), None);
+        self.ask("volume remove", "DELETE", "/volumes/shape-plain", None);
+        self.ask("volume remove, again", "DELETE", "/volumes/shape-plain", None);
+        self.ask("volume remove, by force", "DELETE", "/volumes/shape-plain?force=1", None);
+        self.quietly("DELETE", "/volumes/shape-device", None);
+    }
+
     /// Every endpoint about a container that is not there.
     fn unknown(&mut self) {
         for (method, what) in [
@@ -270,6 +310,11 @@ impl Script<'_> {
         bad("stop signal", json!({"StopSignal": "NONE"}), json!({}));
         bad("extra host", json!({}), json!({"ExtraHosts": ["nonsense"]}));
         bad("mount type", json!({}), json!({"Mounts": [{"Type": "odd", "Target": "/x"}]}));
+        bad(
+            "mount in a mount",
+            json!({}),
+            json!({"Mounts": [{"Type": "tmpfs", "Target": "/x"}, {"Type": "tmpfs", "Target": "/x/"}]}),
+        );
         bad("mount target", json!({}), json!({"Mounts": [{"Type": "tmpfs", "Target": "x"}]}));
         bad("health", json!({"Healthcheck": {"Test": ["CMD", "true"], "Interval": 5}}), json!({}));
         bad("oom score", json!({}), json!({"OomScoreAdj": 5000}));

@@ -213,7 +213,16 @@ fn dockerd() -> Result<(PathBuf, String)> {
         return Ok((dockerd, path.into()));
     }
     let (engine, containerd) = (deb::unpacked("docker.io")?, deb::unpacked("containerd")?);
-    let folders = [engine.join("usr/sbin"), engine.join("usr/bin"), containerd.join("usr/bin")];
+    let mut folders = vec![engine.join("usr/sbin"), engine.join("usr/bin"), containerd.join("usr/bin")];
+    folders.extend(runc()?.parent().map(Path::to_owned));
     let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
     Ok((engine.join("usr/sbin/dockerd"), format!("{}:{path}", folders.join(":"))))
+}
+
+/// runc, installed or unpacked.
+pub fn runc() -> Result<PathBuf> {
+    match programs::find("runc") {
+        Some(runc) => Ok(runc),
+        None => Ok(deb::unpacked("runc")?.join("usr/sbin/runc")),
+    }
 }

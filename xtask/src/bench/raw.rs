@@ -22,10 +22,10 @@ pub fn subjects<'a>(scratch: &'a Scratch, rows: &mut Vec<Row>) -> Result<Vec<Sub
         command.args(["--fork", "--pid", "--mount", "--uts", "--ipc", "--net", "chroot"]);
         timed(command.arg(&root).arg("/bin/true"))
     })];
-    let runc = match program("runc") {
+    let runc = match super::engine::runc() {
         Ok(runc) => runc,
         Err(reason) => {
-            rows.push(Row::skipped("run", "runc", "ms", &reason));
+            rows.push(Row::skipped("run", "runc", "ms", &format!("{reason:#}")));
             return Ok(found);
         }
     };

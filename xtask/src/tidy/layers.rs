@@ -36,6 +36,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("hako-registry", Layer::Machinery),
     ("hako-layers", Layer::Machinery),
     ("hako-net", Layer::Machinery),
+    ("hako-fuse", Layer::Machinery),
     ("hako-qemu", Layer::Machinery),
     ("hako-hcs", Layer::Machinery),
     ("hako-hello", Layer::Machinery),

@@ -1,8 +1,7 @@
 //! Answers about containers.
 
-use super::{ContainerConfig, HostConfig, MountPoint, NetworkSettings};
+use super::{ContainerConfig, HostConfig, MountPoint, NetworkSettings, Port};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// `POST /containers/create`.
@@ -158,7 +157,7 @@ pub struct ContainerSummary {
     pub image_id: String,
     pub command: String,
     pub created: i64,
-    pub ports: Vec<Value>,
+    pub ports: Vec<Port>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_rw: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]

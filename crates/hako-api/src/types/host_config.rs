@@ -1,8 +1,7 @@
 //! `HostConfig`, complete. What of it is refused, and where, is in [`crate::unsupported`].
 
-use super::{DeviceMapping, DeviceRequest, ThrottleDevice, WeightDevice};
+use super::{DeviceMapping, DeviceRequest, PortBinding, ThrottleDevice, WeightDevice};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// What depends on the host. The order is Docker's.
@@ -15,7 +14,7 @@ pub struct HostConfig {
     pub container_id_file: String,
     pub log_config: LogConfig,
     pub network_mode: String,
-    pub port_bindings: Option<BTreeMap<String, Value>>,
+    pub port_bindings: Option<BTreeMap<String, Vec<PortBinding>>>,
     pub restart_policy: RestartPolicy,
     pub auto_remove: bool,
     pub volume_driver: String,
@@ -141,7 +140,7 @@ pub struct Mount {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bind_options: Option<BindOptions>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub volume_options: Option<Value>,
+    pub volume_options: Option<VolumeOptions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tmpfs_options: Option<TmpfsOptions>,
 }
@@ -163,6 +162,32 @@ pub struct BindOptions {
     pub read_only_force_recursive: bool,
 }
 
+/// Options of a volume.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+#[allow(missing_docs)]
+pub struct VolumeOptions {
+    #[serde(skip_serializing_if = "super::is_false")]
+    pub no_copy: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subpath: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver_config: Option<DriverConfig>,
+}
+
+/// Who makes a volume, and of what.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+#[allow(missing_docs)]
+pub struct DriverConfig {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<BTreeMap<String, String>>,
+}
+
 /// Options of a tmpfs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -173,4 +198,7 @@ pub struct TmpfsOptions {
     /// Permission bits.
     #[serde(rename = "Mode")]
     pub mode: u32,
+    /// Words of the filesystem's own, each with a value or without one.
+    #[serde(rename = "Options", skip_serializing_if = "Option::is_none")]
+    pub options: Option<Vec<Vec<String>>>,
 }

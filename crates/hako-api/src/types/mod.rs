@@ -10,16 +10,18 @@ pub mod host_config;
 pub mod network;
 pub mod stats;
 pub mod system;
+pub mod volume;
 
 pub use config::{ContainerConfig, CreateBody, HealthConfig};
 pub use container::{ContainerInspect, ContainerState, ContainerSummary, CreateAnswer, TopAnswer, WaitAnswer};
 pub use device::{DeviceMapping, DeviceRequest, ThrottleDevice, WeightDevice};
 pub use event::{Actor, Event};
 pub use exec::{ExecConfig, ExecInspect, ExecStartOptions, IdAnswer};
-pub use host_config::{HostConfig, LogConfig, Mount, RestartPolicy, Ulimit};
-pub use network::{EndpointSettings, MountPoint, NetworkSettings};
+pub use host_config::{BindOptions, HostConfig, LogConfig, Mount, RestartPolicy, TmpfsOptions, Ulimit, VolumeOptions};
+pub use network::{EndpointIpamConfig, EndpointSettings, MountPoint, NetworkSettings, Port, PortBinding};
 pub use stats::Stats;
 pub use system::{Info, Version};
+pub use volume::{Volume, VolumeCreate, VolumeList, VolumeUsage, VolumesPruned};
 
 /// `true` for `false`, for `skip_serializing_if`.
 #[must_use]

@@ -25,12 +25,44 @@ pub struct Stats {
     pub cpu_stats: CpuStats,
     pub precpu_stats: CpuStats,
     pub memory_stats: MemoryStats,
-    /// Absent as long as there are no networks.
+    /// By interface; absent where there are none but the loopback.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub networks: Option<BTreeMap<String, serde_json::Value>>,
+    pub networks: Option<BTreeMap<String, NetworkStats>>,
     /// Hako's own addition: what the virtual machine costs the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vm_stats: Option<VmStats>,
+}
+
+/// What an interface has carried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct NetworkStats {
+    pub rx_bytes: u64,
+    pub rx_packets: u64,
+    pub rx_errors: u64,
+    pub rx_dropped: u64,
+    pub tx_bytes: u64,
+    pub tx_packets: u64,
+    pub tx_errors: u64,
+    pub tx_dropped: u64,
+}
+
+impl NetworkStats {
+    /// The same, seen from the other end.
+    #[must_use]
+    pub fn turned(self) -> Self {
+        Self {
+            rx_bytes: self.tx_bytes,
+            rx_packets: self.tx_packets,
+            rx_errors: self.tx_errors,
+            rx_dropped: self.tx_dropped,
+            tx_bytes: self.rx_bytes,
+            tx_packets: self.rx_packets,
+            tx_errors: self.rx_errors,
+            tx_dropped: self.rx_dropped,
+        }
+    }
 }
 
 /// Processes and threads.

@@ -1,6 +1,6 @@
 //! `docs/unsupported.md`, from the tables.
 
-use super::{Behind, CONFIG, ENDPOINT, HOST_CONFIG, Part, REQUESTS, Refusal, STEPS};
+use super::{Behind, CONFIG, HOST_CONFIG, NETWORK, Part, REQUESTS, Refusal, STEPS};
 use crate::{
     endpoint::{ENDPOINTS, Op, no_plugin},
     error::http_status,
@@ -65,8 +65,12 @@ pub fn page() -> String {
          | In | Example | Wall | Status | Answer |\n|---|---|---|---|---|\n",
     );
     rows(&mut page, CONFIG);
-    rows(&mut page, ENDPOINT);
     rows(&mut page, HOST_CONFIG);
+    page.push_str(
+        "\n## What `POST /networks/create` refuses\n\n\
+         | In | Example | Wall | Status | Answer |\n|---|---|---|---|---|\n",
+    );
+    rows(&mut page, NETWORK);
     page
 }
 

@@ -2,6 +2,7 @@
 //! which is what a command needs and what hijacking wants.
 
 mod autostart;
+mod body;
 mod client;
 mod connect;
 mod credentials;
@@ -10,6 +11,7 @@ mod messages;
 mod query;
 
 pub(crate) use autostart::Engine;
+pub(crate) use body::{Body, made, written};
 pub(crate) use client::{Client, Hijacked, RequestBody};
 pub(crate) use connect::TlsFlags;
 pub(crate) use credentials::{Config, HUB, Login, registry_auth, registry_config};

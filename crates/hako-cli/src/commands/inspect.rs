@@ -7,7 +7,7 @@ use crate::term::{print, print_line};
 use clap::Args;
 use serde_json::Value;
 
-/// Show all details of containers and images as JSON
+/// Show all details of containers, images, networks and volumes as JSON
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     /// Format output: json, or a Go template
@@ -17,14 +17,19 @@ pub(crate) struct Inspect {
     #[arg(short = 's', long)]
     size: bool,
     /// Only inspect objects of the given type
-    #[arg(long = "type", value_name = "TYPE", value_parser = ["container", "image"])]
+    #[arg(long = "type", value_name = "TYPE", value_parser = ["container", "image", "network", "volume"])]
     kind: Option<String>,
-    /// Names or IDs of containers and images
+    /// Names or IDs of containers, images, networks and volumes
     #[arg(required = true, value_name = "NAME|ID")]
     names: Vec<String>,
 }
 
 impl Inspect {
+    /// Of objects of one kind.
+    pub(super) fn of(kind: &str, format: Option<String>, names: Vec<String>) -> Self {
+        Self { format, size: false, kind: Some(kind.to_owned()), names }
+    }
+
     pub(crate) async fn run(self, client: &Client) -> Result<()> {
         let format = self.format.as_deref().filter(|format| !format.is_empty());
         let template = format.filter(|format| *format != "json").map(Template::parse).transpose()?;
@@ -53,8 +58,12 @@ impl Inspect {
     async fn look_up(&self, client: &Client, name: &str) -> Result<Value> {
         let container = Query::default().flag("size", self.size).on(format!("/containers/{}/json", escape(name)));
         let image = format!("/images/{}/json", escape(name));
+        let volume = format!("/volumes/{}", escape(name));
+        let network = format!("/networks/{}", escape(name));
         match self.kind.as_deref() {
             Some("container") => return client.get(&container).await,
+            Some("network") => return client.get(&network).await,
+            Some("volume") => return client.get(&volume).await,
             Some(_) => return client.get(&image).await,
             None => {}
         }
@@ -62,15 +71,23 @@ impl Inspect {
             Err(err) if err.is_not_found() => {}
             other => return other,
         }
+        match client.get(&image).await {
+            Err(err) if err.is_not_found() => {}
+            other => return other,
+        }
+        match client.get(&network).await {
+            Err(err) if err.is_not_found() => {}
+            other => return other,
+        }
         client
-            .get(&image)
+            .get(&volume)
             .await
             .map_err(|err| if err.is_not_found() { Error::msg(format!("no such object: {name}")) } else { err })
     }
 }
 
 /// JSON as Docker indents it: four blanks.
-fn pretty(value: &Value) -> String {
+pub(super) fn pretty(value: &Value) -> String {
     use serde_json::ser::{PrettyFormatter, Serializer};
     let mut out = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut out, PrettyFormatter::with_indent(b"    "));

@@ -1,20 +1,15 @@
 //! `hako load`.
 
-use crate::api::{Client, Query, RequestBody};
+use crate::api::{Body, Client, Query, RequestBody, made};
 use crate::error::{Error, Result, reason};
 use crate::progress::Progress;
 use crate::term::Target;
-use bytes::Bytes;
 use clap::Args;
-use http_body_util::StreamBody;
-use http_body_util::combinators::UnsyncBoxBody;
 use hyper::Method;
-use hyper::body::Frame;
 use indicatif::ProgressBar;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
-use tokio::sync::mpsc;
 
 /// How much of an archive is read at once.
 const PIECE: usize = 256 << 10;
@@ -59,35 +54,25 @@ impl Load {
     }
 }
 
-/// A body that is read by a thread of its own, a few pieces ahead.
-pub(super) fn send(mut source: Box<dyn Read + Send>, bar: Option<ProgressBar>) -> UnsyncBoxBody<Bytes, io::Error> {
-    let (queue, pieces) = mpsc::channel::<io::Result<Frame<Bytes>>>(4);
-    std::thread::spawn(move || {
-        loop {
+/// A body that is read from `source`.
+pub(super) fn send(mut source: Box<dyn Read + Send>, bar: Option<ProgressBar>) -> Body {
+    made(move |sink| {
+        let end = loop {
             let mut piece = vec![0; PIECE];
-            let read = match source.read(&mut piece) {
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-                other => other,
-            };
-            let sent = match read {
-                Ok(0) => break,
+            match source.read(&mut piece) {
+                Ok(0) => break Ok(()),
                 Ok(count) => {
                     piece.truncate(count);
                     bar.iter().for_each(|bar| bar.inc(count as u64));
-                    queue.blocking_send(Ok(Frame::data(piece.into())))
+                    if let Err(err) = sink.send(piece.into()) {
+                        break Err(err);
+                    }
                 }
-                Err(err) => {
-                    let _ = queue.blocking_send(Err(err));
-                    break;
-                }
-            };
-            if sent.is_err() {
-                break;
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => break Err(err),
             }
-        }
+        };
         bar.iter().for_each(ProgressBar::finish_and_clear);
-    });
-    let stream =
-        futures::stream::unfold(pieces, |mut pieces| async move { pieces.recv().await.map(|piece| (piece, pieces)) });
-    UnsyncBoxBody::new(StreamBody::new(stream))
+        end
+    })
 }

@@ -28,20 +28,10 @@ pub(crate) struct Push {
 
 impl Push {
     pub(crate) async fn run(self, client: &Client) -> Result<()> {
-        if self.image.contains('@') {
-            return Err(Error::msg("cannot push a digest reference"));
-        }
-        let name = strip_tag(&self.image);
-        if self.all_tags && name != self.image {
-            return Err(Error::msg("tag can't be used with --all-tags/-a"));
-        }
-        if !self.all_tags && !self.quiet && name == self.image {
-            print_line("Using default tag: latest")?;
-        }
         let image = with_tag(&self.image);
-        let tag = if self.all_tags { None } else { Some(&image[name.len() + 1..]) };
-        if tag == Some("") {
-            return Err(Error::msg("invalid reference format"));
+        let (name, tag) = parts(&self.image, &image, self.all_tags)?;
+        if tag.is_some() && !self.quiet && name == self.image {
+            print_line("Using default tag: latest")?;
         }
         let platform = self.platform.as_deref().map(platform).transpose()?;
         let path = Query::default().opt("tag", tag).opt("platform", platform.as_deref());
@@ -58,6 +48,23 @@ impl Push {
     }
 }
 
+/// The name without its tag, and the tag that is pushed: none for all. `image`
+/// is `typed` with a tag.
+fn parts<'a>(typed: &'a str, image: &'a str, all_tags: bool) -> Result<(&'a str, Option<&'a str>)> {
+    if typed.contains('@') {
+        return Err(Error::msg("cannot push a digest reference"));
+    }
+    let name = strip_tag(typed);
+    if all_tags {
+        let plain = name == typed;
+        return plain.then_some((name, None)).ok_or_else(|| Error::msg("tag can't be used with --all-tags/-a"));
+    }
+    match image.get(name.len() + 1..) {
+        Some("") | None => Err(Error::msg("invalid reference format")),
+        tag => Ok((name, tag)),
+    }
+}
+
 /// OCI's object, as the API has it.
 fn platform(text: &str) -> Result<String> {
     let mut parts = text.split('/');
@@ -69,5 +76,32 @@ fn platform(text: &str) -> Result<String> {
         }
         .to_string()),
         _ => Err(Error::msg(format!("{text:?} is no platform: OS/ARCH[/VARIANT]"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_pushed() {
+        let of = |typed: &str, all: bool| {
+            let image = with_tag(typed);
+            parts(typed, &image, all).map(|(name, tag)| format!("{name} {tag:?}")).map_err(|err| err.to_string())
+        };
+        for (typed, all, expected) in [
+            ("x", false, Ok("x Some(\"latest\")")),
+            ("x:1", false, Ok("x Some(\"1\")")),
+            ("host:5000/x", false, Ok("host:5000/x Some(\"latest\")")),
+            ("host:5000/x:1", false, Ok("host:5000/x Some(\"1\")")),
+            ("host:5000/x", true, Ok("host:5000/x None")),
+            ("x:", false, Err("invalid reference format")),
+            ("host:5000/x:", false, Err("invalid reference format")),
+            ("x:1", true, Err("tag can't be used with --all-tags/-a")),
+            ("x:", true, Err("tag can't be used with --all-tags/-a")),
+            ("x@sha256:00", false, Err("cannot push a digest reference")),
+        ] {
+            assert_eq!(of(typed, all), expected.map(str::to_owned).map_err(str::to_owned), "{typed}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::events::Events;
 use super::info::Info;
 use super::prune::{self, confirmed, report};
+use super::volume;
 use crate::api::{Client, Engine, Query};
 use crate::error::{Error, Result};
 use crate::flags::filters;
@@ -34,7 +35,7 @@ enum Command {
     /// Show disk usage
     Df(Df),
     /// Remove stopped containers and images without a name
-    Prune(prune::Prune),
+    Prune(Prune),
 }
 
 /// Flags of `system df`.
@@ -43,6 +44,16 @@ struct Df {
     /// Format output: json, or a Go template
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
+}
+
+/// Flags of `system prune`.
+#[derive(Debug, Args)]
+struct Prune {
+    #[command(flatten)]
+    images: prune::Prune,
+    /// Prune anonymous volumes
+    #[arg(long)]
+    volumes: bool,
 }
 
 impl System {
@@ -106,15 +117,15 @@ impl Df {
             return print_formatted(format, &usage);
         }
         let kinds = [
-            ("Images", "Images", "Size"),
-            ("Containers", "Containers", "SizeRw"),
-            ("Local Volumes", "Volumes", "Size"),
-            ("Build Cache", "BuildCache", "Size"),
+            ("Images", "Images", "/Size"),
+            ("Containers", "Containers", "/SizeRw"),
+            ("Local Volumes", "Volumes", "/UsageData/Size"),
+            ("Build Cache", "BuildCache", "/Size"),
         ];
         let mut table = Table::new(["TYPE", "TOTAL", "SIZE"]);
         for (label, key, size) in kinds {
             let items: Vec<&Value> = usage[key].as_array().into_iter().flatten().collect();
-            let sum: i64 = items.iter().filter_map(|item| item[size].as_i64()).sum();
+            let sum: i64 = items.iter().filter_map(|item| item.pointer(size)?.as_i64()).sum();
             let total = if key == "Images" { usage["LayersSize"].as_i64().unwrap_or(sum) } else { sum };
             table.push([label.to_owned(), items.len().to_string(), human_size(total)]);
         }
@@ -122,14 +133,22 @@ impl Df {
     }
 }
 
-async fn prune(flags: prune::Prune, client: &Client) -> Result<()> {
+async fn prune(flags: Prune, client: &Client) -> Result<()> {
+    let Prune { images: flags, volumes } = flags;
     let what = if flags.all { "all images without a container" } else { "all images without a name" };
-    let question = format!("This removes all stopped containers, {what} and unused build cache. Continue? [y/N] ");
+    let more = if volumes { ", all anonymous volumes without a container" } else { "" };
+    let question =
+        format!("This removes all stopped containers{more}, {what} and unused build cache. Continue? [y/N] ");
     if !flags.force && !confirmed("system prune", &question)? {
         return Ok(());
     }
     let containers = Query::default().opt("filters", filters(&flags.filter)?.as_deref()).on("/containers/prune");
     let mut reclaimed = report(&client.post(&containers).await?, "ContainersDeleted", "Deleted Containers")?;
+    if volumes {
+        // Volumes have no times.
+        let labels = flags.filter.iter().filter(|filter| !filter.starts_with("until=")).cloned().collect();
+        reclaimed += volume::volumes(client, false, labels).await?;
+    }
     // Steps of builds have times, and no labels.
     let until: Vec<String> = flags.filter.iter().filter(|filter| filter.starts_with("until=")).cloned().collect();
     let labelled = until.len() < flags.filter.len();

@@ -4,6 +4,7 @@ use super::container::{ContainerFlags, Health};
 use super::env::{labels, variables};
 use super::host::host_config;
 use super::mount::Mounts;
+use super::network::{self, networks};
 use super::parse::{expose, pairs, publish};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -80,9 +81,10 @@ pub(crate) fn create_body(flags: &ContainerFlags, detached: bool) -> Result<(Val
     if let Some(check) = health(&flags.health)? {
         body["Healthcheck"] = check;
     }
-    body["HostConfig"] = host_config(flags, mounts, bindings)?;
-    if let Some(network) = flags.network.network.as_ref().filter(|_| !flags.network.network_alias.is_empty()) {
-        body["NetworkingConfig"] = json!({"EndpointsConfig": {network: {"Aliases": flags.network.network_alias}}});
+    let (mode, endpoints) = networks(&flags.network)?;
+    body["HostConfig"] = host_config(flags, mounts, bindings, mode.as_deref())?;
+    if let Some(config) = network::config(endpoints) {
+        body["NetworkingConfig"] = config;
     }
     Ok((body, attach))
 }

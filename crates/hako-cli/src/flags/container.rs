@@ -231,9 +231,24 @@ pub(crate) struct Files {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct Network {
-    /// Connect the container to a network
+    /// Connect the container to a network: its name, or name=NAME,alias=NAME,ip=IP,...
     #[arg(long, visible_alias = "net")]
-    pub(crate) network: Option<String>,
+    pub(crate) network: Vec<String>,
+    /// IPv4 address (e.g., 172.30.100.104)
+    #[arg(long, value_name = "IP")]
+    pub(crate) ip: Option<String>,
+    /// IPv6 address (e.g., 2001:db8::33)
+    #[arg(long, value_name = "IP")]
+    pub(crate) ip6: Option<String>,
+    /// Container IPv4/IPv6 link-local addresses
+    #[arg(long, value_name = "IP")]
+    pub(crate) link_local_ip: Vec<String>,
+    /// Container MAC address (e.g., 92:d0:c6:0a:29:33)
+    #[arg(long, value_name = "MAC")]
+    pub(crate) mac_address: Option<String>,
+    /// Add link to another container
+    #[arg(long, value_name = "CONTAINER[:ALIAS]")]
+    pub(crate) link: Vec<String>,
     /// Add network-scoped alias for the container
     #[arg(long, value_name = "NAME")]
     pub(crate) network_alias: Vec<String>,

@@ -38,7 +38,12 @@ impl Host {
 }
 
 /// `HostConfig` for `flags`.
-pub(crate) fn host_config(flags: &ContainerFlags, mounts: Mounts, bindings: Map<String, Value>) -> Result<Value> {
+pub(crate) fn host_config(
+    flags: &ContainerFlags,
+    mounts: Mounts,
+    bindings: Map<String, Value>,
+    mode: Option<&str>,
+) -> Result<Value> {
     let mut host = Host(Map::new());
     if let Some(isolation) = &flags.isolation {
         // `vm` is this program's word; the API carries Docker's.
@@ -69,6 +74,7 @@ pub(crate) fn host_config(flags: &ContainerFlags, mounts: Mounts, bindings: Map<
     }
     set_limits(&mut host, &flags.limits)?;
     files(&mut host, &flags.files, mounts)?;
+    host.opt("NetworkMode", mode);
     network(&mut host, &flags.network, bindings);
     security(&mut host, &flags.security)?;
     Ok(Value::Object(host.0))
@@ -127,7 +133,7 @@ fn files(host: &mut Host, files: &Files, mounts: Mounts) -> Result<()> {
 }
 
 fn network(host: &mut Host, network: &Network, bindings: Map<String, Value>) {
-    host.opt("NetworkMode", network.network.as_deref());
+    host.list("Links", &network.link);
     host.map("PortBindings", bindings);
     host.flag("PublishAllPorts", network.publish_all);
     // Docker's newer form NAME=IP travels as the older one.

@@ -3,7 +3,8 @@
 //! Docker's functions are added: `json split join title lower upper pad truncate println table`.
 
 use crate::error::{Error, Result};
-use gtmpl_ng::{Context, FuncError, Limits, NumberKind, Value as Go};
+use gtmpl_ng::{Context, Limits, Value as Go};
+use hako_api::template::{FUNCTIONS, Function, text};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -35,6 +36,7 @@ impl Template {
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut parsed = gtmpl_ng::Template::with_limits(Limits::unlimited());
         parsed.add_funcs(FUNCTIONS);
+        parsed.add_funcs(OWN);
         let text = unescape(text).replace(".Label \"", "label . \"");
         parsed.parse(text.clone()).map_err(|err| Error::msg(format!("template parsing error: {err}")))?;
         Ok(Self { parsed, json_path: json_path(&text) })
@@ -104,51 +106,8 @@ fn to_go(value: &Value, map: bool) -> Go {
     }
 }
 
-fn from_go(value: &Go) -> Value {
-    match value {
-        Go::NoValue | Go::Nil | Go::Function(_) => Value::Null,
-        Go::Bool(on) => Value::Bool(*on),
-        Go::String(text) => Value::String(text.clone()),
-        Go::Number(number) => match number.kind() {
-            NumberKind::Unsigned(n) => n.into(),
-            NumberKind::Signed(n) => n.into(),
-            NumberKind::Float(n) => n.into(),
-        },
-        Go::Array(items) => items.iter().map(from_go).collect(),
-        Go::Object(entries) | Go::Map(entries) => {
-            let mut sorted: Vec<_> = entries.iter().map(|(key, value)| (key.clone(), from_go(value))).collect();
-            sorted.sort_by(|a, b| a.0.cmp(&b.0));
-            Value::Object(sorted.into_iter().collect())
-        }
-    }
-}
-
-/// A function of Docker's.
-type Function = fn(&[Go]) -> std::result::Result<Go, FuncError>;
-
-const FUNCTIONS: &[(&str, Function)] = &[
-    ("json", |args| Ok(Go::from(from_go(first("json", args)?).to_string()))),
-    ("split", |args| Ok(Go::Array(text("split", args, 0)?.split(&text("split", args, 1)?).map(Go::from).collect()))),
-    ("join", |args| {
-        let Some(Go::Array(items)) = args.first() else { return Ok(Go::from("")) };
-        Ok(Go::from(items.iter().map(ToString::to_string).collect::<Vec<_>>().join(&text("join", args, 1)?)))
-    }),
-    ("title", |args| {
-        let word = text("title", args, 0)?;
-        let mut letters = word.chars();
-        Ok(Go::from(letters.next().map(|c| c.to_uppercase().chain(letters).collect::<String>()).unwrap_or_default()))
-    }),
-    ("lower", |args| Ok(Go::from(text("lower", args, 0)?.to_lowercase()))),
-    ("upper", |args| Ok(Go::from(text("upper", args, 0)?.to_uppercase()))),
-    ("pad", |args| {
-        let (before, after) = (number("pad", args, 1)?, number("pad", args, 2)?);
-        let text = text("pad", args, 0)?;
-        Ok(Go::from(if text.is_empty() { text } else { format!("{}{text}{}", " ".repeat(before), " ".repeat(after)) }))
-    }),
-    ("truncate", |args| {
-        let length = number("truncate", args, 1)?;
-        Ok(Go::from(text("truncate", args, 0)?.chars().take(length).collect::<String>()))
-    }),
+/// Functions of this client's own.
+const OWN: &[(&str, Function)] = &[
     ("label", |args| {
         let Some(Go::Object(row)) = args.first() else { return Ok(Go::from("")) };
         let Some(Go::Map(labels)) = row.get("\u{0}Labels") else { return Ok(Go::from("")) };
@@ -162,21 +121,6 @@ const FUNCTIONS: &[(&str, Function)] = &[
         }
     }),
 ];
-
-fn first<'a>(name: &str, args: &'a [Go]) -> std::result::Result<&'a Go, FuncError> {
-    args.first().ok_or_else(|| FuncError::AtLeastXArgs(name.into(), 1))
-}
-
-fn text(name: &str, args: &[Go], index: usize) -> std::result::Result<String, FuncError> {
-    args.get(index).map(ToString::to_string).ok_or_else(|| FuncError::ExactlyXArgs(name.into(), index + 1))
-}
-
-fn number(name: &str, args: &[Go], index: usize) -> std::result::Result<usize, FuncError> {
-    match args.get(index) {
-        Some(Go::Number(n)) => Ok(n.as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0).min(1 << 16)),
-        _ => Err(FuncError::Generic(format!("{name}: argument {index} must be a number"))),
-    }
-}
 
 #[cfg(test)]
 mod tests {

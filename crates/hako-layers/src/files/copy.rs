@@ -1,7 +1,7 @@
 //! From one root to another: what `COPY` and `ADD` of a build do.
 
 use super::{
-    Destination, Extract, Root, failed,
+    Destination, Extract, Root, attributes, failed,
     names::{absolute, base_name, split},
     pack::{Names, Source, list},
     root::{kind_of, stat_of},
@@ -116,7 +116,7 @@ impl<'a> CopySource<'a> {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn copy(&self, to: &Root, dest: &[u8], how: Copy, wanted: &dyn Fn(&[u8]) -> bool) -> Result<()> {
+    pub fn copy(&self, to: &Root, dest: &[u8], how: Copy, wanted: &(dyn Fn(&[u8]) -> bool + Sync)) -> Result<()> {
         let target = to.follow(dest).map_err(failed("lstat", dest))?;
         let (dir, name) = if self.is_dir {
             (target.as_slice(), None)
@@ -127,8 +127,33 @@ impl<'a> CopySource<'a> {
             (dir, Some(name))
         };
         drop(to.make_dirs_as(dir, how.owner)?);
-        let mut choose = |entry: &mut Entry| Ok(self.place(entry, name, how) && wanted(&entry.path));
-        self.transfer(to, dir, Extract { owner: how.owner, ..Extract::default() }, &mut choose)
+        let wanted = |path: &[u8]| {
+            let placed = self.placed(path, name);
+            placed.is_empty() || wanted(&placed)
+        };
+        let mut choose = |entry: &mut Entry| Ok(self.place(entry, name, how));
+        self.transfer(to, dir, Extract { owner: how.owner, ..Extract::default() }, &wanted, &mut choose)
+    }
+
+    /// Copies what is in it, a directory, into the root of `to`, which becomes
+    /// as it is: owner, mode, attributes and times.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn copy_whole(&self, to: &Root) -> Result<()> {
+        let mut own = None;
+        let mut choose = |entry: &mut Entry| {
+            let is_below = self.place(entry, None, Copy::default());
+            if !is_below {
+                own = Some(entry.clone());
+            }
+            Ok(is_below)
+        };
+        self.transfer(to, b"/", Extract::default(), &|_| true, &mut choose)?;
+        match own {
+            Some(own) => attributes::write(to.fd(), &own, false).map_err(failed("chown", &self.path)),
+            None => Ok(()),
+        }
     }
 
     /// One thread reads, this one writes.
@@ -137,12 +162,13 @@ impl<'a> CopySource<'a> {
         to: &Root,
         dir: &[u8],
         how: Extract,
+        wanted: &(dyn Fn(&[u8]) -> bool + Sync),
         choose: &mut dyn FnMut(&mut Entry) -> Result<bool>,
     ) -> Result<()> {
         let source = Source::find(self.root, &self.path)?;
         let (reader, writer) = io::pipe()?;
         std::thread::scope(|scope| {
-            let pack = move || source.pack(BufWriter::with_capacity(BUFFER, writer));
+            let pack = move || source.pack_wanted(BufWriter::with_capacity(BUFFER, writer), wanted);
             let packer = std::thread::Builder::new().name("copy".into()).spawn_scoped(scope, pack)?;
             let unpacked = Destination::find(to, dir)
                 .and_then(|there| there.unpack_as(BufReader::with_capacity(BUFFER, &reader), how, choose));
@@ -162,20 +188,21 @@ impl<'a> CopySource<'a> {
         if let Some(mode) = how.mode {
             entry.mode = mode;
         }
-        if let Some(name) = name {
-            entry.path = name.to_vec();
-            return true;
-        }
-        let base = base_name(&self.path);
-        let relative = |path: &[u8]| {
-            let path = path.strip_prefix(base).unwrap_or(path);
-            path.strip_prefix(b"/").unwrap_or(path).to_vec()
-        };
-        entry.path = relative(&entry.path);
+        entry.path = self.placed(&entry.path, name);
         if entry.kind == EntryKind::HardLink {
-            entry.link = relative(&entry.link);
+            entry.link = self.placed(&entry.link, name);
         }
         !entry.path.is_empty()
+    }
+
+    /// A name in the archive as one below the directory; nothing for what is
+    /// copied itself, unless it is a file, which has a name of its own there.
+    fn placed(&self, path: &[u8], name: Option<&[u8]>) -> Vec<u8> {
+        if let Some(name) = name {
+            return name.to_vec();
+        }
+        let path = path.strip_prefix(base_name(&self.path)).unwrap_or(path);
+        path.strip_prefix(b"/").unwrap_or(path).to_vec()
     }
 }
 
@@ -253,6 +280,26 @@ mod tests {
         assert!(!fs::symlink_metadata(to.path().join("made/named")).unwrap().is_symlink());
     }
 
+    /// Of two names of a file either may be left out.
+    #[test]
+    fn hard_links_of_what_is_left_out() {
+        let (from, a, ..) = roots();
+        fs::create_dir_all(from.path().join("d/b")).unwrap();
+        fs::write(from.path().join("d/a"), "one").unwrap();
+        for twin in ["d/b/c", "d/e"] {
+            fs::hard_link(from.path().join("d/a"), from.path().join(twin)).unwrap();
+        }
+        for (left_out, kept) in [("a", ["b/c", "e"]), ("b/c", ["a", "e"]), ("e", ["a", "b/c"])] {
+            let to = TempDir::new().unwrap();
+            let root = Root::open(to.path()).unwrap();
+            let source = CopySource::find(&a, b"/d").unwrap();
+            source.copy(&root, b"/", Copy::default(), &|path| path != left_out.as_bytes()).unwrap();
+            assert!(!to.path().join(left_out).exists());
+            let inodes = kept.map(|path| fs::metadata(to.path().join(path)).unwrap().ino());
+            assert!(inodes[0] == inodes[1] && text(to.path(), kept[0]) == "one");
+        }
+    }
+
     #[test]
     fn links_of_the_destination_stay_in_it() {
         let (from, a, to, b) = roots();
@@ -263,6 +310,23 @@ mod tests {
         assert_eq!((made.uid(), made.gid(), made.permissions().mode() & 0o7777), (5, 6, 0o640));
         let folder = fs::metadata(to.path().join("x")).unwrap();
         assert_eq!((folder.uid(), folder.permissions().mode() & 0o7777), (5, 0o755));
+    }
+
+    #[test]
+    fn a_whole_directory_with_its_own_mode_and_owner() {
+        let (from, a, to, b) = roots();
+        let data = from.path().join("data");
+        fs::create_dir_all(data.join("sub")).unwrap();
+        fs::write(data.join("sub/f"), "x").unwrap();
+        symlink("/data", from.path().join("link")).unwrap();
+        std::os::unix::fs::chown(&data, Some(7), Some(8)).unwrap();
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o2750)).unwrap();
+        CopySource::find(&a, b"/link").unwrap().copy_whole(&b).unwrap();
+        let made = fs::metadata(to.path()).unwrap();
+        assert_eq!((made.uid(), made.gid(), made.permissions().mode() & 0o7777), (7, 8, 0o2750));
+        assert_eq!(made.mtime(), fs::metadata(&data).unwrap().mtime());
+        assert_eq!(text(to.path(), "sub/f"), "x");
+        assert_eq!(fs::metadata(to.path().join("sub")).unwrap().uid(), 0);
     }
 
     #[test]

@@ -40,7 +40,7 @@ struct Level {
 }
 
 struct Writer<W> {
-    packer: Packer<W>,
+    packer: Packer<'static, W>,
     hidden: Hidden,
     levels: Vec<Level>,
 }

@@ -19,6 +19,7 @@ mod owner;
 mod pack;
 mod root;
 mod stat;
+mod usage;
 
 pub use archive::unpack_archive;
 pub use changes::{ChangeKind, changes};
@@ -31,6 +32,7 @@ pub use owner::owner;
 pub use pack::{Source, export};
 pub use root::Root;
 pub use stat::{FileStat, go_mode, stat};
+pub use usage::usage;
 
 use hako_model::{Error, ErrorKind};
 use rustix::io::Errno;

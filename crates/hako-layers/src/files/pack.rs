@@ -72,6 +72,15 @@ impl Source {
         self.write(Packer::new(out))
     }
 
+    /// [`Source::pack`] of those whose names in the archive are wanted. What is
+    /// below a directory is asked for by itself.
+    ///
+    /// # Errors
+    /// As [`Source::pack`].
+    pub(super) fn pack_wanted(self, out: impl Write, wanted: &dyn Fn(&[u8]) -> bool) -> Result<()> {
+        self.write(Packer { wanted: Some(wanted), ..Packer::new(out) })
+    }
+
     /// [`Source::pack`] without times: the same for the same names, contents,
     /// modes, owners and attributes.
     ///
@@ -81,7 +90,7 @@ impl Source {
         self.write(Packer { timeless: true, ..Packer::new(out) })
     }
 
-    fn write(self, mut packer: Packer<impl Write>) -> Result<()> {
+    fn write(self, mut packer: Packer<'_, impl Write>) -> Result<()> {
         let base = base_name(&self.path);
         if kind_of(&self.what) == FileType::Directory {
             let name = if base == b"/" { b"/".to_vec() } else { [base, b"/"].concat() };
@@ -162,6 +171,9 @@ impl Names {
     }
 }
 
+/// Whether the entry of this name is packed.
+type Wanted<'a> = &'a dyn Fn(&[u8]) -> bool;
+
 /// A directory on the way down.
 struct Level {
     names: Names,
@@ -173,24 +185,30 @@ struct Level {
 }
 
 /// Writes entries, and remembers files with several links.
-pub(super) struct Packer<W> {
+pub(super) struct Packer<'a, W> {
     tar: TarWriter<W>,
     links: HashMap<(u32, u32, u64), Vec<u8>>,
     link_bytes: usize,
     buffer: Vec<u8>,
     /// Every time is written as 0.
     timeless: bool,
+    /// Names that are written; without it all are.
+    wanted: Option<Wanted<'a>>,
 }
 
-impl<W: Write> Packer<W> {
+impl<W: Write> Packer<'_, W> {
     pub(super) fn new(out: W) -> Self {
         let tar = TarWriter::new(out);
-        Self { tar, links: HashMap::new(), link_bytes: 0, buffer: vec![0; CHUNK], timeless: false }
+        Self { tar, links: HashMap::new(), link_bytes: 0, buffer: vec![0; CHUNK], timeless: false, wanted: None }
     }
 
     fn head<'a>(&self, what: &Statx, name: &'a [u8]) -> Head<'a> {
         let head = head(what, name);
         if self.timeless { Head { mtime: 0, ..head } } else { head }
+    }
+
+    fn is_wanted(&self, name: &[u8]) -> bool {
+        self.wanted.is_none_or(|wanted| wanted(name))
     }
 
     /// Ends the archive.
@@ -238,6 +256,9 @@ impl<W: Write> Packer<W> {
 
     /// A directory's own entry.
     pub(super) fn directory(&mut self, fd: BorrowedFd<'_>, what: &Statx, name: &[u8]) -> Result<()> {
+        if !self.is_wanted(name) {
+            return Ok(());
+        }
         let xattrs = attributes::read(fd).map_err(failed("listxattr", name))?;
         let head = Head { kind: Some(EntryKind::Directory), xattrs: &xattrs, ..self.head(what, name) };
         self.tar.entry(&head).map_err(gone)
@@ -253,6 +274,10 @@ impl<W: Write> Packer<W> {
             FileType::Fifo => EntryKind::Fifo,
             FileType::Directory | FileType::Socket | FileType::Unknown => return Ok(()),
         };
+        // Before its links are looked at: a link leads to what is in the archive.
+        if !self.is_wanted(name) {
+            return Ok(());
+        }
         if let Some(first) = self.linked(what, name) {
             let head = Head { kind: Some(EntryKind::HardLink), link: &first, ..self.head(what, name) };
             return self.tar.entry(&head).map_err(gone);

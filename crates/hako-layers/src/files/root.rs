@@ -2,7 +2,7 @@
 
 use super::{
     failed,
-    names::{absolute, split},
+    names::{absolute, join, split},
 };
 use hako_model::{Error, Result};
 use rustix::{
@@ -75,6 +75,27 @@ impl Root {
 
     /// Opens `path`, which may be anything, without touching it.
     pub(super) fn find(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        match self.ask(path, flags) {
+            // A mount of no namespace (an image's) answers so to each absolute
+            // link with `..` in it. Without links there is no such step; and
+            // whatever becomes of the names meanwhile, the root is kept.
+            Err(Errno::AGAIN) => self.ask(&self.without_links(path, flags)?, flags),
+            other => other,
+        }
+    }
+
+    /// The same place by a path without links on the way.
+    fn without_links(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<Vec<u8>> {
+        let path = absolute(path);
+        if !flags.contains(OFlags::NOFOLLOW) || path == b"/" {
+            return self.follow(&path);
+        }
+        let (parent, name) = split(&path);
+        Ok(join(&self.follow(parent)?, name))
+    }
+
+    /// One question to the kernel, repeated while it is not answered.
+    fn ask(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
         for _ in 0..ATTEMPTS {
@@ -221,7 +242,7 @@ impl Root {
 
     /// What the link `path` says; `None` where it is none or nothing is there.
     fn link(&self, path: &[u8]) -> rustix::io::Result<Option<Vec<u8>>> {
-        let fd = match self.find(path, OFlags::NOFOLLOW) {
+        let fd = match self.ask(path, OFlags::NOFOLLOW) {
             Ok(fd) => fd,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
             Err(err) => return Err(err),

@@ -1,7 +1,7 @@
 //! Cases of the first process and of the container.
 
 use super::{Case, Fixture, MEMORY, Made, PIPES, PIPES_WITH_STDIN, TTY, ensure, process, read_all, same, text};
-use hako_model::ErrorKind;
+use hako_model::{ErrorKind, NetworkChange};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
@@ -192,4 +192,32 @@ pub(super) async fn delete_ends_what_runs(fixture: &dyn Fixture) -> Case {
     let made = Made::sh(fixture, "trap '' TERM; while true; do sleep 1; done").await?;
     made.start().await?;
     made.delete().await
+}
+
+pub(super) async fn without_a_network_there_is_a_loopback(fixture: &dyn Fixture) -> Case {
+    let mut made = Made::sh(fixture, "cat /proc/net/dev /proc/net/route; cat /proc/net/fib_trie").await?;
+    made.start().await?;
+    let (stdout, stderr) = (made.stdio.stdout.take(), made.stdio.stderr.take());
+    let (out, err) = tokio::join!(read_all(stdout), read_all(stderr));
+    let (out, err) = (out?, err?);
+    let devices: Vec<&str> = out.lines().filter_map(|line| Some(line.split_once(':')?.0.trim())).collect();
+    ensure(devices.contains(&"lo"), format!("the interfaces: {out}"))?;
+    ensure(!devices.iter().any(|name| name.starts_with("eth")), format!("the interfaces: {out}"))?;
+    ensure(out.contains("127.0.0.1"), format!("lo has an address: {out}{err}"))?;
+    made.ends_with(0).await
+}
+
+pub(super) async fn an_interface_that_is_not_there_is_said_so(fixture: &dyn Fixture) -> Case {
+    let made = Made::sh(fixture, "sleep 100").await?;
+    made.start().await?;
+    match made.sandbox().network(NetworkChange::Disconnect("eth7".to_owned())).await {
+        // Behind the process wall the engine does it, whatever it is.
+        Err(err) => {
+            let kinds = [ErrorKind::NotFound, ErrorKind::Unsupported];
+            ensure(kinds.contains(&err.kind), format!("an absent interface: {err:?}"))?;
+        }
+        Ok(()) => return Err("an absent interface was removed".to_owned()),
+    }
+    made.sandbox().kill(None, 9, true).await.map_err(text)?;
+    made.ends_with(137).await
 }

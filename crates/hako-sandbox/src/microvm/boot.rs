@@ -4,7 +4,7 @@ use super::{guest::Parts, stdio::open_stream};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::Utc;
 use hako_model::{Error, ErrorKind, Result, SandboxConfig, VmConfig};
-use hako_qemu::{Accelerator, Drive, Machine, Vm};
+use hako_qemu::{Accelerator, Drive, Machine, Nic, Vm};
 use hako_task::{
     extra::{ConfigureRequest, ExtraClient},
     mux::Mux,
@@ -15,7 +15,9 @@ use hako_task::{
 use std::{
     fs::File,
     io::Read,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{net::UnixStream, time::timeout};
@@ -41,8 +43,9 @@ pub(super) async fn boot(
     vm: &VmConfig,
     dir: &Path,
     cgroup_procs: Vec<PathBuf>,
+    shares: Option<OwnedFd>,
 ) -> Result<Parts> {
-    let machine = Machine { cgroup_procs, ..machine(vm, config.ephemeral)? };
+    let machine = Machine { cgroup_procs, shares: shares.map(Arc::new), ..machine(vm, config.ephemeral)? };
     let attempts = vm.boot.attempts.max(1);
     let mut attempt = 1;
     loop {
@@ -80,6 +83,13 @@ fn machine(vm: &VmConfig, ephemeral: bool) -> Result<Machine> {
         drives: drives.collect(),
         kernel_args: vm.boot.kernel_args.clone(),
         cgroup_procs: Vec::new(),
+        shares: None,
+        netns: vm.network.as_ref().map(|network| network.netns.clone()),
+        nic: vm
+            .network
+            .as_ref()
+            .and_then(|network| network.interfaces.first())
+            .map(|first| Nic { tap: first.tap.clone(), mac: first.mac.clone() }),
     })
 }
 
@@ -99,7 +109,7 @@ async fn boot_once(
     let (kind, why) = match answered {
         Ok(Ok(channel)) => {
             let (mux, channel, task, extra) = channel;
-            return Ok(Parts { vm: qemu, mux, channel, task, extra });
+            return Ok(Parts { vm: qemu, mux, channel, task, extra, shares: None });
         }
         // QEMU has ended, or the agent's channel broke because it is about to.
         Ok(Err(err)) => match timeout(SETTLE, qemu.ended()).await {

@@ -28,7 +28,7 @@ pub(super) struct Asked {
 
 impl Asked {
     /// Reads and divides `config.json`.
-    pub fn of(bundle: &Path) -> Result<Self> {
+    pub fn of(bundle: &Path, has_network: bool) -> Result<Self> {
         let path = bundle.join("config.json");
         let named = |err: String| Error::invalid(format!("{}: {err}", path.display()));
         let text = std::fs::read(&path).map_err(|err| named(err.to_string()))?;
@@ -48,6 +48,12 @@ impl Asked {
                 }
             }
             spec["linux"]["resources"] = Value::Object(resources);
+        }
+        if let Some(namespaces) = spec.pointer_mut("/linux/namespaces").and_then(Value::as_array_mut)
+            && has_network
+        {
+            // The guest's own is the container's: nothing else uses it.
+            namespaces.retain(|namespace| namespace.get("type").and_then(Value::as_str) != Some("network"));
         }
         let path = spec.pointer("/linux/cgroupsPath").and_then(Value::as_str);
         Ok(Self {
@@ -127,16 +133,18 @@ mod tests {
         let spec = json!({
             "process": {"oomScoreAdj": 7},
             "linux": {
+                "namespaces": [{"type": "mount"}, {"type": "network", "path": "/run/x"}],
                 "cgroupsPath": "/hako/x",
                 "resources": {"devices": [], "memory": {"limit": 9}, "cpu": {"shares": 5, "quota": 6}, "blockIO": {"weight": 10}},
             },
         });
         std::fs::write(dir.path().join("config.json"), spec.to_string()).unwrap();
-        let asked = Asked::of(dir.path()).unwrap();
+        let asked = Asked::of(dir.path(), true).unwrap();
         assert_eq!((asked.path.as_deref(), asked.oom_score_adj, asked.host.cpu.shares), (Some("/hako/x"), 7, Some(5)));
         assert_eq!(asked.host.block_io.weight, Some(10));
         let guest: Value = serde_json::from_slice(&asked.guest).unwrap();
         let expected = json!({"devices": [], "memory": {"limit": 9}, "cpu": {"quota": 6}});
         assert_eq!(guest["linux"]["resources"], expected);
+        assert_eq!(guest["linux"]["namespaces"], json!([{"type": "mount"}]));
     }
 }

@@ -5,13 +5,15 @@ use super::{
     figures,
     group::Group,
     grow::Size,
+    network::Links,
     rest::Rest,
+    shares::ShareServer,
     stdio::{open_stdio, open_stream},
 };
 use crate::{CreateRequest, Figures, Stdio, StdioRequest};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{SecondsFormat, Utc};
-use hako_model::{Error, ErrorKind, ExitDetails, ProcessList, Result, SandboxConfig, resources::Resources};
+use hako_model::{Error, ErrorKind, ExitDetails, ProcessList, Result, SandboxConfig, VmConfig, resources::Resources};
 use hako_qemu::Vm;
 use hako_task::{
     error::from_ttrpc,
@@ -62,10 +64,12 @@ pub(super) struct Guest {
     pub(super) rest: Mutex<Rest>,
     pub(super) size: Mutex<Size>,
     pub(super) group: Group,
-    mux: Mux,
+    pub(super) links: Mutex<Links>,
+    pub(super) mux: Mux,
     channel: JoinHandle<std::io::Result<()>>,
     task: TaskClientDebug,
     extra: ExtraDebug,
+    shares: Option<ShareServer>,
 }
 
 /// The generated clients print nothing of themselves.
@@ -122,23 +126,26 @@ pub(super) struct Parts {
     pub channel: JoinHandle<std::io::Result<()>>,
     pub task: TaskClient,
     pub extra: ExtraClient,
+    pub shares: Option<ShareServer>,
 }
 
 impl Guest {
-    pub fn new(config: SandboxConfig, size: Size, group: Group, parts: Parts) -> Self {
-        let Parts { vm, mux, channel, task, extra } = parts;
+    pub fn new(config: SandboxConfig, machine: &VmConfig, group: Group, parts: Parts) -> Self {
+        let Parts { vm, mux, channel, task, extra, shares } = parts;
         Self {
             id: config.id.to_string(),
             config,
             pid: vm.pid(),
             vm: Mutex::new(vm),
             rest: Mutex::new(Rest::Running),
-            size: Mutex::new(size),
+            size: Mutex::new(Size::of(machine)),
+            links: Mutex::new(Links::of(machine.network.as_ref())),
             group,
             mux,
             channel,
             task: TaskClientDebug(task),
             extra: ExtraDebug(extra),
+            shares,
         }
     }
 
@@ -299,8 +306,16 @@ impl Guest {
         ProcessRef { id: self.id.clone(), exec_id: String::new() }
     }
 
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn extra(&self) -> &ExtraClient {
+        &self.extra.0
+    }
+
     /// An answer of Extra, or why the VM gives none any more.
-    async fn understood<T>(&self, result: Result<T>) -> Result<T> {
+    pub(super) async fn understood<T>(&self, result: Result<T>) -> Result<T> {
         match result {
             Err(err) if err.kind == ErrorKind::Unavailable => Err(self.died().await),
             other => other,
@@ -395,6 +410,9 @@ impl Guest {
         }
         self.channel.abort();
         drop(vm);
+        if let Some(shares) = &self.shares {
+            shares.end().await;
+        }
         self.group.remove().await;
         synced
     }

@@ -104,7 +104,7 @@ impl Mounted {
         let list: Vec<Mount> = req.rootfs.iter().map(mount).collect();
         let tree = Tree::of(bundle, &list);
         let mut mounts = Mounts::mount(bundle, if is_mounted { &[] } else { &list })?;
-        let bound = req.binds.iter().try_for_each(|bind| bind_mount(&tree, bind));
+        let bound = req.binds.iter().try_for_each(|bind| bind_mount(bundle, &tree, bind));
         let done = bound.and_then(|()| match req.read_only {
             true => hako_os::mount::remount_read_only(&tree.rootfs)
                 .map_err(|err| Error::internal(format!("make {} read-only: {err}", tree.rootfs.display()))),
@@ -134,9 +134,19 @@ fn mount(mount: &RootMount) -> Mount {
 
 /// Binds a host folder or file where the container would have it. The place is
 /// found in the container's root, whatever links the image has on the way.
-fn bind_mount(tree: &Tree, bind: &BindMount) -> Result<()> {
-    let source = Path::new(&bind.source);
+fn bind_mount(bundle: &Path, tree: &Tree, bind: &BindMount) -> Result<()> {
     let named = |err: io::Error| Error::internal(format!("mount {} on {}: {err}", bind.source, bind.destination));
+    let mut source = bundle.join(&bind.source);
+    // Open until it is mounted.
+    let _found = match bind.beneath.as_str() {
+        "" => None,
+        beneath => {
+            let found = hako_os::mount::foreign::open_beneath(&source, Path::new(beneath)).map_err(named)?;
+            source = format!("/proc/self/fd/{}", found.as_raw_fd()).into();
+            Some(found)
+        }
+    };
+    let source = source.as_path();
     let is_dir = source.metadata().map_err(named)?.is_dir();
     let root = tree.plain()?;
     let target = root.mount_point(bind.destination.as_bytes(), is_dir)?;

@@ -30,6 +30,9 @@ impl Mounts {
     fn add(&mut self, bundle: &Path, mount: &Mount) -> Result<()> {
         let named = |err: io::Error| Error::internal(format!("mount {} on {}: {err}", mount.kind, mount.target()));
         let target = bundle.join(mount.target());
+        if mount.kind == HOST {
+            return self.host(mount, target).map_err(named);
+        }
         if mount.kind == SHARED {
             make_dir(&target).map_err(named)?;
             share(&mount.source, &target).map_err(named)?;
@@ -52,11 +55,43 @@ impl Mounts {
         Ok(())
     }
 
+    /// Something of the host's, for which a bind of the container's spec stands
+    /// in the bundle: found where the engine sees it, and propagating as asked.
+    fn host(&mut self, mount: &Mount, target: PathBuf) -> io::Result<()> {
+        let (pid, start, path) = place(&mount.source)?;
+        let option = |key: &str| mount.options.iter().find_map(|option| option.strip_prefix(key));
+        let beneath = option("beneath=").map(Path::new);
+        let recursive = mount.options.iter().any(|option| option == "rbind");
+        let tree = hako_os::mount::foreign::clone_beneath(pid, start, path, beneath, recursive);
+        let tree = tree.map_err(|err| match beneath {
+            Some(beneath) if err.kind() == io::ErrorKind::CrossesDevices => {
+                io::Error::other(format!("{} leads out of {}", beneath.display(), path.display()))
+            }
+            _ => io::Error::new(err.kind(), format!("{}: {err}", path.display())),
+        })?;
+        let tree = fs::File::from(tree);
+        if tree.metadata()?.is_dir() {
+            make_dir(&target)?;
+        } else {
+            fs::write(&target, "")?;
+        }
+        hako_os::mount::foreign::attach(&tree.into(), &target)?;
+        self.0.push(target.clone());
+        match option("propagation=") {
+            // As those that it is a copy of.
+            None | Some("shared" | "rshared") => Ok(()),
+            Some(word) => hako_os::mount::propagate(&target, word),
+        }
+    }
+
     /// Unmounts all, the last first. What cannot be unmounted stays in the list.
     pub(super) fn unmount(&mut self) -> Result<()> {
         let mut errors = Vec::new();
         let mut stay = Vec::new();
         while let Some(target) = self.0.pop() {
+            // What is mounted below it is unmounted with it, and nowhere else.
+            // Where nothing is mounted any more this fails, and is not needed.
+            let _ = hako_os::mount::propagate(&target, "rprivate");
             if let Err(err) = hako_os::mount::unmount(&target) {
                 errors.push(format!("unmount {}: {err}", target.display()));
                 stay.insert(0, target);
@@ -79,12 +114,22 @@ impl Mount {
 const SHARED: &str = "shared";
 
 fn share(source: &str, target: &Path) -> io::Result<()> {
+    let (pid, start, path) = place(source)?;
+    let mount = hako_os::mount::foreign::clone_of(pid, start, path)?;
+    hako_os::mount::foreign::attach(&mount, target)
+}
+
+/// The kind of a mount that is a folder or a file of the host: the source is
+/// the same, of the engine. Options: `rbind`, `propagation=<word>`, and
+/// `beneath=<path>` for what lies below the source and must not lead out of it.
+const HOST: &str = "host";
+
+/// `<pid>=<start>:<path>`.
+fn place(source: &str) -> io::Result<(i32, u64, &Path)> {
     let bad = || io::Error::new(io::ErrorKind::InvalidInput, format!("malformed source {source:?}"));
     let (process, path) = source.split_once(':').ok_or_else(bad)?;
     let (pid, start) = process.split_once('=').ok_or_else(bad)?;
-    let (pid, start) = (pid.parse().map_err(|_| bad())?, start.parse().map_err(|_| bad())?);
-    let mount = hako_os::mount::foreign::clone_of(pid, start, Path::new(path))?;
-    hako_os::mount::foreign::attach(&mount, target)
+    Ok((pid.parse().map_err(|_| bad())?, start.parse().map_err(|_| bad())?, Path::new(path)))
 }
 
 /// A folder with the mode that a root directory has, whatever the umask.

@@ -44,6 +44,7 @@ const APPLETS: &[&str] = &[
     "free",
     "ls",
     "touch",
+    "nc",
 ];
 
 /// One container's folder.
@@ -104,6 +105,8 @@ impl Fixture {
             cpus: size.cpus,
             most_cpus: 2,
             disks: vec![disk("rootfs", "rootfs.erofs", true), disk("scratch", "scratch.img", false)],
+            shares: None,
+            network: None,
         };
         let config = SandboxConfig {
             id: ID.to_owned().try_into().unwrap(),

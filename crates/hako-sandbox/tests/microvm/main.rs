@@ -6,6 +6,7 @@
 mod failures;
 mod fixture;
 mod limits;
+mod network;
 
 use fixture::{Fixture, PIPES, TTY, WITH_STDIN, process, texts};
 use hako_sandbox::Sandbox;

@@ -1,7 +1,7 @@
 //! What others ask of the container's task.
 
 use crate::stdio::Streams;
-use hako_model::{Error, ExitDetails, ProcessList, Result};
+use hako_model::{Error, ExitDetails, NetworkChange, ProcessList, Result};
 use hako_sandbox::{Figures, Mount, Sandbox};
 use hako_task::extra::MountRequest;
 use std::{path::PathBuf, sync::Arc};
@@ -57,6 +57,7 @@ pub(crate) enum Ask {
     Resize { target: Target, width: u16, height: u16 },
     CloseStdin(Target),
     Update(Vec<u8>),
+    Network(NetworkChange),
 }
 
 /// A question to the sandbox that has an answer of its own.

@@ -66,6 +66,8 @@ fn vm(path: &Path) -> VmConfig {
         cpus: 1,
         most_cpus: 1,
         disks: vec![disk("rootfs", "rootfs.erofs", true), disk("scratch", "scratch.img", false)],
+        shares: None,
+        network: None,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::http::Request;
 use futures::StreamExt;
-use hako_dockerfile::ignore::Patterns;
+use hako_dockerfile::ignore::{Patterns, Verdict};
 use hako_layers::files::{Extract, Root, unpack_archive};
 use hako_model::{Error, ErrorKind, Result};
 use hako_store::Store;
@@ -78,17 +78,19 @@ impl Context {
         if text.is_empty() {
             return Err(Error::invalid(format!("the Dockerfile ({name}) cannot be empty")));
         }
-        Ok(text)
+        decode(text).map_err(|line| {
+            Error::invalid(format!("the Dockerfile ({name}) is not UTF-8: line {line} has bytes that are no text"))
+        })
     }
 
-    fn read(&self, name: &str) -> Result<String> {
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
         let file = self.root.read(name.as_bytes())?;
         let mut bytes = Vec::new();
         file.take(MAX_DOCKERFILE + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_DOCKERFILE {
             return Err(Error::invalid(format!("{name} has more than {MAX_DOCKERFILE} bytes")));
         }
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(bytes)
     }
 
     /// Removes what `.dockerignore` excludes, once the Dockerfile was read.
@@ -102,7 +104,7 @@ impl Context {
         for name in [format!("{dockerfile}.dockerignore"), ".dockerignore".to_owned()] {
             match self.read(&name) {
                 Ok(text) => {
-                    let ignore = Patterns::parse(text.as_bytes())?;
+                    let ignore = Patterns::parse(&text)?;
                     return remove_excluded(&ignore, &self.folder.path().join(FOLDER));
                 }
                 Err(err) if err.kind == ErrorKind::NotFound => {}
@@ -113,20 +115,40 @@ impl Context {
     }
 }
 
+/// The text, or the number of the first line whose bytes are none and mean
+/// something: comments may be in any encoding. (BuildKit refuses such a file
+/// too; dockerd's own builder lets JSON spoil the bytes later.)
+fn decode(bytes: Vec<u8>) -> std::result::Result<String, usize> {
+    let bytes = match String::from_utf8(bytes) {
+        Ok(text) => return Ok(text),
+        Err(err) => err.into_bytes(),
+    };
+    let mut is_plain = true;
+    for (n, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        // In a here-document a `#` is as good as anything.
+        is_plain &= !line.windows(2).any(|pair| pair == b"<<");
+        let is_comment = is_plain && line.trim_ascii_start().starts_with(b"#");
+        if !is_comment && std::str::from_utf8(line).is_err() {
+            return Err(n + 1);
+        }
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// Removes excluded files, and excluded directories in which nothing is left.
 fn remove_excluded(ignore: &Patterns, top: &Path) -> Result<()> {
-    let mut directories = vec![top.to_owned()];
+    let mut directories = vec![(top.to_owned(), Verdict::default())];
     let mut excluded = Vec::new();
-    while let Some(directory) = directories.pop() {
+    while let Some((directory, above)) = directories.pop() {
         for entry in fs::read_dir(&directory)? {
             let entry = entry?;
             let path = entry.path();
             // Links are files of their own here.
             let is_dir = entry.file_type()?.is_dir();
-            let relative = path.strip_prefix(top).unwrap_or(&path).to_string_lossy().into_owned();
-            match (is_dir, ignore.matches(&relative)) {
+            let verdict = ignore.judge(above, &path.strip_prefix(top).unwrap_or(&path).to_string_lossy());
+            match (is_dir, verdict.out) {
                 (true, out) => {
-                    directories.push(path.clone());
+                    directories.push((path.clone(), verdict));
                     if out {
                         excluded.push(path);
                     }
@@ -178,5 +200,19 @@ impl Read for Body {
         buf[..n].copy_from_slice(&self.piece[self.at..self.at + n]);
         self.at += n;
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decode;
+
+    #[test]
+    fn only_comments_may_be_no_text() {
+        let of = |text: &[u8]| decode(text.to_vec());
+        assert_eq!(of("FROM ä".as_bytes()).unwrap(), "FROM ä");
+        assert_eq!(of(b"# M\xfcller\nFROM a\n  # \xff\n").unwrap(), "# M\u{fffd}ller\nFROM a\n  # \u{fffd}\n");
+        assert_eq!(of(b"FROM a\nENV A=\xe4\n"), Err(2));
+        assert_eq!(of(b"FROM a\nRUN <<E\n# \xe4\nE\n"), Err(3));
     }
 }

@@ -35,6 +35,7 @@ mod usage;
 
 pub use mounts::clean;
 pub use prune::serve as prune;
+pub(crate) use root::ImageRoot;
 pub use usage::{Usage, usage};
 
 use crate::{
@@ -107,14 +108,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Blocking work that takes long, on a thread of its own: the pool is everybody's.
-async fn on_thread<T: Send + 'static>(name: &str, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn on_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     let (done, end) = tokio::sync::oneshot::channel();
     let work = move || {
         // Whoever waited may have gone.
         let _ = done.send(work());
     };
     std::thread::Builder::new().name(name.into()).stack_size(1 << 20).spawn(work)?;
-    end.await.map_err(|_| Error::internal(format!("a build's {name} broke off")))?
+    end.await.map_err(|_| Error::internal(format!("{name} broke off")))?
 }
 
 /// `POST /build`.
@@ -133,7 +137,7 @@ pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
     })
     .await?;
     let (client, response) = streaming("application/json");
-    let output = Output::new(client, needed.len(), options.quiet);
+    let output = Output::new(client, needed.len(), options.quiet, engine.store.clone());
     let build = Arc::new(Build {
         leases: Mutex::default(),
         engine: engine.clone(),

@@ -2,18 +2,26 @@
 //!
 //! Stages run beside one another, and a client of the classic API prints what
 //! comes. So the first stage that has not ended speaks, and what later ones say
-//! is held until their turn: the text is the same as if they ran in a row.
+//! is held until their turn: the text is the same as if they ran in a row. A
+//! stage never waits for its turn: it may have what the one before it needs.
 
 use bytes::Bytes;
 use hako_model::{Error, Result};
+use hako_store::Store;
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
+    fs::File,
+    io::{Seek, Write},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    sync::{mpsc, watch},
+};
 
-/// A stage that has said this much before its turn waits for it.
+/// So much is held in memory, of a stage before its turn or of a quiet build; a
+/// stage's goes to a file then.
 const HELD: usize = 4 << 20;
 
 /// All of a build's output. Cheap to clone.
@@ -29,6 +37,8 @@ struct Shared {
     client: mpsc::Sender<Bytes>,
     /// Nothing goes out but what ends the build.
     quiet: bool,
+    /// Has room for what is too much to be held in memory.
+    store: Store,
 }
 
 struct Held {
@@ -41,9 +51,75 @@ struct Held {
 
 #[derive(Default)]
 struct Stage {
+    waiting: Waiting,
+    ended: bool,
+}
+
+/// What a stage has said before its turn.
+#[derive(Default)]
+struct Waiting {
+    /// What was first; without a name.
+    file: Option<File>,
+    /// What came then.
     lines: Vec<Bytes>,
     bytes: usize,
-    ended: bool,
+}
+
+impl Waiting {
+    fn add(&mut self, line: Bytes, store: &Store) -> Result<()> {
+        self.bytes += line.len();
+        self.lines.push(line);
+        if self.bytes > HELD {
+            self.spill(store)
+                .map_err(|err| Error::new(err.kind, format!("hold what a stage of a build says: {}", err.message)))?;
+        }
+        Ok(())
+    }
+
+    fn spill(&mut self, store: &Store) -> Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(tempfile::tempfile_in(store.temp_dir()?.path())?),
+        };
+        file.write_all(&self.lines.concat())?;
+        self.lines.clear();
+        self.bytes = 0;
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.file.is_none() && self.lines.is_empty()
+    }
+
+    fn read(self) -> Result<Reader> {
+        let file = match self.file {
+            Some(mut file) => {
+                file.rewind()?;
+                Some(BufReader::with_capacity(1 << 20, tokio::fs::File::from_std(file)))
+            }
+            None => None,
+        };
+        Ok(Reader { file, lines: self.lines.into_iter() })
+    }
+}
+
+/// What was held, line by line.
+struct Reader {
+    file: Option<BufReader<tokio::fs::File>>,
+    lines: std::vec::IntoIter<Bytes>,
+}
+
+impl Reader {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        if let Some(file) = &mut self.file {
+            let mut line = Vec::new();
+            if file.read_until(b'\n', &mut line).await? > 0 {
+                return Ok(Some(line.into()));
+            }
+            self.file = None;
+        }
+        Ok(self.lines.next())
+    }
 }
 
 /// One stage's voice.
@@ -66,7 +142,7 @@ fn gone() -> Error {
 
 impl Output {
     /// The output of a build of so many stages.
-    pub fn new(client: mpsc::Sender<Bytes>, stages: usize, quiet: bool) -> Self {
+    pub fn new(client: mpsc::Sender<Bytes>, stages: usize, quiet: bool, store: Store) -> Self {
         let stages = (0..stages).map(|_| Stage::default()).collect();
         let lines = Mutex::new(Held { stages, silent: VecDeque::new(), silent_bytes: 0 });
         Self(Arc::new(Shared {
@@ -75,6 +151,7 @@ impl Output {
             passing: tokio::sync::Mutex::default(),
             client,
             quiet,
+            store,
         }))
     }
 
@@ -122,20 +199,28 @@ impl Output {
         self.0.client.send(line(&json!({ "stream": text }))).await.map_err(|_| gone())
     }
 
+    async fn say(&self, waiting: Waiting) -> Result<()> {
+        let mut lines = waiting.read()?;
+        while let Some(line) = lines.next().await? {
+            self.0.client.send(line).await.map_err(|_| gone())?;
+        }
+        Ok(())
+    }
+
     /// Ends a build that has failed, after all that it has said.
     pub async fn fail(&self, err: &Error, code: Option<i32>) {
         let said = {
             let mut held = self.held();
+            let silent = Waiting { lines: std::mem::take(&mut held.silent).into(), ..Waiting::default() };
             // Also what stages had to say whose turn has not come: one of them has failed.
-            let waiting: Vec<Bytes> =
-                held.stages.iter_mut().flat_map(|stage| std::mem::take(&mut stage.lines)).collect();
-            let mut said: Vec<Bytes> = std::mem::take(&mut held.silent).into();
-            said.extend(waiting);
-            said
+            let waiting = held.stages.iter_mut().map(|stage| std::mem::take(&mut stage.waiting));
+            std::iter::once(silent).chain(waiting).collect::<Vec<_>>()
         };
-        for line in said {
+        for waiting in said {
             // The client may have gone.
-            let _ = self.0.client.send(line).await;
+            if let Err(err) = self.say(waiting).await {
+                tracing::debug!("what a build had said before it failed: {err}");
+            }
         }
         let mut detail = json!({ "message": err.message });
         if let Some(code) = code {
@@ -160,33 +245,21 @@ impl StageOutput {
     /// The client has gone.
     pub async fn value(&self, value: &Value) -> Result<()> {
         let line = line(value);
-        let mut turn = self.output.0.turn.subscribe();
-        loop {
-            if *turn.borrow() >= self.place {
-                return self.output.send(line).await;
-            }
-            if self.hold(&line) {
-                return Ok(());
-            }
-            let place = self.place;
-            // The sender lives as long as this does.
-            let _ = turn.wait_for(|turn| *turn >= place).await;
+        if *self.output.0.turn.borrow() >= self.place || !self.hold(&line)? {
+            return self.output.send(line).await;
         }
+        Ok(())
     }
 
-    /// Keeps a line for later; false where its turn has come or too much is held.
-    fn hold(&self, line: &Bytes) -> bool {
+    /// Keeps a line for later; false where its turn has come.
+    fn hold(&self, line: &Bytes) -> Result<bool> {
         let mut held = self.output.held();
         if *self.output.0.turn.borrow() >= self.place {
-            return false;
+            return Ok(false);
         }
-        let Some(stage) = held.stages.get_mut(self.place) else { return false };
-        if stage.bytes > HELD {
-            return false;
-        }
-        stage.bytes += line.len();
-        stage.lines.push(line.clone());
-        true
+        let Some(stage) = held.stages.get_mut(self.place) else { return Ok(false) };
+        stage.waiting.add(line.clone(), &self.output.0.store)?;
+        Ok(true)
     }
 
     /// The stage has ended; whose turn it is then says what it has held.
@@ -201,26 +274,23 @@ impl StageOutput {
         // One after the other: what was held goes out in order.
         let _alone = shared.passing.lock().await;
         loop {
-            let lines = {
+            let waiting = {
                 let mut held = self.output.held();
                 let turn = *shared.turn.borrow();
                 if held.stages.get(turn).is_none_or(|stage| !stage.ended) {
                     return Ok(());
                 }
-                let lines = match held.stages.get_mut(turn + 1) {
-                    Some(next) => {
-                        next.bytes = 0;
-                        std::mem::take(&mut next.lines)
+                let waiting = held.stages.get_mut(turn + 1).map(|next| std::mem::take(&mut next.waiting));
+                match waiting.filter(|waiting| !waiting.is_empty()) {
+                    Some(waiting) => waiting,
+                    None => {
+                        shared.turn.send_replace(turn + 1);
+                        continue;
                     }
-                    None => Vec::new(),
-                };
-                if lines.is_empty() {
-                    shared.turn.send_replace(turn + 1);
-                    continue;
                 }
-                lines
             };
-            for line in lines {
+            let mut lines = waiting.read()?;
+            while let Some(line) = lines.next().await? {
                 self.output.send(line).await?;
             }
         }
@@ -231,10 +301,17 @@ impl StageOutput {
 mod tests {
     use super::*;
 
+    fn store() -> (tempfile::TempDir, Store) {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        (root, store)
+    }
+
     #[tokio::test]
     async fn stages_speak_in_a_row() {
         let (sender, mut receiver) = mpsc::channel(64);
-        let output = Output::new(sender, 3, false);
+        let (_root, store) = store();
+        let output = Output::new(sender, 3, false, store);
         let stages: Vec<StageOutput> = (0..3).map(|place| output.stage(place)).collect();
         stages[2].text("e").await.unwrap();
         stages[0].text("a").await.unwrap();
@@ -254,10 +331,45 @@ mod tests {
         assert_eq!(said, "abcefg");
     }
 
+    /// A stage says more than memory is kept for, and goes on: the one before
+    /// it may wait for what it has.
+    #[tokio::test]
+    async fn nobody_waits_for_a_turn() {
+        let (_root, store) = store();
+        for fails in [false, true] {
+            let (sender, mut receiver) = mpsc::channel(1 << 10);
+            let output = Output::new(sender, 2, false, store.clone());
+            let (first, second) = (output.stage(0), output.stage(1));
+            let long = "x".repeat(1 << 20);
+            let late = (0..10).map(|n| format!("{n}{long}")).chain(["end".to_owned()]);
+            for text in late.clone() {
+                second.text(&text).await.unwrap();
+            }
+            first.text("first").await.unwrap();
+            if fails {
+                output.fail(&Error::internal("why"), None).await;
+            } else {
+                first.end().await.unwrap();
+                second.text("why").await.unwrap();
+            }
+            drop((output, first, second));
+            let mut said = Vec::new();
+            while let Some(line) = receiver.recv().await {
+                let value: Value = serde_json::from_slice(&line).unwrap();
+                said.push(value["stream"].as_str().or(value["error"].as_str()).unwrap().to_owned());
+            }
+            let expected: Vec<String> =
+                ["first".to_owned()].into_iter().chain(late).chain(["why".to_owned()]).collect();
+            assert!(said == expected, "{fails}: {} lines", said.len());
+            assert_eq!(std::fs::read_dir(store.root().join("tmp")).unwrap().count(), 0);
+        }
+    }
+
     #[tokio::test]
     async fn a_quiet_build_speaks_when_it_fails() {
         let (sender, mut receiver) = mpsc::channel(64);
-        let output = Output::new(sender, 1, true);
+        let (_root, store) = store();
+        let output = Output::new(sender, 1, true, store);
         output.stage(0).text("a").await.unwrap();
         assert!(receiver.try_recv().is_err());
         output.fail(&Error::internal("why"), Some(3)).await;

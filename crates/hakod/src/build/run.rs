@@ -39,7 +39,9 @@ pub async fn run(stage: &mut Stage<'_>, step: &Run) -> Done<()> {
     }
     let mut host = stage.build.options.host.clone();
     match step.network.as_deref() {
+        // A Dockerfile does not give what its client has taken away.
         None | Some("default") => {}
+        Some(_) if host.network_mode == "none" => {}
         Some(network) => network.clone_into(&mut host.network_mode),
     }
     wanted.prepare(stage, &mut host).await?;

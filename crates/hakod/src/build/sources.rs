@@ -16,7 +16,13 @@ pub enum Origin {
     /// An image or a stage.
     Image(ImageRoot),
     /// Files that stand in the Dockerfile.
-    Heredocs(Root, #[allow(dead_code, reason = "removed with the origin")] TempDir),
+    Heredocs(Heredocs),
+}
+
+/// Files in a folder that is removed with this.
+pub struct Heredocs {
+    root: Root,
+    _folder: TempDir,
 }
 
 impl Origin {
@@ -40,7 +46,7 @@ impl Origin {
             }
             fs::write(folder.path().join(name), content)?;
         }
-        Ok(Self::Heredocs(Root::open(folder.path())?, folder))
+        Ok(Self::Heredocs(Heredocs { root: Root::open(folder.path())?, _folder: folder }))
     }
 
     /// Where its paths are resolved.
@@ -48,7 +54,7 @@ impl Origin {
         match self {
             Self::Context(build) => build.context.root(),
             Self::Image(image) => image.root(),
-            Self::Heredocs(root, _) => root,
+            Self::Heredocs(files) => &files.root,
         }
     }
 
@@ -70,7 +76,7 @@ impl Origin {
                 Err(err) if err.kind == ErrorKind::NotFound => {
                     let hint = match self {
                         Self::Context(_) => "file not found in build context or excluded by .dockerignore: ",
-                        Self::Image(_) | Self::Heredocs(..) => "",
+                        Self::Image(_) | Self::Heredocs(_) => "",
                     };
                     Err(failed(format!("{hint}stat {shown}: file does not exist")))
                 }

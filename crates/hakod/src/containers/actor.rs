@@ -12,7 +12,7 @@ use super::{
     health::{Health, Monitor},
     kill,
     life::{self, Event, Todo, Who},
-    pause,
+    network, pause,
     record::{Record, State},
     remove, rename,
     request::Happened,
@@ -236,6 +236,8 @@ impl Actor {
             | Request::Remove { .. }
             | Request::Attach { .. }
             | Request::Files(_)
+            | Request::Connect { .. }
+            | Request::Disconnect { .. }
             | Request::Update { .. } => request.refuse(Error::internal("a verb without a name")),
         }
     }
@@ -256,14 +258,20 @@ impl Actor {
             Request::Rename { name, reply } => {
                 let _ = reply.send(rename::run(self, name).await);
             }
-            Request::Remove { reply, .. } => {
-                let _ = reply.send(remove::run(self, todo).await);
+            Request::Remove { volumes, reply, .. } => {
+                let _ = reply.send(remove::run(self, todo, volumes).await);
             }
             Request::Attach { request, reply } => {
                 let _ = reply.send(attach::run(self, request, todo).await);
             }
             Request::Update { asked, reply } => {
                 let _ = reply.send(update::run(self, &asked).await);
+            }
+            Request::Connect { network, asked, reply } => {
+                let _ = reply.send(network::connect(self, network, asked).await);
+            }
+            Request::Disconnect { network, reply } => {
+                let _ = reply.send(network::disconnect(self, &network).await);
             }
             Request::Files(reply) => {
                 // Who is not there any more leaves its lease by being dropped.
@@ -410,9 +418,14 @@ impl Actor {
 pub(super) async fn save(engine: &Engine, record: &Record) -> Result<()> {
     let json = serde_json::to_string(record).map_err(|err| Error::internal(err.to_string()))?;
     let (store, id, name) = (engine.store.clone(), record.id.to_string(), record.name.clone());
-    let written = tokio::task::spawn_blocking(move || store.put_container(&id, &name, &json)).await;
+    let image = record.image_id.clone();
+    let written = tokio::task::spawn_blocking(move || store.put_container(&id, &name, &image, &json)).await;
     match written {
         Ok(Ok(())) => Ok(()),
+        // It was removed since the container's making began: clients pull, and ask again.
+        Ok(Err(hako_store::Error::NotFound(_))) => {
+            Err(Error::not_found(format!("No such image: {}", record.config.image)))
+        }
         Ok(Err(err)) => Err(Error::internal(format!("record of container {}: {err}", record.id))),
         Err(err) => Err(Error::internal(err.to_string())),
     }

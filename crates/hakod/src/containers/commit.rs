@@ -10,7 +10,7 @@
 use super::{
     Container,
     actor::{self, Request as Ask},
-    files::mount_points,
+    files::{mount_points, not_made_yet},
     merge,
     record::State,
 };
@@ -140,7 +140,8 @@ async fn commit(engine: &Arc<Engine>, container: &Container, asked: Asked) -> Re
 /// folder; `more` are further paths on which something was mounted.
 pub(super) async fn layer(engine: &Arc<Engine>, container: &Container, more: &[String]) -> Result<Blob> {
     let lease = container.ask(Ask::Files).await?;
-    let (stream, _) = lease.open(&FilesRequest::Layer { hidden: mount_points(more) }).await?;
+    let hidden = mount_points(&[more, &not_made_yet(&container.view().record)].concat());
+    let (stream, _) = lease.open(&FilesRequest::Layer { hidden }).await?;
     let store = engine.store.clone();
     let most = match container.view().record.isolation {
         Isolation::Process => u64::MAX,

@@ -3,45 +3,58 @@
 use super::{
     Container, actor,
     logs::options,
-    merge, names, platform,
+    merge, mounts, names, platform,
     policy::Restarts,
-    record::{Record, State, StepMount},
+    record::{Mounted, Record, State, StepMount},
     settings,
 };
 use crate::{
     Engine,
     http::{Request, Response, json_status},
     images::ResolvedImage,
-    spec::mounts,
+    networks,
+    volumes::Held,
 };
 use hako_api::{
-    decode, time,
-    types::{ContainerConfig, CreateAnswer, HostConfig},
+    ApiVersion, decode, time,
+    types::{ContainerConfig, CreateAnswer, EndpointSettings, HostConfig},
 };
 use hako_model::{ContainerId, Error, Isolation, Result, validate_name};
 use hyper::StatusCode;
 use serde_json::Value;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Creates a container.
 pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
     let name = req.query.get("name").trim_start_matches('/').to_owned();
     let wanted = req.query.get("platform").to_owned();
+    let version = req.version;
     let body = req.bytes().await?;
     let engine = engine.clone();
     // A create that has begun is finished, also if the client goes.
-    let work = tokio::spawn(async move { create(&engine, &name, &wanted, &body).await });
+    let work = tokio::spawn(async move { create(&engine, &name, &wanted, &body, version).await });
     let answer = work.await.map_err(|err| Error::internal(err.to_string()))??;
     Ok(json_status(StatusCode::CREATED, &answer))
 }
 
-async fn create(engine: &Arc<Engine>, name: &str, platform: &str, body: &[u8]) -> Result<CreateAnswer> {
-    let (config, host) = parse(body)?;
+async fn create(
+    engine: &Arc<Engine>,
+    name: &str,
+    platform: &str,
+    body: &[u8],
+    version: ApiVersion,
+) -> Result<CreateAnswer> {
+    let (config, host, endpoints) = parse(body)?;
+    if version < SEVERAL_NETWORKS && endpoints.len() > 1 {
+        let names: Vec<&str> = endpoints.keys().map(String::as_str).collect();
+        let names = names.join(", ");
+        return Err(Error::invalid(format!("Container cannot be connected to network endpoints: {names}")));
+    }
     if !name.is_empty() {
         validate_name(name).map_err(|err| Error::invalid(err.to_string()))?;
     }
     let id = ContainerId::random();
-    make(engine, Wanted { id, name, platform, config, host, step: None }).await
+    make(engine, Wanted { id, name, platform, config, host, endpoints, step: None }).await
 }
 
 /// A container to be made.
@@ -53,32 +66,52 @@ pub(super) struct Wanted<'a> {
     pub platform: &'a str,
     pub config: ContainerConfig,
     pub host: HostConfig,
+    /// What it asks for of networks.
+    pub endpoints: BTreeMap<String, EndpointSettings>,
     /// Of a build's step: what it mounts besides.
     pub step: Option<Vec<StepMount>>,
 }
 
 /// Makes a container; it is durable when this returns.
 pub(super) async fn make(engine: &Arc<Engine>, wanted: Wanted<'_>) -> Result<CreateAnswer> {
-    let Wanted { id, name, platform, mut config, mut host, step } = wanted;
+    let mut held = Held::new(engine, wanted.id.as_str());
+    let made = make_with(engine, wanted, &mut held).await;
+    if made.is_err() {
+        held.undo().await;
+    }
+    made
+}
+
+async fn make_with(engine: &Arc<Engine>, wanted: Wanted<'_>, held: &mut Held) -> Result<CreateAnswer> {
+    let Wanted { id, name, platform, mut config, mut host, endpoints, step } = wanted;
     let isolation = Isolation::from_request(&host.isolation)
         .map_err(|err| Error::invalid(err.to_string()))?
         .unwrap_or(engine.config.isolation);
     options::merge(&mut host.log_config, &engine.config.log)?;
-    let mut warnings = settings::validate(engine, &config, &mut host, isolation)?;
+    let warnings = settings::validate(engine, &config, &mut host, isolation)?;
+    let (wanted, from) = (settings::mounts::wanted(&host)?, settings::mounts::volumes_from(&host)?);
+    let on = networks::asked(engine, endpoints, &config, &host)?;
+    let links = networks::resolve_links(engine, &host)?;
     let image = match platform {
         "" => engine.images.resolve(&config.image).await?,
         wanted => engine.images.resolve_for(&config.image, &platform::parse(wanted)?).await?,
     };
     platform::check(&image, &config.image)?;
     merge::merge(&mut config, &image.config)?;
-    warnings.extend(image_warnings(&image));
+    // What a step of a build writes below a volume is the image's.
+    let anonymous = if step.is_none() { settings::mounts::anonymous(&config)? } else { Vec::new() };
     settings::fill(&mut host, isolation, &engine.host);
-    if config.hostname.is_empty() {
-        id.short().clone_into(&mut config.hostname);
-    }
-    let points = mounts::points(&host)?;
+    name_host(engine, &mut config, &host, &id);
     let (path, args) = merge::command(&config);
     let name = reserve(engine, name, &id)?;
+    let request = mounts::Request { host: &host, wanted, from, anonymous };
+    let mounts = match resolve(engine, request, held, &id, &image).await {
+        Ok(mounts) => mounts,
+        Err(err) => {
+            engine.containers.release(&name);
+            return Err(err);
+        }
+    };
     let record = Record {
         name: name.clone(),
         created: time::now(),
@@ -88,11 +121,14 @@ pub(super) async fn make(engine: &Arc<Engine>, wanted: Wanted<'_>) -> Result<Cre
         config,
         host,
         isolation,
-        mounts: points,
+        mounts,
+        networks: on,
+        links,
         state: State::Created { failure: None },
         restarts: Restarts::default(),
         health: None,
         limits_due: false,
+        remove_volumes: false,
         is_step: step.is_some(),
         step: step.unwrap_or_default(),
         id,
@@ -101,12 +137,36 @@ pub(super) async fn make(engine: &Arc<Engine>, wanted: Wanted<'_>) -> Result<Cre
         engine.containers.release(&name);
         return Err(err);
     }
+    if let Err(err) = held.claim().await {
+        // The next start of the engine does.
+        tracing::warn!("volumes of a new container: {err}");
+    }
     let container = engine.containers.find(&name)?;
     Ok(CreateAnswer { id: container.id.to_string(), warnings })
 }
 
-/// The body's two halves.
-fn parse(body: &[u8]) -> Result<(ContainerConfig, HostConfig)> {
+/// Who shares a network's interfaces has also its host's name.
+fn name_host(engine: &Engine, config: &mut ContainerConfig, host: &HostConfig, id: &ContainerId) {
+    if !config.hostname.is_empty() {
+        return;
+    }
+    let other = settings::namespaces::joined(&host.network_mode).and_then(|other| engine.containers.find(other).ok());
+    match other {
+        Some(other) => {
+            let view = other.view();
+            config.hostname.clone_from(&view.record.config.hostname);
+            config.domainname.clone_from(&view.record.config.domainname);
+        }
+        None if host.network_mode == "host" => config.hostname.clone_from(&engine.host.hostname),
+        None => id.short().clone_into(&mut config.hostname),
+    }
+}
+
+/// From which version on a container is created on several networks.
+const SEVERAL_NETWORKS: ApiVersion = ApiVersion::new(1, 44);
+
+/// The body's parts.
+fn parse(body: &[u8]) -> Result<(ContainerConfig, HostConfig, BTreeMap<String, EndpointSettings>)> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Error::invalid("config cannot be empty in order to create a container"));
     }
@@ -119,18 +179,30 @@ fn parse(body: &[u8]) -> Result<(ContainerConfig, HostConfig)> {
         Some(host) => decode::decode(host)?,
         None => HostConfig::default(),
     };
-    if let Some(networking) = whole.get("NetworkingConfig") {
-        settings::check_networking(networking, &host.network_mode)?;
+    let key = whole.keys().find(|key| key.eq_ignore_ascii_case("NetworkingConfig")).cloned();
+    let networking = key.and_then(|key| whole.remove(&key)).unwrap_or_default();
+    let mut endpoints = BTreeMap::new();
+    for (name, endpoint) in networking.get("EndpointsConfig").and_then(Value::as_object).into_iter().flatten() {
+        let endpoint = if endpoint.is_null() { EndpointSettings::default() } else { decode::decode(endpoint.clone())? };
+        endpoints.insert(name.clone(), endpoint);
     }
     if whole.is_empty() {
         return Err(Error::invalid("config cannot be empty in order to create a container"));
     }
-    Ok((decode::decode(Value::Object(whole))?, host))
+    Ok((decode::decode(Value::Object(whole))?, host, endpoints))
 }
 
-fn image_warnings(image: &ResolvedImage) -> Option<String> {
-    let volumes = !image.config.volumes.is_empty();
-    volumes.then(|| "Volumes are not built yet: the image's volumes are folders of the container.".to_owned())
+/// The mounts, with their volumes made and filled.
+async fn resolve(
+    engine: &Engine,
+    request: mounts::Request<'_>,
+    held: &mut Held,
+    id: &ContainerId,
+    image: &ResolvedImage,
+) -> Result<Vec<Mounted>> {
+    let resolved = mounts::resolve(engine, request, held).await?;
+    resolved.fill(engine, id.as_str(), image).await?;
+    Ok(resolved.mounts)
 }
 
 fn reserve(engine: &Engine, name: &str, id: &ContainerId) -> Result<String> {

@@ -1,6 +1,9 @@
 //! `GET /containers/{id}/changes`.
 
-use super::{actor::Request as Ask, files::mount_points};
+use super::{
+    actor::Request as Ask,
+    files::{mount_points, not_made_yet},
+};
 use crate::{
     Engine,
     http::{Request, Response, json},
@@ -17,7 +20,8 @@ const MOST: usize = 64 << 20;
 pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     let container = engine.containers.find(&req.param)?;
     let lease = container.ask(Ask::Files).await?;
-    let request = FilesRequest::Changes { hidden: mount_points(&[]) };
+    let hidden = mount_points(&not_made_yet(&container.view().record));
+    let request = FilesRequest::Changes { hidden };
     let (stream, _) = lease.open(&request).await?;
     let changes = read(stream).await?;
     drop(lease);

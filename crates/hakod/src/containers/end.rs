@@ -11,8 +11,9 @@ use super::{
     view::End,
 };
 use crate::{
-    Engine,
+    Engine, networks,
     shim::{Live, ShimDir, ShimProcess},
+    volumes,
 };
 use hako_api::time;
 use hako_model::{ExitDetails, Isolation, Result, ShimPhase};
@@ -60,15 +61,21 @@ pub(super) async fn ended(actor: &mut Actor, exit: Result<ExitDetails>) {
     if exit.oom_killed {
         actor.emit("oom", &[]);
     }
+    // Who hears of the end may want its ports.
+    networks::leave_ports(&actor.engine, actor.record.id.as_str()).await;
     let code = exit.exit_code.to_string();
     actor.ends.push(End { code: exit.exit_code, error: exit.error.clone() });
     actor.record.restarts = again.unwrap_or(actor.record.restarts);
     must(actor, Event::Ended { exit, restart_in: again.map(|again| again.delay_ms) }).await;
     actor.emit("die", &[("exitCode", code), ("execDuration", lasted.as_secs().to_string())]);
+    volumes::emit_unmounts(&actor.engine, &actor.record);
     actor.engine.execs.container_ended(actor.record.id.as_str());
     match live {
         // The build reads its files next: no other sandbox is needed for that.
-        Some(live) if serves && actor.record.is_step => files::take_over(actor, live),
+        Some(live) if serves && actor.record.is_step => {
+            networks::leave(&actor.engine, actor.record.id.as_str()).await;
+            files::take_over(actor, live);
+        }
         live => end_sandbox(&actor.engine, &actor.record, live, None).await,
     }
     if let State::Restarting(backoff) = &actor.record.state {
@@ -134,7 +141,8 @@ pub(super) async fn tear_down(
     }
     if clean {
         // The shim has let go of its files, and a namespace takes its time to go.
-        tokio::join!(gone(process, id), remove_folders(engine, id));
+        tokio::join!(gone(process, id), remove_folders(engine, id), networks::leave(engine, id));
+        volumes::mount::release(engine, id).await;
         return;
     }
     gone(process, id).await;
@@ -146,6 +154,8 @@ pub(super) async fn tear_down(
         remove_cgroup(path).await;
     }
     remove_folders(engine, id).await;
+    networks::leave(engine, id).await;
+    volumes::mount::release(engine, id).await;
 }
 
 /// Removes a cgroup that a shim could not: its processes (a virtual machine

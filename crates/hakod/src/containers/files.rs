@@ -15,13 +15,13 @@
 use super::{
     actor::{Actor, Request as Ask},
     end as run_end,
-    record::State,
+    record::{Record, State},
     start::{explain, reap},
 };
 use crate::{
     Engine,
     shim::{Live, ShimDir},
-    spec,
+    spec, volumes,
 };
 use hako_model::{Error, Result, policy};
 use hako_task::files::{FilesReply, FilesRequest};
@@ -118,6 +118,7 @@ async fn begin(actor: &Actor) -> Result<Session> {
     let engine = actor.engine.clone();
     let id = actor.record.id.as_str().to_owned();
     let dir = ShimDir::new(engine.shim_dir(&id));
+    volumes::mount::acquire(&engine, &actor.record).await?;
     let prepared = async {
         let mount = spec::prepare_files(&engine, &actor.record, &dir).await?;
         let child = crate::programs::present(&engine.programs.shim).and_then(|path| crate::shim::spawn(path, &dir))?;
@@ -126,6 +127,7 @@ async fn begin(actor: &Actor) -> Result<Session> {
     let (mount, child) = match prepared.await {
         Ok(prepared) => prepared,
         Err(err) => {
+            volumes::mount::release(&engine, &id).await;
             dir.remove()?;
             return Err(err);
         }
@@ -229,6 +231,21 @@ pub fn mount_points(more: &[String]) -> Vec<String> {
     all.sort();
     all.dedup();
     all
+}
+
+/// Where a container that was never started has its mounts: to reach its files
+/// these are made, which no start has done yet.
+pub fn not_made_yet(record: &Record) -> Vec<String> {
+    match &record.state {
+        State::Created { .. } => record.mounts.iter().map(|mount| mount.point.destination.clone()).collect(),
+        State::Starting { .. }
+        | State::Running(_)
+        | State::Paused(_)
+        | State::Restarting(_)
+        | State::Exited(_)
+        | State::Removing { .. }
+        | State::Dead { .. } => Vec::new(),
+    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use super::{health::Health, logs::options, record::Record};
 use crate::{
     Engine,
     http::{Request, Response, json},
-    spec, system,
+    networks, spec,
 };
-use hako_api::types::{ContainerInspect, ContainerState, EndpointSettings, NetworkSettings, container::GraphDriver};
+use hako_api::types::{ContainerInspect, ContainerState, HostConfig, container::GraphDriver};
 use hako_model::{Isolation, Result};
 use std::{
     collections::BTreeMap,
@@ -46,19 +46,16 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
         platform: "linux".to_owned(),
         app_armor_profile: spec::apparmor::shown(engine, record),
         exec_ids: (!execs.is_empty()).then_some(execs),
-        host_config: record.host.clone(),
+        host_config: HostConfig { links: networks::shown_links(engine, record), ..record.host.clone() },
         graph_driver: GraphDriver {
             data: Some(graph_data(engine, record).await),
             name: driver(record.isolation).to_owned(),
         },
         size_rw,
         size_root_fs,
-        mounts: record.mounts.clone(),
+        mounts: record.mounts.iter().map(|mount| mount.point.clone()).collect(),
         config: record.config.clone(),
-        network_settings: NetworkSettings {
-            networks: networks(&record.host.network_mode),
-            ..NetworkSettings::default()
-        },
+        network_settings: networks::settings(engine, record, req.version),
         ..ContainerInspect::default()
     }))
 }
@@ -88,22 +85,6 @@ async fn graph_data(engine: &Engine, record: &Record) -> BTreeMap<String, String
         }
         Isolation::Hyperv => BTreeMap::from([("Scratch".to_owned(), text(dir.join("scratch.img")))]),
     }
-}
-
-/// The network that a mode stands for.
-pub fn network_name(mode: &str) -> &str {
-    match mode {
-        "default" | "" => "bridge",
-        other => other,
-    }
-}
-
-/// The networks of a container: its mode's, without an address yet.
-pub fn networks(mode: &str) -> BTreeMap<String, EndpointSettings> {
-    let name = network_name(mode);
-    let endpoint =
-        EndpointSettings { network_id: system::networks::id_of(name).to_owned(), ..EndpointSettings::default() };
-    BTreeMap::from([(name.to_owned(), endpoint)])
 }
 
 /// What the container has written, and that with its image.

@@ -35,6 +35,8 @@ pub enum Verb {
     Update,
     /// Reach its files.
     Files,
+    /// Connect it to a network, or disconnect it from one.
+    Network,
 }
 
 /// What a verb comes to.
@@ -112,6 +114,7 @@ pub fn admit(state: &State, verb: Verb, who: Who<'_>) -> Result<Todo> {
         Verb::Attach => attach(state, who),
         Verb::Exec => exec(state, who),
         Verb::Files => files(state),
+        Verb::Network => network(state, who),
     }
 }
 
@@ -257,6 +260,19 @@ fn files(state: &State) -> Result<Todo> {
         }
         State::Starting { .. } => Ok(Todo::AfterStart),
         State::Removing { .. } | State::Dead { .. } => Err(marked("reached for its files")),
+    }
+}
+
+fn network(state: &State, who: Who<'_>) -> Result<Todo> {
+    match state {
+        State::Created { .. } | State::Running(_) | State::Paused(_) | State::Restarting(_) | State::Exited(_) => {
+            Ok(Todo::Now)
+        }
+        State::Starting { .. } => Ok(Todo::AfterStart),
+        State::Removing { .. } | State::Dead { .. } => Err(Error::conflict(format!(
+            "Container {} is marked for removal and cannot be connected or disconnected to the network",
+            who.id
+        ))),
     }
 }
 

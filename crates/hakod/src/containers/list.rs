@@ -8,6 +8,7 @@ use super::{
 use crate::{
     Engine,
     http::{Request, Response, json},
+    networks,
 };
 use hako_api::{
     ApiVersion, Filters, time,
@@ -31,7 +32,9 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     // A filter by state looks at all of them, and so does a limit.
     let all = req.query.flag("all") || limit > 0 || !filters.get("status").is_empty();
     let mut views: Vec<Arc<View>> = engine.containers.all().iter().map(|c| c.view()).collect();
-    views.retain(|view| !view.removed && (all || view.record.state.is_running()) && selection.fits(&filters, view));
+    views.retain(|view| {
+        !view.removed && (all || view.record.state.is_running()) && selection.fits(engine, &filters, view)
+    });
     views.sort_by(|a, b| b.record.created.cmp(&a.record.created));
     if limit > 0 {
         views.truncate(limit);
@@ -41,7 +44,7 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     let mut list = Vec::with_capacity(views.len());
     for view in views {
         let health = (req.version >= HEALTH_SINCE).then(|| health(&view));
-        list.push(ContainerSummary { health, ..summary(engine, &view, &mut names, size).await });
+        list.push(ContainerSummary { health, ..summary(engine, &view, &mut names, size, req.version).await });
     }
     Ok(json(&list))
 }
@@ -54,7 +57,7 @@ pub async fn with_sizes(engine: &Arc<Engine>) -> Vec<ContainerSummary> {
     let mut names = ImageNames::default();
     let mut list = Vec::with_capacity(views.len());
     for view in views {
-        list.push(summary(engine, &view, &mut names, true).await);
+        list.push(summary(engine, &view, &mut names, true, hako_api::version::MAX).await);
     }
     list
 }
@@ -94,7 +97,13 @@ impl ImageNames {
     }
 }
 
-async fn summary(engine: &Engine, view: &View, names: &mut ImageNames, size: bool) -> ContainerSummary {
+async fn summary(
+    engine: &Engine,
+    view: &View,
+    names: &mut ImageNames,
+    size: bool,
+    version: ApiVersion,
+) -> ContainerSummary {
     let record = &view.record;
     let quoted = |arg: &String| if arg.contains(' ') { format!("'{arg}'") } else { arg.clone() };
     let command: Vec<String> = std::iter::once(record.path.clone()).chain(record.args.iter().map(quoted)).collect();
@@ -106,7 +115,7 @@ async fn summary(engine: &Engine, view: &View, names: &mut ImageNames, size: boo
         image_id: record.image_id.clone(),
         command: command.join(" "),
         created: time::parse(&record.created).map_or(0, |t| t.timestamp()),
-        ports: Vec::new(),
+        ports: networks::listed_ports(engine, record),
         // A list leaves out what is nothing, an inspect does not.
         size_rw: size_rw.filter(|size| *size != 0),
         size_root_fs: size_root_fs.filter(|size| *size != 0),
@@ -117,8 +126,8 @@ async fn summary(engine: &Engine, view: &View, names: &mut ImageNames, size: boo
             network_mode: record.host.network_mode.clone(),
             isolation: record.isolation.to_string(),
         },
-        network_settings: SummaryNetworks { networks: inspect::networks(&record.host.network_mode) },
-        mounts: record.mounts.clone(),
+        network_settings: SummaryNetworks { networks: networks::summary(engine, record, version) },
+        mounts: record.mounts.iter().map(|mount| mount.point.clone()).collect(),
         health: None,
     }
 }

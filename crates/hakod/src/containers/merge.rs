@@ -19,6 +19,9 @@ pub fn merge(config: &mut ContainerConfig, image: &ImageConfig) -> Result<()> {
         }
     }
     merge_env(config, image);
+    for (path, value) in &image.volumes {
+        config.volumes.get_or_insert_default().entry(path.clone()).or_insert_with(|| value.clone());
+    }
     for (key, value) in &image.labels {
         config.labels.entry(key.clone()).or_insert_with(|| value.clone());
     }

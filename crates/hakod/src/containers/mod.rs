@@ -16,7 +16,9 @@ pub mod life;
 pub mod list;
 pub mod logs;
 mod merge;
+mod mounts;
 mod names;
+mod network;
 pub mod pause;
 mod platform;
 pub mod policy;
@@ -42,6 +44,8 @@ mod view;
 pub mod wait;
 
 pub use actor::{Container, View, emit};
+pub use network::{ask_connect as connect, ask_disconnect as disconnect};
+pub use selection::Pattern;
 pub use settings::capabilities;
 pub use start::classify;
 

@@ -1,6 +1,10 @@
 //! `POST /containers/prune`.
 
-use super::{inspect, remove, selection::Old};
+use super::{
+    inspect,
+    remove::{self, How},
+    selection::Old,
+};
 use crate::{
     Engine,
     http::{Request, Response, json},
@@ -41,7 +45,7 @@ async fn prune(engine: &Arc<Engine>, filters: &Filters) -> Result<PruneAnswer> {
         }
         let (written, _) = inspect::sizes(engine, &view.record).await;
         // It may have been started, or removed, a moment ago.
-        if let Err(err) = remove::remove(&container, container.id.as_str(), false).await {
+        if let Err(err) = remove::remove(&container, container.id.as_str(), How::default()).await {
             tracing::warn!("failed to prune container {}: {err}", container.id);
             continue;
         }

@@ -1,10 +1,11 @@
 //! What the engine knows of a container, as it is kept in the store.
 
 use super::{health::Health, policy::Restarts};
+use crate::networks::{Link, record::Asked};
 use hako_api::types::{ContainerConfig, HostConfig, MountPoint};
 use hako_model::{ContainerId, Isolation};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 pub use super::state::{Failure, Run, State};
 
@@ -29,8 +30,14 @@ pub struct Record {
     pub host: HostConfig,
     /// The wall.
     pub isolation: Isolation,
-    /// Host folders and the like.
-    pub mounts: Vec<MountPoint>,
+    /// Volumes, host folders and the like.
+    pub mounts: Vec<Mounted>,
+    /// What it asks for of networks, by their names.
+    #[serde(default)]
+    pub networks: BTreeMap<String, Asked>,
+    /// Whom it knows on the default bridge.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
     /// Where it stands.
     pub state: State,
     /// What its restart policy has done.
@@ -43,12 +50,52 @@ pub struct Record {
     /// Limits of `host` that the running container does not have yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub limits_due: bool,
+    /// Its anonymous volumes go with it: said by whoever removes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remove_volumes: bool,
     /// It is a step of a build, which reads what it has written when it ends.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_step: bool,
     /// What `RUN --mount` of a build mounts besides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub step: Vec<StepMount>,
+}
+
+/// One mount of a container: what inspect shows of it, and what it does not.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Mounted {
+    /// What inspect shows.
+    #[serde(flatten)]
+    pub point: MountPoint,
+    /// Nobody has named the volume: `rm -v` removes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anonymous: bool,
+    /// What of the volume is mounted, if not all of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subpath: String,
+    /// A missing source is made at the start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub make_source: bool,
+    /// What is mounted in the source stays out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub non_recursive: bool,
+    /// Read-only is the mount alone, and not what is mounted in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub writable_below: bool,
+}
+
+impl Mounted {
+    /// The volume's name, if it is one.
+    #[must_use]
+    pub fn volume(&self) -> Option<&str> {
+        (self.point.r#type == "volume").then_some(self.point.name.as_str())
+    }
+
+    /// Whether it is of something of the host's: a volume, a folder or a file.
+    #[must_use]
+    pub fn is_of_host(&self) -> bool {
+        matches!(self.point.r#type.as_str(), "volume" | "bind")
+    }
 }
 
 /// One mount of a build's step. The paths are the engine's own.

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     Engine,
     shim::{Live, ShimDir},
+    volumes,
 };
 use hako_api::time;
 use hako_model::ShimPhase;
@@ -26,7 +27,7 @@ use std::{collections::HashSet, fs, path::Path, sync::Arc, time::Duration};
 pub async fn all(engine: &Arc<Engine>) -> anyhow::Result<()> {
     let store = engine.store.clone();
     let rows = tokio::task::spawn_blocking(move || store.containers()).await??;
-    let mut work = tokio::task::JoinSet::new();
+    let mut found = Vec::new();
     let mut known = HashSet::new();
     for row in rows {
         known.insert(row.id.clone());
@@ -39,8 +40,14 @@ pub async fn all(engine: &Arc<Engine>) -> anyhow::Result<()> {
         };
         record.name = row.name;
         engine.containers.reserve(&record.name, record.id.as_str())?;
+        volumes::mount::adopt(engine, &record);
         let (container, actor) = Container::prepare(engine.clone(), record);
         engine.containers.insert(container);
+        found.push(actor);
+    }
+    // Who has which volume is known of all before anything is done about one.
+    let mut work = tokio::task::JoinSet::new();
+    for actor in found {
         work.spawn(async move {
             let actor = one(actor).await;
             tokio::spawn(actor.run());
@@ -48,6 +55,7 @@ pub async fn all(engine: &Arc<Engine>) -> anyhow::Result<()> {
     }
     while work.join_next().await.is_some() {}
     orphans(engine, &known).await;
+    volumes::mount::sweep(engine).await;
     Ok(())
 }
 

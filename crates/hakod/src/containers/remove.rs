@@ -5,11 +5,12 @@ use super::{
     actor::{Actor, Request as Ask},
     end, files, kill,
     life::{self, Event, Todo},
-    record::State,
+    record::{Record, State},
 };
 use crate::{
     Engine,
     http::{Request, Response, no_content},
+    volumes,
 };
 use hako_model::{Error, ErrorKind, Result};
 use std::{io, sync::Arc};
@@ -20,22 +21,33 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
         return Err(hako_api::unsupported::REMOVE_LINK.error());
     }
     let container = engine.containers.find(&req.param)?;
-    remove(&container, &req.param, req.query.flag("force")).await?;
+    let how = How { force: req.query.flag("force"), volumes: req.query.flag("v") };
+    remove(&container, &req.param, how).await?;
     Ok(no_content())
+}
+
+/// How a container is removed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct How {
+    /// Even if it runs.
+    pub(super) force: bool,
+    /// With its anonymous volumes.
+    pub(super) volumes: bool,
 }
 
 /// Removes `container`, which the client calls `name`.
 ///
 /// # Errors
 /// Docker's words where it may not be removed, or is being removed already.
-pub(super) async fn remove(container: &Container, name: &str, force: bool) -> Result<()> {
+pub(super) async fn remove(container: &Container, name: &str, how: How) -> Result<()> {
     let in_progress = || Error::conflict(format!("removal of container {name} is already in progress"));
     let view = container.view();
     if matches!(view.record.state, State::Removing { .. }) && !view.removed {
         return Err(in_progress());
     }
     let _removal = container.begin_removal().ok_or_else(in_progress)?;
-    match container.ask(|reply| Ask::Remove { force, reply }).await {
+    let How { force, volumes } = how;
+    match container.ask(|reply| Ask::Remove { force, volumes, reply }).await {
         // Somebody else has removed it, which is what was wanted.
         Err(err) if err.kind == ErrorKind::NotFound && container.view().removed => Ok(()),
         other => other,
@@ -43,7 +55,7 @@ pub(super) async fn remove(container: &Container, name: &str, force: bool) -> Re
 }
 
 /// In the owner.
-pub(super) async fn run(actor: &mut Actor, todo: Todo) -> Result<()> {
+pub(super) async fn run(actor: &mut Actor, todo: Todo, volumes: bool) -> Result<()> {
     match todo {
         Todo::Now => {}
         Todo::KillFirst => kill_first(actor).await?,
@@ -53,6 +65,7 @@ pub(super) async fn run(actor: &mut Actor, todo: Todo) -> Result<()> {
         }
     }
     files::end(actor).await;
+    actor.record.remove_volumes = volumes;
     finish(actor).await
 }
 
@@ -94,7 +107,7 @@ pub(super) async fn finish(actor: &mut Actor) -> Result<()> {
     }
     let engine = actor.engine.clone();
     let id = actor.record.id.to_string();
-    if let Err(err) = remove_all(&engine, &id).await {
+    if let Err(err) = remove_all(&engine, &actor.record).await {
         let err = err.context(format!("unable to remove filesystem for {id}"));
         end::must(actor, Event::RemovalFailed(err.message.clone())).await;
         return Err(err);
@@ -111,18 +124,24 @@ pub(super) async fn finish(actor: &mut Actor) -> Result<()> {
     Ok(())
 }
 
-/// The folder, and then the record.
-async fn remove_all(engine: &Engine, id: &str) -> Result<()> {
+/// The folder, then volumes that go with the container, and then the record:
+/// as long as that is there, the next start of the engine goes on with the rest.
+async fn remove_all(engine: &Engine, record: &Record) -> Result<()> {
+    let id = record.id.as_str();
     let (dir, store, row) = (engine.container_dir(id), engine.store.clone(), id.to_owned());
-    let removed = tokio::task::spawn_blocking(move || -> Result<()> {
-        match std::fs::remove_dir_all(&dir) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::internal(format!("remove {}: {err}", dir.display())));
-            }
-            Ok(()) | Err(_) => {}
+    let removed = tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(&dir) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => {
+            Err(Error::internal(format!("remove {}: {err}", dir.display())))
         }
-        store.delete_container(&row).map_err(|err| Error::internal(err.to_string()))?;
-        Ok(())
+        Ok(()) | Err(_) => Ok(()),
     });
-    removed.await.unwrap_or_else(|err| Err(Error::internal(err.to_string())))
+    removed.await.unwrap_or_else(|err| Err(Error::internal(err.to_string())))?;
+    if record.remove_volumes || record.host.auto_remove {
+        volumes::container_removed(engine, record).await;
+    }
+    let deleted = tokio::task::spawn_blocking(move || store.delete_container(&row));
+    match deleted.await {
+        Ok(deleted) => deleted.map(drop).map_err(|err| Error::internal(err.to_string())),
+        Err(err) => Err(Error::internal(err.to_string())),
+    }
 }

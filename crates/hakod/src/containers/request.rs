@@ -8,9 +8,11 @@ use super::{
     life::Verb,
     start::Started,
 };
+use crate::networks::record::{Asked, Network};
 use hako_api::types::{ContainerConfig, HostConfig};
 use hako_model::{Error, ExitDetails, Result};
 use hako_task::stdio::AttachRequest;
+use std::sync::Arc;
 
 /// What the owner is asked.
 pub(super) enum Request {
@@ -27,6 +29,8 @@ pub(super) enum Request {
     },
     Remove {
         force: bool,
+        /// Its anonymous volumes as well.
+        volumes: bool,
         reply: Reply<()>,
     },
     Attach {
@@ -41,6 +45,17 @@ pub(super) enum Request {
     /// Whether the end of a run keeps a container that is otherwise removed then.
     Keep {
         keep: bool,
+        reply: Reply<()>,
+    },
+    /// Its place in a network, now or when it starts.
+    Connect {
+        network: Arc<Network>,
+        asked: Asked,
+        reply: Reply<()>,
+    },
+    /// No place in the network of this name.
+    Disconnect {
+        network: String,
         reply: Reply<()>,
     },
     /// For the container's files, whatever its state.
@@ -85,6 +100,7 @@ impl Request {
             Self::Attach { .. } => Verb::Attach,
             Self::Update { .. } => Verb::Update,
             Self::Files(_) => Verb::Files,
+            Self::Connect { .. } | Self::Disconnect { .. } => Verb::Network,
             Self::Keep { .. }
             | Self::FilesIdle { .. }
             | Self::FilesEnd(_)
@@ -106,6 +122,8 @@ impl Request {
             | Self::Attach { .. }
             | Self::Update { .. }
             | Self::Keep { .. }
+            | Self::Connect { .. }
+            | Self::Disconnect { .. }
             | Self::Files(_)
             | Self::FilesIdle { .. }
             | Self::FilesEnd(_)
@@ -127,6 +145,8 @@ impl Request {
             | Self::Update { reply, .. }
             | Self::FilesEnd(reply)
             | Self::LetGo(reply)
+            | Self::Connect { reply, .. }
+            | Self::Disconnect { reply, .. }
             | Self::Keep { reply, .. } => {
                 let _ = reply.send(Err(err));
             }

@@ -1,8 +1,8 @@
 //! The filters of a list of containers.
 
-use super::{Container, actor::View, inspect};
-use crate::{Engine, system};
-use hako_api::{Filters, time};
+use super::{Container, actor::View};
+use crate::{Engine, networks};
+use hako_api::{Filters, time, types::Port};
 use hako_model::{Error, Result};
 use std::{collections::HashSet, ops::RangeInclusive, sync::Arc};
 
@@ -42,14 +42,16 @@ pub(super) struct Selection {
 
 /// Text that is matched whole, or as a regular expression; one that is none
 /// matches only itself, as in Docker.
-struct Pattern(String, Option<regex_lite::Regex>);
+pub struct Pattern(String, Option<regex_lite::Regex>);
 
 impl Pattern {
-    fn new(text: &str) -> Self {
+    /// One of `text`.
+    pub fn new(text: &str) -> Self {
         Self(text.to_owned(), regex_lite::Regex::new(text).ok())
     }
 
-    fn fits(&self, text: &str) -> bool {
+    /// Whether `text` is what is meant.
+    pub fn fits(&self, text: &str) -> bool {
         self.0 == text || self.1.as_ref().is_some_and(|regex| regex.is_match(text))
     }
 }
@@ -136,15 +138,14 @@ impl Selection {
     }
 
     /// Whether a container is wanted.
-    pub(super) fn fits(&self, filters: &Filters, view: &View) -> bool {
+    pub(super) fn fits(&self, engine: &Engine, filters: &Filters, view: &View) -> bool {
         let record = &view.record;
         let config = &record.config;
         let slashed = format!("/{}", record.name);
         let name = |pattern: &Pattern| pattern.fits(&slashed) || pattern.fits(&record.name);
         let health = record.health.as_ref().map_or("none".to_owned(), |health| health.status.to_string());
-        let network = inspect::network_name(&record.host.network_mode);
         let mounted = |want: &str| {
-            record.mounts.iter().any(|mount| {
+            record.mounts.iter().map(|mount| &mount.point).any(|mount| {
                 let source = if mount.name.is_empty() { &mount.source } else { &mount.name };
                 source == want || mount.destination == want
             })
@@ -163,8 +164,16 @@ impl Selection {
             && self.images.as_ref().is_none_or(|images| images.contains(&record.image_id))
             && self.before.as_ref().is_none_or(|before| record.created < *before)
             && self.since.as_ref().is_none_or(|since| record.created > *since)
-            && filters.any("network", |want| network == want || system::networks::id_of(network).starts_with(want))
-            && self.has_ports(view)
+            && filters.any("network", |want| self.is_on(engine, view, want))
+            && self.has_ports(engine, view)
+    }
+
+    /// By a network's name or the beginning of its id.
+    fn is_on(&self, engine: &Engine, view: &View, want: &str) -> bool {
+        view.record.networks.keys().any(|name| {
+            let network = engine.networks.exactly(name);
+            name == want || network.is_some_and(|network| !want.is_empty() && network.id.starts_with(want))
+        })
     }
 
     fn has_exited(&self, view: &View) -> bool {
@@ -173,15 +182,19 @@ impl Selection {
         over && self.exited.contains(&state.exit_code())
     }
 
-    /// Networks are not built yet: nothing is published. Exposed ports show
-    /// while the container runs, as in Docker.
-    fn has_ports(&self, view: &View) -> bool {
+    /// Ports that are exposed, or published: both show while the container runs, as in Docker.
+    fn has_ports(&self, engine: &Engine, view: &View) -> bool {
         if self.exposed.is_empty() && self.published.is_empty() {
             return true;
         }
         let exposed = view.record.config.exposed_ports.iter().flatten();
-        view.record.state.is_running()
-            && exposed.into_iter().any(|(port, _)| self.exposed.iter().any(|ports| ports.has(port)))
+        let is_exposed = |(port, _): (&String, _)| self.exposed.iter().any(|ports| ports.has(port));
+        let listed = networks::listed_ports(engine, &view.record);
+        let public = |port: &Port| {
+            let number = port.public_port.map(|number| format!("{number}/{}", port.r#type));
+            number.is_some_and(|number| self.published.iter().any(|ports| ports.has(&number)))
+        };
+        view.record.state.is_running() && (exposed.into_iter().any(is_exposed) || listed.iter().any(public))
     }
 }
 

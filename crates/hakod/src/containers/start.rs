@@ -16,8 +16,9 @@ use super::{
 use crate::{
     Engine,
     http::{Request, Response, no_content},
+    networks,
     shim::{Live, ShimDir},
-    spec,
+    spec, volumes,
 };
 use hako_api::time;
 use hako_model::{Error, ErrorKind, Isolation, Result};
@@ -70,6 +71,9 @@ pub(super) fn defer(actor: &mut Actor, request: Ask) {
 
 /// In the owner: begins a start, whose end answers `reply`.
 pub(super) async fn begin(actor: &mut Actor, reply: Option<Reply<()>>) {
+    if let Err(err) = may_begin(&actor.record) {
+        return answer(reply, Err(err));
+    }
     files::give_way(actor).await;
     let restarts = actor.record.restarts;
     if !matches!(actor.record.state, State::Restarting(_)) {
@@ -97,6 +101,19 @@ pub(super) async fn begin(actor: &mut Actor, reply: Option<Reply<()>>) {
         // The owner waits for this.
         let _ = ear.send(Ask::Happened(Happened::StartOver { run, outcome })).await;
     });
+}
+
+/// What a build's step had mounted is removed with it, or another's by now: a
+/// cache has one user at a time.
+fn may_begin(record: &Record) -> Result<()> {
+    if record.step.is_empty() || matches!(record.state, State::Created { failure: None }) {
+        return Ok(());
+    }
+    Err(Error::conflict(format!(
+        "container {} was a step of a build, and what it had mounted by RUN --mount went with that: \
+         it cannot be started again",
+        record.id.short()
+    )))
 }
 
 /// In the owner: the back-off is over.
@@ -184,10 +201,32 @@ struct Launch {
 
 impl Launch {
     /// On an error nothing is left.
-    async fn run(mut self) -> Result<Started> {
+    async fn run(self) -> Result<Started> {
+        let (engine, record) = (self.engine.clone(), self.record.clone());
+        volumes::mount::acquire(&engine, &record).await?;
+        volumes::emit_mounts(&engine, &record);
+        let started = self.run_on_networks().await;
+        if started.is_err() {
+            volumes::mount::release(&engine, record.id.as_str()).await;
+            volumes::emit_unmounts(&engine, &record);
+        }
+        started
+    }
+
+    async fn run_on_networks(mut self) -> Result<Started> {
+        let (engine, id) = (self.engine.clone(), self.record.id.clone());
+        let joined = networks::join(&engine, &self.record).await?;
+        let started = self.launch(joined.as_ref()).await;
+        if started.is_err() {
+            networks::leave(&engine, id.as_str()).await;
+        }
+        started
+    }
+
+    async fn launch(&mut self, joined: Option<&networks::Joined>) -> Result<Started> {
         let id = self.record.id.as_str().to_owned();
         let dir = ShimDir::new(self.engine.shim_dir(&id));
-        let rootfs = match spec::prepare(&self.engine, &self.record, &dir).await {
+        let rootfs = match spec::prepare(&self.engine, &self.record, &dir, joined).await {
             Ok(_) if self.cut.is_cancelled() => {
                 dir.remove()?;
                 return Err(cut_off());

@@ -33,9 +33,9 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
         return Ok(follow(engine, container, shown));
     }
     if one_shot || container.view().live.is_none() {
-        return Ok(json(&shown.next(&container, &reading::take(&container).await?)));
+        return Ok(json(&shown.next(&container, &reading::take(engine, &container).await?)));
     }
-    let mut readings = engine.collectors.watch(&container);
+    let mut readings = engine.collectors.watch(engine, &container);
     let gone = || Error::not_found(format!("No such container: {}", req.param));
     let first = collector::next(&mut readings).await.ok_or_else(gone)?;
     shown.next(&container, &first);
@@ -45,7 +45,7 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
 
 /// A line every second until the client goes or the container is removed.
 fn follow(engine: &Arc<Engine>, container: Arc<Container>, mut shown: Shown) -> Response {
-    let mut readings = engine.collectors.watch(&container);
+    let mut readings = engine.collectors.watch(engine, &container);
     let (sender, response) = streaming("application/json");
     tokio::spawn(async move {
         loop {

@@ -4,7 +4,13 @@
 //! It is noted in the store before it is made. What is noted there when the
 //! engine starts was left by one that was killed, and is removed.
 
-use super::{Container, View, actor::Request as Ask, commit, create, remove, view::End};
+use super::{
+    Container, View,
+    actor::Request as Ask,
+    commit, create,
+    remove::{self, How},
+    view::End,
+};
 use crate::Engine;
 use bytes::Bytes;
 use hako_api::types::{ContainerConfig, HostConfig};
@@ -65,7 +71,15 @@ impl StepContainer {
         note(&engine, &id, true).await?;
         let Wanted { config, host, mounts, mut tmpfs, held } = wanted;
         tmpfs.extend(mounts.iter().map(|mount| mount.destination.clone()));
-        let wanted = create::Wanted { id: id.clone(), name: "", platform: "", config, host, step: Some(mounts) };
+        let wanted = create::Wanted {
+            id: id.clone(),
+            name: "",
+            platform: "",
+            config,
+            host,
+            endpoints: std::collections::BTreeMap::new(),
+            step: Some(mounts),
+        };
         match create::make(&engine, wanted).await {
             Ok(answer) => {
                 let container = Some(engine.containers.find(id.as_str())?);
@@ -162,7 +176,7 @@ impl Drop for StepContainer {
 }
 
 async fn gone(engine: &Engine, container: &Container) -> Result<()> {
-    match remove::remove(container, container.id.as_str(), true).await {
+    match remove::remove(container, container.id.as_str(), How { force: true, volumes: false }).await {
         Err(err) if err.kind != ErrorKind::NotFound => return Err(err),
         Ok(()) | Err(_) => {}
     }

@@ -2,7 +2,7 @@
 //! that every answer carries.
 
 use super::{Query, Request, Response, error, json, query::decode};
-use crate::{Engine, build, containers, exec, image_api, system};
+use crate::{Engine, build, containers, exec, image_api, networks, system, volumes};
 use hako_api::{ApiVersion, Method, Op, endpoint::no_plugin, lookup, version};
 use hako_model::{Error, ErrorKind, Result};
 use hyper::{body::Incoming, header::HeaderValue};
@@ -70,9 +70,18 @@ async fn dispatch(engine: &Arc<Engine>, op: Op, req: Request) -> Result<Response
         Op::Build => build::serve(engine, req).await,
         Op::BuildPrune => build::prune(engine, &req).await,
         Op::BuildCancel => build::cancel(engine, &req),
-        Op::NetworkList => system::networks::list(&req),
-        Op::NetworkInspect => system::networks::inspect(&req),
-        Op::VolumeList => Ok(system::networks::volumes()),
+        Op::NetworkList => networks::list(engine, &req),
+        Op::NetworkInspect => networks::inspect(engine, &req),
+        Op::NetworkCreate => networks::create(engine, req).await,
+        Op::NetworkRemove => networks::remove(engine, &req).await,
+        Op::NetworkPrune => networks::prune(engine, &req).await,
+        Op::NetworkConnect => networks::connect::serve(engine, req).await,
+        Op::NetworkDisconnect => networks::disconnect::serve(engine, req).await,
+        Op::VolumeList => volumes::list(engine, &req).await,
+        Op::VolumeCreate => volumes::create(engine, req).await,
+        Op::VolumePrune => volumes::prune(engine, &req).await,
+        Op::VolumeInspect => volumes::inspect(engine, &req).await,
+        Op::VolumeRemove => volumes::remove(engine, &req).await,
         Op::ContainerList => containers::list::serve(engine, &req).await,
         Op::ContainerCreate => containers::create::serve(engine, req).await,
         Op::ContainerPrune => containers::prune::serve(engine, &req).await,

@@ -14,7 +14,6 @@ pub(super) struct Filters {
     labels: Vec<String>,
     before: Option<DateTime<Utc>>,
     since: Option<DateTime<Utc>>,
-    until: Option<i64>,
 }
 
 impl Filters {
@@ -26,9 +25,9 @@ impl Filters {
                     "dangling" => filters.dangling = Some(boolean(value)?),
                     "reference" => filters.references.push(value.clone()),
                     "label" => filters.labels.push(value.clone()),
-                    "before" => filters.before = Some(made_exactly(&names::find(store, value)?.image)),
-                    "since" => filters.since = Some(made_exactly(&names::find(store, value)?.image)),
-                    "until" => filters.until = until(value)?,
+                    "before" => filters.made_before(made_exactly(&names::find(store, value)?.image)),
+                    "since" => filters.made_since(made_exactly(&names::find(store, value)?.image)),
+                    "until" => until(value)?.into_iter().for_each(|time| filters.made_before(time)),
                     _ => return Err(Error::invalid(format!("invalid filter '{key}'"))),
                 }
             }
@@ -36,12 +35,20 @@ impl Filters {
         Ok(filters)
     }
 
+    /// Of several the earliest counts.
+    fn made_before(&mut self, time: DateTime<Utc>) {
+        self.before = Some(self.before.map_or(time, |before| before.min(time)));
+    }
+
+    /// Of several the latest counts.
+    fn made_since(&mut self, time: DateTime<Utc>) {
+        self.since = Some(self.since.map_or(time, |since| since.max(time)));
+    }
+
     /// Whether the image stays; `rows` loses the names that do not match.
     pub fn accept(&self, image: &ImageRow, document: &Document, rows: &mut Vec<RefRow>) -> bool {
         let created = made_exactly(image);
-        let in_time = self.before.is_none_or(|t| created < t)
-            && self.since.is_none_or(|t| created > t)
-            && self.until.is_none_or(|t| created.timestamp() <= t);
+        let in_time = self.before.is_none_or(|t| created < t) && self.since.is_none_or(|t| created > t);
         let label = |want: &String| match want.split_once('=') {
             Some((key, value)) => document.config.labels.get(key).is_some_and(|v| v == value),
             None => document.config.labels.contains_key(want),
@@ -73,7 +80,7 @@ pub(super) fn made(image: &ImageRow) -> i64 {
 }
 
 /// The same to the nanosecond: steps of a build are made within one second.
-fn made_exactly(image: &ImageRow) -> DateTime<Utc> {
+pub(super) fn made_exactly(image: &ImageRow) -> DateTime<Utc> {
     let created = image.created.as_deref().and_then(|t| DateTime::parse_from_rfc3339(t).ok());
     created.map_or(DateTime::UNIX_EPOCH, |t| t.to_utc())
 }
@@ -86,11 +93,9 @@ pub(super) fn boolean(value: &str) -> Result<bool> {
     }
 }
 
-/// Seconds since 1970; `None` for what means no limit.
-fn until(value: &str) -> Result<Option<i64>> {
-    let time =
-        time::parse_query("until", value).map_err(|_| Error::invalid(format!("invalid filter 'until={value}'")))?;
-    Ok(time.map(|time| time.timestamp()))
+/// `None` for what means no limit.
+fn until(value: &str) -> Result<Option<DateTime<Utc>>> {
+    time::parse_query("until", value).map_err(|_| Error::invalid(format!("invalid filter 'until={value}'")))
 }
 
 /// Docker's rule: the pattern is held against the familiar name with and without tag.
@@ -189,9 +194,51 @@ mod tests {
 
     #[test]
     fn times() {
-        assert_eq!(until("100.5").unwrap(), Some(100));
-        assert_eq!(until("0").unwrap(), None);
-        assert!(until("1h30m").unwrap().unwrap() < chrono::Utc::now().timestamp() - 5300);
+        let unix = |text: &str| until(text).unwrap().map(|time| (time.timestamp(), time.timestamp_subsec_nanos()));
+        assert_eq!(unix("100.5"), Some((100, 500_000_000)));
+        assert_eq!(unix("0"), None);
+        assert!(unix("1h30m").unwrap().0 < Utc::now().timestamp() - 5300);
         assert!(until("soon").is_err());
+    }
+
+    fn image(n: u8, created: Option<&str>) -> ImageRow {
+        ImageRow {
+            id: hako_model::Digest::from_sha256([n; 32]),
+            size: 0,
+            created: created.map(str::to_owned),
+            os: "linux".into(),
+            architecture: "amd64".into(),
+            variant: String::new(),
+            hidden: false,
+            last_tagged: None,
+        }
+    }
+
+    /// Steps of a build are made within one second.
+    #[test]
+    fn nanoseconds_count() {
+        let times = ["2020-01-01T00:00:00.000000001Z", "2020-01-01T00:00:00.000000002Z", "2020-01-01T00:00:00.5Z"];
+        let mut images: Vec<ImageRow> = times.iter().zip(0..).map(|(time, n)| image(n, Some(time))).collect();
+        images.push(image(9, None));
+        let accepted = |filters: &Filters| -> Vec<usize> {
+            let fits = |image: &ImageRow| filters.accept(image, &Document::default(), &mut Vec::new());
+            (0..images.len()).filter(|n| fits(&images[*n])).collect()
+        };
+        let of = |n: usize| made_exactly(&images[n]);
+        let mut filters = Filters::default();
+        assert_eq!(accepted(&filters), [0, 1, 2, 3]);
+        filters.made_since(of(0));
+        assert_eq!(accepted(&filters), [1, 2]);
+        filters.made_before(of(2));
+        assert_eq!(accepted(&filters), [1]);
+        // Each narrows the others.
+        filters.made_before(Utc::now());
+        assert_eq!(accepted(&filters), [1]);
+        filters.made_since(of(1));
+        assert!(accepted(&filters).is_empty());
+        let mut filters = Filters::default();
+        filters.made_since(DateTime::UNIX_EPOCH);
+        filters.made_before(until("1577836800.000000002").unwrap().unwrap());
+        assert_eq!(accepted(&filters), [0]);
     }
 }

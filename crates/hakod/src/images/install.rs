@@ -3,6 +3,7 @@
 use super::{ImageService, document::Document};
 use hako_model::{Digest, Error, Result};
 use hako_store::{Lease, NewImage, NewLayer, NewRef, NewStep, Store};
+use sha2::{Digest as _, Sha256};
 use std::{fs::File, path::Path};
 use tokio::sync::oneshot;
 
@@ -22,7 +23,7 @@ pub(super) struct LayerSource<'a> {
     pub chains: &'a [Digest],
 }
 
-/// Unpacks a layer, unless it is there. Two who want the same layer at once
+/// Unpacks a layer, unless it is there; one whose archive was lost gets it again. Two who want the same layer at once
 /// unpack it once. Blocks. Its chain id must be leased.
 pub(super) fn install_layer(store: &Store, source: LayerSource<'_>, progress: &(dyn Fn(u64) + Sync)) -> Result<()> {
     install_layer_keeping(store, source, progress, || Ok(()))
@@ -40,10 +41,20 @@ pub(super) fn install_layer_keeping(
 ) -> Result<()> {
     let chain = &source.chains[source.index];
     let _once = store.lock_blocking(&format!("chain:{chain}"));
-    if store.layer(chain)?.is_some() {
-        return Ok(());
-    }
     let diff = &source.document.rootfs.diff_ids[source.index];
+    if let Some(layer) = store.layer(chain)? {
+        if store.has_archive(&layer) {
+            return Ok(());
+        }
+        // Its files are here, and its archive was lost.
+        if source.blob != diff {
+            let mut hash = Sha256::new();
+            hako_layers::inflate(source.archive, &mut hash)?;
+            is_diff(&Digest::from_sha256(<[u8; 32]>::from(hash.finalize())), diff, source.index)?;
+        }
+        keep()?;
+        return Ok(store.put_archive(chain, source.blob, source.media_type)?);
+    }
     let tmp = store.temp_dir()?;
     let dir = tmp.path().join("layer");
     std::fs::create_dir(&dir)?;
@@ -77,10 +88,14 @@ fn unpack(
         return Ok(size);
     }
     let unpacked = hako_layers::unpack(archive, dir, progress)?;
-    if unpacked.diff_id == *diff {
-        return Ok(unpacked.size);
+    is_diff(&unpacked.diff_id, diff, index)?;
+    Ok(unpacked.size)
+}
+
+fn is_diff(actual: &Digest, diff: &Digest, index: usize) -> Result<()> {
+    if actual == diff {
+        return Ok(());
     }
-    let actual = &unpacked.diff_id;
     Err(Error::invalid(format!("invalid diffID for layer {index}: expected \"{diff}\", got \"{actual}\"")))
 }
 

@@ -1,7 +1,8 @@
 //! `POST /images/prune`, by Docker's rules: images without a tag, or with
 //! `dangling=false` all that no container uses.
 
-use super::{ImageService, filters::made, names};
+use super::{ImageService, filters::made_exactly, names};
+use chrono::{DateTime, Utc};
 use hako_api::{Filters, time};
 use hako_model::{Digest, Error, Result};
 use hako_store::Store;
@@ -23,7 +24,7 @@ const KNOWN: &[&str] = &["dangling", "label", "label!", "until"];
 /// The filters, read.
 struct Wanted {
     dangling: bool,
-    until: Option<i64>,
+    until: Option<DateTime<Utc>>,
     filters: Filters,
 }
 
@@ -37,11 +38,8 @@ impl Wanted {
         };
         let until = match filters.get("until") {
             [] => None,
-            [text] => {
-                let until = time::parse_query("until", text)
-                    .map_err(|_| Error::invalid(format!("invalid value for 'until' filter: {text}")))?;
-                until.map(|until| until.timestamp())
-            }
+            [text] => time::parse_query("until", text)
+                .map_err(|_| Error::invalid(format!("invalid value for 'until' filter: {text}")))?,
             _ => return Err(Error::invalid("more than one until filter specified")),
         };
         Ok(Self { dangling, until, filters })
@@ -60,18 +58,10 @@ impl ImageService {
         let (candidates, sizes) = self.blocking(move |store| Ok((candidates(store, &wanted)?, sizes(store)?))).await?;
         let mut pruned = Pruned::default();
         for image in candidates {
-            // One that a container uses stays whole, with all its names.
-            if !self.users(&image.id).is_empty() {
-                continue;
-            }
-            let names = if image.names.is_empty() { vec![image.id.to_string()] } else { image.names };
-            for name in names {
-                match self.remove_inner(&name, false).await {
-                    Ok(Value::Array(rows)) => pruned.deleted.extend(rows),
-                    Ok(_) => {}
-                    // It may have come into use, or gone, a moment ago.
-                    Err(err) => tracing::debug!("not pruned: {name}: {err}"),
-                }
+            match self.remove_whole(&image.id, image.names).await {
+                Ok(rows) => pruned.deleted.extend(rows),
+                // It may have come into use a moment ago.
+                Err(err) => tracing::debug!("not pruned: {}: {err}", image.id),
             }
         }
         let gone = pruned.deleted.iter().filter_map(|row| row["Deleted"].as_str());
@@ -90,7 +80,7 @@ fn candidates(store: &Store, wanted: &Wanted) -> Result<Vec<Candidate>> {
         let label = |key: &str| document.config.labels.get(key).map(String::as_str);
         let filters = &wanted.filters;
         let fits = !(wanted.dangling && tagged)
-            && wanted.until.is_none_or(|until| image.created.is_some() && made(&image) <= until)
+            && wanted.until.is_none_or(|until| image.created.is_some() && made_exactly(&image) < until)
             && filters.labels(label)
             && (filters.get("label!").is_empty() || !filters.pairs("label!", label));
         if fits {

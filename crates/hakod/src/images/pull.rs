@@ -184,7 +184,10 @@ impl ImageService {
 
     async fn present(&self, chains: Arc<Vec<Digest>>) -> Result<Vec<bool>> {
         self.blocking(move |store| {
-            chains.iter().map(|chain| Ok(store.layer(chain)?.is_some())).collect::<Result<Vec<bool>>>()
+            chains
+                .iter()
+                .map(|chain| Ok(store.layer(chain)?.is_some_and(|layer| store.has_archive(&layer))))
+                .collect::<Result<Vec<bool>>>()
         })
         .await
     }
@@ -201,6 +204,10 @@ impl ImageService {
         let (document, chains) = (document.clone(), chains.clone());
         let meter = Mutex::new(Meter::new(lines, "Extracting", descriptor.digest.short(), descriptor.size));
         run_blocking(move || {
+            // A pull that is cancelled drops its own, and this goes on.
+            let mut lease = store.lease();
+            lease.hold(&descriptor.digest);
+            lease.hold(&chains[index]);
             let source = LayerSource {
                 archive: store.open_blob(&descriptor.digest)?,
                 blob: &descriptor.digest,
@@ -272,6 +279,19 @@ impl Download {
                 self.slots.acquire().await.map_err(|_| Error::internal("the engine is ending"))?
             }
         };
+        let mirrored = self.session.has_mirrors();
+        let mut done = self.fetch().await;
+        if mirrored && matches!(&done, Err(failed) if failed.wrong) {
+            // A mirror may have sent it: the registry itself has the word.
+            self.session.leave_mirrors();
+            done = self.fetch().await;
+        }
+        done.map_err(|failed| failed.error)?;
+        self.lines.status("Download complete", id).await
+    }
+
+    /// Brings the bytes into the store.
+    async fn fetch(&self) -> std::result::Result<(), Failed> {
         // The disk may be slow, so that writing has a thread of its own.
         let (sender, receiver) = mpsc::channel(16);
         let (store, descriptor, lines) = (self.store.clone(), self.descriptor.clone(), self.lines.clone());
@@ -280,19 +300,39 @@ impl Download {
         drop(sender);
         let written = match writer.await {
             Ok(written) => written,
-            Err(err) => Err(Error::internal(format!("download broke off: {err}"))),
+            Err(err) => Err(Error::internal(format!("download broke off: {err}")).into()),
         };
         match (sent, written) {
             // The writer stopped first: what it says is why.
-            (Err(hako_registry::Error::Cancelled), Err(err)) => Err(err),
-            (Err(err), _) => Err(err.into()),
-            (Ok(()), Err(err)) => Err(err),
-            (Ok(()), Ok(())) => self.lines.status("Download complete", id).await,
+            (Err(hako_registry::Error::Cancelled), Err(failed)) => Err(failed),
+            (Err(err), _) => {
+                use hako_registry::Error::{Registry, TooLarge};
+                Err(Failed { wrong: matches!(err, Registry(_) | TooLarge { .. }), error: err.into() })
+            }
+            (Ok(()), written) => written,
         }
     }
 }
 
-fn write(store: &Store, descriptor: &Descriptor, lines: &Lines, mut pieces: mpsc::Receiver<Bytes>) -> Result<()> {
+/// Why a layer did not come.
+struct Failed {
+    error: Error,
+    /// All that was asked for came, and it was something else.
+    wrong: bool,
+}
+
+impl<E: Into<Error>> From<E> for Failed {
+    fn from(err: E) -> Self {
+        Self { error: err.into(), wrong: false }
+    }
+}
+
+fn write(
+    store: &Store,
+    descriptor: &Descriptor,
+    lines: &Lines,
+    mut pieces: mpsc::Receiver<Bytes>,
+) -> std::result::Result<(), Failed> {
     let mut meter = Meter::new(lines, "Downloading", descriptor.digest.short(), descriptor.size);
     let mut writer = store.write_blob(Some(&descriptor.digest), Some(descriptor.size))?;
     while let Some(piece) = pieces.blocking_recv() {
@@ -309,11 +349,14 @@ fn write(store: &Store, descriptor: &Descriptor, lines: &Lines, mut pieces: mpsc
 }
 
 /// What a registry promised and did not send, in Docker's words.
-fn refused(err: hako_store::Error) -> Error {
+fn refused(err: hako_store::Error) -> Failed {
     match err {
-        hako_store::Error::Digest { expected, actual } => Error::internal(format!(
-            "filesystem layer verification failed for digest {expected}: the content has digest {actual}"
-        )),
+        hako_store::Error::Digest { expected, actual } => Failed {
+            error: Error::internal(format!(
+                "filesystem layer verification failed for digest {expected}: the content has digest {actual}"
+            )),
+            wrong: true,
+        },
         other => other.into(),
     }
 }

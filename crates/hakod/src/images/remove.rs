@@ -3,7 +3,7 @@
 
 use super::{Consumer, ImageEvent, ImageService, names};
 use hako_model::{Digest, Error, Result};
-use hako_store::{RefRow, Store};
+use hako_store::{RefRow, Removal, Store};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 
@@ -48,27 +48,40 @@ impl ImageService {
             Some(key) => by_reference(name, &key, &id, &rows, &users, force)?,
             None => by_id(&id, &rows, &users, force)?,
         };
-        let mut answer = Vec::new();
-        let (names, deleted) = match decision {
-            Decision::Untag(names) => (names, None),
-            Decision::Delete(names) => (names, Some(!users.is_empty())),
+        Ok((self.carry_out(&id, decision, force).await?, images))
+    }
+
+    /// Removes one image with all its names, these, unless a container uses it.
+    pub(super) async fn remove_whole(&self, id: &Digest, names: Vec<String>) -> Result<Vec<Value>> {
+        let _alone = self.store.lock("images:remove").await;
+        check_users(id, &self.users(id), false)?;
+        self.carry_out(id, Decision::Delete(names), false).await
+    }
+
+    /// Does what was decided; what is to be answered.
+    async fn carry_out(&self, id: &Digest, decision: Decision, force: bool) -> Result<Vec<Value>> {
+        let (names, removal) = {
+            let id = id.clone();
+            self.blocking(move |store| decision.carry_out(store, &id, force)).await?
         };
-        for name in &names {
-            answer.push(json!({ "Untagged": names::familiar(name) }));
+        if let Some(Removal::InUse(user)) = &removal {
+            // It was made since the look.
+            check_users(id, &[Consumer { id: user.clone(), running: false }], force)?;
         }
-        let gone = {
-            let (id, names) = (id.clone(), names.clone());
-            self.blocking(move |store| carry_out(store, &id, &names, deleted)).await?
-        };
+        let mut answer: Vec<Value> = names.iter().map(|name| json!({ "Untagged": names::familiar(name) })).collect();
         for _ in &names {
-            self.tell_of("untag", &id);
+            self.tell_of("untag", id);
         }
-        if let Some(gone) = gone {
-            answer.push(json!({ "Deleted": id }));
-            answer.extend(gone.iter().map(|chain| json!({ "Deleted": chain })));
-            self.tell_of("delete", &id);
-        }
-        Ok((answer, images))
+        let gone = match removal {
+            Some(Removal::Gone(gone)) => gone,
+            Some(Removal::Hidden) => Vec::new(),
+            // By a name that came after the look it stays.
+            None | Some(Removal::Named | Removal::InUse(_)) => return Ok(answer),
+        };
+        answer.push(json!({ "Deleted": id }));
+        answer.extend(gone.iter().map(|chain| json!({ "Deleted": chain })));
+        self.tell_of("delete", id);
+        Ok(answer)
     }
 
     pub(super) async fn container_removed_inner(&self, id: &Digest) -> Result<()> {
@@ -79,7 +92,7 @@ impl ImageService {
         let id = id.clone();
         self.blocking(move |store| {
             if store.image(&id)?.is_some_and(|image| image.hidden) {
-                // Unless a name came back to it just now.
+                // Unless a name or a container came back to it just now.
                 store.remove_image(&id, &[], false)?;
             }
             Ok(())
@@ -93,16 +106,19 @@ impl ImageService {
     }
 }
 
-/// `deleted` is whether the image goes, and then whether containers still need its
-/// layers. The answer is the layers that went with it; none where it stays, also
-/// by a name that came after the look.
-fn carry_out(store: &Store, id: &Digest, names: &[String], deleted: Option<bool>) -> Result<Option<Vec<Digest>>> {
-    match deleted {
-        None => {
-            store.delete_refs_of(id, names)?;
-            Ok(None)
+impl Decision {
+    /// The names that go, and what became of the image if it is to go too.
+    fn carry_out(self, store: &Store, id: &Digest, force: bool) -> Result<(Vec<String>, Option<Removal>)> {
+        match self {
+            Self::Untag(names) => {
+                store.delete_refs_of(id, &names)?;
+                Ok((names, None))
+            }
+            Self::Delete(names) => {
+                let removal = store.remove_image(id, &names, force)?;
+                Ok((names, Some(removal)))
+            }
         }
-        Some(is_needed) => Ok(store.remove_image(id, names, is_needed)?),
     }
 }
 

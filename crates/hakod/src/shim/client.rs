@@ -2,10 +2,10 @@
 //! stdio connections on demand.
 
 use super::ShimDir;
-use hako_model::{Error, ErrorKind, ExitDetails, ProcessList, Result, resources::Resources};
+use hako_model::{Error, ErrorKind, ExitDetails, NetworkChange, ProcessList, Result, resources::Resources};
 use hako_task::{
     error::from_ttrpc,
-    extra::{ExtraClient, FiguresReply, MountRequest, ProcessRef},
+    extra::{ExtraClient, FiguresReply, MountRequest, NetworkRequest, ProcessRef},
     files::{self, FilesReply, FilesRequest},
     protos::{protobuf::MessageField, protobuf::well_known_types::any::Any, types::mount::Mount},
     stdio::{AttachReply, AttachRequest, ClientHead, read_line, write_line},
@@ -148,6 +148,14 @@ impl Live {
     /// The shim's.
     pub async fn figures(&self) -> Result<FiguresReply> {
         within(self.extra.figures(&self.whole())).await
+    }
+
+    /// Changes the network of a guest that runs.
+    ///
+    /// # Errors
+    /// The shim's.
+    pub async fn network(&self, change: NetworkChange) -> Result<()> {
+        within(self.extra.network(&NetworkRequest { id: self.id.clone(), change, by_stream: false })).await
     }
 
     /// The container's processes.

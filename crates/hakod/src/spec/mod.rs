@@ -11,6 +11,7 @@ mod process;
 pub mod resources;
 mod rootfs;
 mod seccomp;
+mod shares;
 mod step;
 mod vm;
 
@@ -19,11 +20,14 @@ pub use seccomp::SeccompCache;
 
 use crate::{
     Engine,
-    containers::{logs::options, record::Record},
+    containers::{
+        logs::options,
+        record::{Mounted, Record},
+    },
+    networks::Joined,
     programs::present,
     shim::ShimDir,
 };
-use hako_api::types::MountPoint;
 use hako_model::{Isolation, LogConfig, LogDriver, Result, SandboxConfig, VmConfig};
 use hako_task::extra::{BindMount, MountRequest};
 
@@ -34,28 +38,41 @@ pub type RootMount = hako_task::protos::types::mount::Mount;
 ///
 /// # Errors
 /// A missing image, program or host folder; the kernel's.
-pub async fn prepare(engine: &Engine, record: &Record, dir: &ShimDir) -> Result<Vec<RootMount>> {
+pub async fn prepare(
+    engine: &Engine,
+    record: &Record,
+    dir: &ShimDir,
+    joined: Option<&Joined>,
+) -> Result<Vec<RootMount>> {
     let image = engine.images.resolve(&record.image_id).await?;
     let log = options::for_shim(engine, record)?;
     present(&engine.programs.runtime)?;
-    let vm = match record.isolation {
+    let plan = mounts::plan(engine, record)?;
+    let mut vm = match record.isolation {
         Isolation::Process => None,
-        Isolation::Hyperv => Some(vm::config(engine, record, &image).await?),
+        Isolation::Hyperv => Some(vm::config(engine, record, &image, &plan.shares).await?),
     };
+    if let (Some((config, _)), Some(joined)) = (&mut vm, joined) {
+        config.network = joined.vm_network();
+    }
     dir.make()?;
     let bundle = dir.bundle();
-    files::write(&bundle, record, &engine.programs)?;
+    files::write(engine, &bundle, record, joined)?;
     step::files(&bundle, &record.step)?;
     let workload_limit = vm.as_ref().map(|(_, sizing)| sizing.workload_limit);
-    let namespaces = namespaces::of(engine, record)?;
-    let spec = oci::spec(engine, record, &bundle, &namespaces, workload_limit).await?;
+    let namespaces = namespaces::of(engine, record, joined)?;
+    let spec = oci::spec(engine, record, &bundle, &namespaces, &plan, workload_limit).await?;
     let text = serde_json::to_vec(&spec).map_err(|err| hako_model::Error::internal(err.to_string()))?;
     std::fs::write(bundle.join("config.json"), text)?;
     let mut rootfs = match record.isolation {
         Isolation::Process => rootfs::overlay(engine, record, &image, dir)?,
         Isolation::Hyperv => rootfs::disks(),
     };
+    if vm.as_ref().is_some_and(|(vm, _)| vm.shares.is_some()) {
+        rootfs.push(shares::mount());
+    }
     rootfs.extend(namespaces.mount);
+    rootfs.extend(plan.root);
     rootfs.extend(step::mounts(&record.step)?);
     dir.write_config(&sandbox(engine, record, log, vm.map(|(config, _)| config)))?;
     Ok(rootfs)
@@ -71,6 +88,8 @@ const FILES_MEMORY: i64 = 128 << 20;
 /// As [`prepare`].
 pub async fn prepare_files(engine: &Engine, record: &Record, dir: &ShimDir) -> Result<MountRequest> {
     let image = engine.images.resolve(&record.image_id).await?;
+    // What a start would make is made here as well.
+    let plan = mounts::plan(engine, record)?;
     let vm = match record.isolation {
         Isolation::Process => None,
         Isolation::Hyperv => {
@@ -78,14 +97,17 @@ pub async fn prepare_files(engine: &Engine, record: &Record, dir: &ShimDir) -> R
             (small.host.memory, small.host.nano_cpus) = (FILES_MEMORY, 1_000_000_000);
             // What a build's step had mounted is none of its files.
             small.step.clear();
-            Some(vm::config(engine, &small, &image).await?.0)
+            Some(vm::config(engine, &small, &image, &plan.shares).await?.0)
         }
     };
     dir.make()?;
-    let rootfs = match record.isolation {
+    let mut rootfs = match record.isolation {
         Isolation::Process => rootfs::overlay(engine, record, &image, dir)?,
         Isolation::Hyperv => rootfs::disks(),
     };
+    if vm.as_ref().is_some_and(|vm| vm.shares.is_some()) {
+        rootfs.push(shares::mount());
+    }
     let config = SandboxConfig {
         // What is copied into a container must be there when it starts.
         ephemeral: false,
@@ -96,7 +118,7 @@ pub async fn prepare_files(engine: &Engine, record: &Record, dir: &ShimDir) -> R
         id: record.id.to_string(),
         bundle: dir.bundle().display().to_string(),
         rootfs: rootfs.into_iter().map(files_mount).collect(),
-        binds: record.mounts.iter().filter(|point| point.r#type == "bind").map(files_bind).collect(),
+        binds: files_binds(engine, record, &plan),
         read_only: record.host.readonly_rootfs,
     })
 }
@@ -106,9 +128,20 @@ fn files_mount(mount: RootMount) -> hako_task::extra::RootMount {
     hako_task::extra::RootMount { kind, source, target, options }
 }
 
-fn files_bind(point: &MountPoint) -> BindMount {
-    let (source, destination) = (point.source.clone(), point.destination.clone());
-    BindMount { source, destination, read_only: !point.rw }
+/// Outer folders first.
+fn files_binds(engine: &Engine, record: &Record, plan: &mounts::Plan) -> Vec<BindMount> {
+    let bind = |(mounted, planned): (&Mounted, &String)| {
+        // What the shim would put into the bundle for a start, it finds itself here.
+        let (source, beneath) = match record.isolation {
+            Isolation::Process => (mounts::source(engine, mounted).display().to_string(), mounted.subpath.clone()),
+            Isolation::Hyperv => (planned.clone(), String::new()),
+        };
+        BindMount { source, destination: mounted.point.destination.clone(), beneath, read_only: !mounted.point.rw }
+    };
+    let of_host = record.mounts.iter().zip(&plan.sources).filter(|(mounted, _)| mounted.is_of_host());
+    let mut binds: Vec<BindMount> = of_host.map(bind).collect();
+    binds.sort_by_key(|bind| bind.destination.matches('/').count());
+    binds
 }
 
 /// The words of an error number, as Go has them.

@@ -5,11 +5,12 @@ use crate::{
     Engine,
     containers::record::Record,
     containers::{record::State, settings::namespaces::joined},
+    networks::Joined,
 };
-use hako_model::{Error, Result};
+use hako_model::{Error, ErrorKind, Result};
 use hako_os::process::start_time;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The shared memory of another container, in the bundle.
 const SHM: &str = "shm";
@@ -25,6 +26,8 @@ pub struct Namespaces {
     pub shm: Option<&'static str>,
     /// Where that comes from, if it is another container's.
     pub mount: Option<RootMount>,
+    /// The bundle whose `hosts`, `hostname` and `resolv.conf` it shares.
+    pub files: Option<PathBuf>,
 }
 
 /// A container to join: its first process and when that began.
@@ -37,11 +40,11 @@ struct Donor {
 ///
 /// # Errors
 /// A container to join does not run, or does not share.
-pub fn of(engine: &Engine, record: &Record) -> Result<Namespaces> {
+pub fn of(engine: &Engine, record: &Record, network: Option<&Joined>) -> Result<Namespaces> {
     let host = &record.host;
     let mut found = Namespaces::default();
     let own = |kind: &str| json!({"type": kind});
-    found.oci.extend([own("mount"), own("network")]);
+    found.oci.push(own("mount"));
     if host.uts_mode != "host" {
         found.oci.push(own("uts"));
     }
@@ -49,6 +52,20 @@ pub fn of(engine: &Engine, record: &Record) -> Result<Namespaces> {
         found.oci.push(own("cgroup"));
     }
     let mut donors = Vec::new();
+    match (host.network_mode.as_str(), joined(&host.network_mode), network) {
+        (_, Some(id), _) => {
+            let donor = donor(engine, id).map_err(|err| match err.kind {
+                ErrorKind::Conflict => Error::conflict(format!("cannot join network of a non running container: {id}")),
+                _ => err,
+            })?;
+            found.oci.push(json!({"type": "network", "path": format!("/proc/{}/ns/net", donor.pid)}));
+            found.files = Some(engine.shim_dir(id).join("bundle"));
+            donors.push(donor);
+        }
+        ("host", None, _) => {}
+        (_, None, Some(made)) => found.oci.push(json!({"type": "network", "path": made.namespace})),
+        (_, None, None) => found.oci.push(own("network")),
+    }
     match (host.pid_mode.as_str(), joined(&host.pid_mode)) {
         (_, Some(id)) => {
             let donor = donor(engine, id).map_err(|err| err.context("failed to join PID namespace"))?;

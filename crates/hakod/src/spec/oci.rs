@@ -25,6 +25,7 @@ pub async fn spec(
     record: &Record,
     bundle: &Path,
     namespaces: &Namespaces,
+    plan: &mounts::Plan,
     workload_limit: Option<u64>,
 ) -> Result<Value> {
     let host = &record.host;
@@ -39,17 +40,21 @@ pub async fn spec(
         "ociVersion": "1.2.0",
         "process": process::first(engine, record)?,
         "root": {"path": "rootfs", "readonly": host.readonly_rootfs},
-        "mounts": mounts::oci(host, &record.mounts, namespaces.shm, security.writable_cgroups),
+        "mounts": mounts::oci(host, &record.mounts, &plan.sources, namespaces.shm, security.writable_cgroups),
         "annotations": annotations,
         "linux": {
             "cgroupsPath": cgroup_path(engine, record),
             "namespaces": namespaces.oci,
+            "rootfsPropagation": plan.propagation,
             "resources": limits(record, rules, workload_limit)?,
             "maskedPaths": host.masked_paths.as_deref().unwrap_or_default(),
             "readonlyPaths": host.readonly_paths.as_deref().unwrap_or_default(),
         },
     });
     if let Some(mounts) = spec["mounts"].as_array_mut() {
+        if let Some(bundle) = &namespaces.files {
+            share(mounts, bundle);
+        }
         mounts.extend(super::step::oci(&record.step));
     }
     if host.uts_mode != "host" {
@@ -65,6 +70,16 @@ pub async fn spec(
         spec["linux"]["sysctl"] = json!(sysctl);
     }
     Ok(spec)
+}
+
+/// Who has another's network has also its files about it.
+fn share(mounts: &mut [Value], bundle: &Path) {
+    for mount in mounts {
+        let name = ["hosts", "hostname", "resolv.conf"].into_iter().find(|name| mount["source"] == *name);
+        if let Some(name) = name {
+            mount["source"] = json!(bundle.join(name));
+        }
+    }
 }
 
 /// Where a container's cgroup lies, behind both walls.

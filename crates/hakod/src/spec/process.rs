@@ -4,6 +4,7 @@ use super::mounts::INIT;
 use crate::{
     Engine,
     containers::{capabilities, record::Record, settings::security},
+    networks,
 };
 use hako_api::types::{ExecConfig, HostConfig};
 use hako_model::{Isolation, Result, policy};
@@ -24,7 +25,7 @@ pub fn first(engine: &Engine, record: &Record) -> Result<Value> {
         "terminal": config.tty,
         "user": user(&config.user, &record.host),
         "args": args,
-        "env": environment(record, config.tty, &[]),
+        "env": environment(record, config.tty, &networks::link_environment(engine, record)?, &[]),
         "cwd": if config.working_dir.is_empty() { "/" } else { &config.working_dir },
     });
     let caps = capabilities(&record.host, &engine.host, record.isolation)?;
@@ -46,12 +47,14 @@ pub fn first(engine: &Engine, record: &Record) -> Result<Value> {
 pub fn exec_process(engine: &Engine, record: &Record, exec: &ExecConfig) -> Result<Value> {
     let config = &record.config;
     let cwd = [&exec.working_dir, &config.working_dir].into_iter().find(|dir| !dir.is_empty());
+    // Who has been linked to may have ended since.
+    let links = networks::link_environment(engine, record).unwrap_or_default();
     let who = if exec.user.is_empty() { &config.user } else { &exec.user };
     let mut process = json!({
         "terminal": exec.tty,
         "user": user(who, &record.host),
         "args": exec.cmd.as_deref().unwrap_or_default(),
-        "env": environment(record, exec.tty, exec.env.as_deref().unwrap_or_default()),
+        "env": environment(record, exec.tty, &links, exec.env.as_deref().unwrap_or_default()),
         "cwd": cwd.map_or("/", String::as_str),
     });
     let privileged = HostConfig { privileged: true, ..HostConfig::default() };
@@ -101,11 +104,12 @@ pub fn has_init(host: &HostConfig) -> bool {
 
 /// Docker's order: what the engine says, then the image's and the user's, of
 /// which the last of a name wins.
-fn environment(record: &Record, tty: bool, more: &[String]) -> Vec<String> {
+fn environment(record: &Record, tty: bool, links: &[String], more: &[String]) -> Vec<String> {
     let mut env = vec![format!("PATH={}", policy::default_path()), format!("HOSTNAME={}", record.config.hostname)];
     if tty {
         env.push("TERM=xterm".to_owned());
     }
+    env.extend(links.iter().cloned());
     if record.config.labels.get("hako.introspect").is_some_and(|value| value == "true") {
         env.push(format!("HAKO_ISOLATION={}", record.isolation));
         env.push(format!("HAKO_CREATED_AT={}", record.created));

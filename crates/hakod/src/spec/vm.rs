@@ -10,7 +10,7 @@ use crate::{
     sysinfo::numbers,
 };
 use hako_api::types::HostConfig;
-use hako_model::{BootConfig, Disk, Error, Result, VmConfig};
+use hako_model::{BootConfig, Disk, Error, Result, Share, Shares, VmConfig};
 use hako_sandbox::microvm::sizing::{Host, Sizing, sizing};
 
 /// The container's writable disk: sparse, so this is a bound and not a cost.
@@ -20,11 +20,16 @@ const MIB: u64 = 1 << 20;
 const DEADLINE_MS: u64 = 60_000;
 const ATTEMPTS: u32 = 2;
 
-/// The VM and its size; makes the disks that are not there yet.
+/// The VM and its size, with `shares` of the host; makes the disks that are not there yet.
 ///
 /// # Errors
 /// QEMU or the guest is missing, or a disk cannot be made.
-pub async fn config(engine: &Engine, record: &Record, image: &ResolvedImage) -> Result<(VmConfig, Sizing)> {
+pub async fn config(
+    engine: &Engine,
+    record: &Record,
+    image: &ResolvedImage,
+    shares: &[Share],
+) -> Result<(VmConfig, Sizing)> {
     let kernel = present(&engine.programs.kernel)?.to_owned();
     let initramfs = present(&engine.programs.initramfs)?.to_owned();
     let probe = engine.accelerator.get().await?;
@@ -63,6 +68,8 @@ pub async fn config(engine: &Engine, record: &Record, image: &ResolvedImage) -> 
         cpus: size.cpus,
         most_cpus: size.most_cpus,
         disks,
+        shares: (!shares.is_empty()).then(|| Shares { server: engine.programs.shim.clone(), list: shares.to_vec() }),
+        network: None,
     };
     if vm.memory_mib * 1024 * 1024 > host.memory {
         return Err(Error::invalid(format!(

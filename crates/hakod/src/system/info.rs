@@ -5,6 +5,7 @@ use crate::{
     containers::logs::options,
     http::{Request, Response, json},
     sysinfo::SysInfo,
+    volumes,
 };
 use hako_api::{
     ApiVersion,
@@ -72,7 +73,7 @@ async fn read(engine: &Arc<Engine>) -> Info {
             ["VM accelerator".to_owned(), verdict.summary()],
         ],
         plugins: InfoPlugins {
-            volume: Vec::new(),
+            volume: vec![volumes::DRIVER.to_owned()],
             network: vec!["null".to_owned()],
             authorization: None,
             log: options::DRIVERS.iter().map(|name| (*name).to_owned()).collect(),

@@ -4,6 +4,5 @@ pub mod auth;
 pub mod df;
 pub mod events;
 pub mod info;
-pub mod networks;
 pub mod ping;
 pub mod version;

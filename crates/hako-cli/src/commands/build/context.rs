@@ -1,10 +1,9 @@
 //! Where the context comes from: a folder, or stdin with a Dockerfile or an archive.
 
 use super::pack::{self, Entry, Extra};
+use crate::api::Body;
 use crate::error::{Error, Result, reason};
-use bytes::Bytes;
 use hako_dockerfile::ignore::{self, Patterns};
-use http_body_util::combinators::UnsyncBoxBody;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -123,7 +122,7 @@ impl Context {
     }
 
     /// The request's body, and why it may end too early.
-    pub(super) fn send(self) -> (UnsyncBoxBody<Bytes, io::Error>, Failure) {
+    pub(super) fn send(self) -> (Body, Failure) {
         let failure = Failure::default();
         let body = match self.source {
             Source::Folder { folder, entries, extra } => pack::send(folder, entries, extra, failure.clone()),

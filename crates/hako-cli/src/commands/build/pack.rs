@@ -2,21 +2,17 @@
 //! links as such, sockets left out.
 
 use super::context::Failure;
+use crate::api::{Body, written};
 use crate::error::{Error, Result, reason};
-use bytes::Bytes;
 use hako_dockerfile::ignore::Patterns;
-use http_body_util::{StreamBody, combinators::UnsyncBoxBody};
-use hyper::body::Frame;
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use tar::{EntryType, Header};
-use tokio::sync::mpsc;
 
-/// Pieces that may wait for the engine, and how long one is.
-const QUEUE: usize = 4;
+/// How much is sent at once.
 const PIECE: usize = 256 << 10;
 /// A block of an archive.
 const BLOCK: u64 = 512;
@@ -89,40 +85,17 @@ pub(super) fn size(entries: &[Entry], extra: &[Extra]) -> i64 {
     i64::try_from(sum).unwrap_or(i64::MAX)
 }
 
-/// A request's body with the archive, which a thread of its own writes.
-pub(super) fn send(
-    folder: PathBuf,
-    entries: Vec<Entry>,
-    extra: Vec<Extra>,
-    failure: Failure,
-) -> UnsyncBoxBody<Bytes, io::Error> {
-    let (queue, pieces) = mpsc::channel::<io::Result<Frame<Bytes>>>(QUEUE);
-    std::thread::spawn(move || {
-        let mut archive = tar::Builder::new(io::BufWriter::with_capacity(PIECE, Sink(queue.clone())));
-        if let Err(err) = write(&mut archive, &folder, &entries, &extra) {
+/// A request's body with the archive.
+pub(super) fn send(folder: PathBuf, entries: Vec<Entry>, extra: Vec<Extra>, failure: Failure) -> Body {
+    written(PIECE, move |sink| {
+        let mut archive = tar::Builder::new(sink);
+        write(&mut archive, &folder, &entries, &extra).inspect_err(|err| {
             // An engine that has hung up says why itself.
             if err.kind() != io::ErrorKind::BrokenPipe {
-                failure.set(reason(&err));
+                failure.set(reason(err));
             }
-            let _ = queue.blocking_send(Err(err));
-        }
-    });
-    let stream =
-        futures::stream::unfold(pieces, |mut pieces| async move { pieces.recv().await.map(|piece| (piece, pieces)) });
-    UnsyncBoxBody::new(StreamBody::new(stream))
-}
-
-struct Sink(mpsc::Sender<io::Result<Frame<Bytes>>>);
-
-impl Write for Sink {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let piece = Frame::data(Bytes::copy_from_slice(data));
-        self.0.blocking_send(Ok(piece)).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        Ok(data.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+        })
+    })
 }
 
 type Archive<W> = tar::Builder<W>;

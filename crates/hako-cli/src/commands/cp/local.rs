@@ -3,11 +3,12 @@
 //! written outside of the target's folder.
 
 use super::place::Plan;
+use crate::api::{Body, written};
 use crate::error::{Error, Result, reason};
 use bytes::Bytes;
 use futures::StreamExt;
-use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
-use hyper::body::{Frame, Incoming};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use std::fs::{self, Metadata};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -33,19 +34,9 @@ pub(super) fn source(path: &str, follow: bool) -> Result<Metadata> {
 }
 
 /// A request's body with `source` as an archive.
-pub(super) fn pack(source: &str, follow: bool, plan: Plan) -> UnsyncBoxBody<Bytes, io::Error> {
-    let (queue, pieces) = mpsc::channel::<io::Result<Frame<Bytes>>>(QUEUE);
+pub(super) fn pack(source: &str, follow: bool, plan: Plan) -> Body {
     let source = PathBuf::from(source);
-    std::thread::spawn(move || {
-        let sink = io::BufWriter::with_capacity(PIECE, Sink(queue.clone()));
-        if let Err(err) = write_archive(sink, &source, follow, &plan.to) {
-            // The engine has hung up, or hears that the archive breaks off.
-            let _ = queue.blocking_send(Err(err));
-        }
-    });
-    let stream =
-        futures::stream::unfold(pieces, |mut pieces| async move { pieces.recv().await.map(|piece| (piece, pieces)) });
-    UnsyncBoxBody::new(StreamBody::new(stream))
+    written(PIECE, move |sink| write_archive(sink, &source, follow, &plan.to))
 }
 
 fn write_archive(sink: impl Write, source: &Path, follow: bool, name: &str) -> io::Result<()> {
@@ -59,19 +50,6 @@ fn write_archive(sink: impl Write, source: &Path, follow: bool, name: &str) -> i
         archive.append_path_with_name(&top, name)?;
     }
     archive.into_inner()?.flush()
-}
-
-struct Sink(mpsc::Sender<io::Result<Frame<Bytes>>>);
-
-impl Write for Sink {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let piece = Frame::data(Bytes::copy_from_slice(data));
-        self.0.blocking_send(Ok(piece)).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        Ok(data.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Writes the files of an engine's archive.

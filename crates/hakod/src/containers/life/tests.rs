@@ -144,7 +144,7 @@ impl Life {
             (Verb::Pause, _) => self.happen(Event::Frozen),
             (Verb::Unpause, _) => self.happen(Event::Thawed),
             (Verb::Remove { .. }, todo) => self.remove(todo),
-            (Verb::Rename | Verb::Attach | Verb::Exec | Verb::Update | Verb::Files, todo) => {
+            (Verb::Rename | Verb::Attach | Verb::Exec | Verb::Update | Verb::Files | Verb::Network, todo) => {
                 assert_eq!(todo, Todo::Now)
             }
         }
@@ -318,6 +318,7 @@ fn verbs() -> impl Strategy<Value = Verb> {
         1 => Just(Verb::Attach),
         1 => Just(Verb::Exec),
         1 => Just(Verb::Files),
+        1 => Just(Verb::Network),
     ]
 }
 

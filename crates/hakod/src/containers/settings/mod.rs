@@ -5,19 +5,18 @@ mod capabilities;
 mod config;
 pub mod devices;
 mod fill;
+pub mod mounts;
 pub mod namespaces;
-mod networking;
 mod numbers;
 pub mod resources;
 pub mod security;
 
 pub use capabilities::capabilities;
 pub use fill::fill;
-pub use networking::check as check_networking;
 pub use numbers::storage_size;
 
 use super::policy;
-use crate::Engine;
+use crate::{Engine, networks};
 use hako_api::{
     types::{ContainerConfig, HostConfig},
     unsupported,
@@ -39,6 +38,8 @@ pub fn validate(
     config::check(config)?;
     policy::validate(&host.restart_policy, host.auto_remove)?;
     namespaces::check(config, host)?;
+    networks::check_asked(config, host)?;
+    networks::check_ports(config, host)?;
     unsupported::check_create(config, host, isolation, sys.facts())?;
     numbers::check(host, isolation)?;
     devices::check(host)?;
@@ -50,8 +51,9 @@ pub fn validate(
         warnings
             .push("Your kernel does not support cgroup namespaces.  Cgroup namespace setting discarded.".to_owned());
     }
-    if host.network_mode != "none" && !config.network_disabled {
-        warnings.push("Networks are not built yet: the container has a loopback interface only.".to_owned());
+    let publishes = host.publish_all_ports || host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty());
+    if host.network_mode == "host" && publishes {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
     }
     Ok(warnings)
 }

@@ -49,11 +49,12 @@ pub fn resolve(engine: &Engine, host: &mut HostConfig, isolation: Isolation) -> 
         Some(name) => engine.containers.find(name).map(Some).map_err(|err| Error::invalid(err.message)),
         None => Ok(None),
     };
-    let (pid, ipc) = (find(&host.pid_mode)?, find(&host.ipc_mode)?);
-    if pid.iter().chain(&ipc).any(|other| other.view().record.isolation != isolation) {
+    let (pid, ipc, network) = (find(&host.pid_mode)?, find(&host.ipc_mode)?, find(&host.network_mode)?);
+    if pid.iter().chain(&ipc).chain(&network).any(|other| other.view().record.isolation != isolation) {
         unsupported::join_hyperv(host)?;
     }
-    for (mode, other) in [(&mut host.pid_mode, pid), (&mut host.ipc_mode, ipc)] {
+    let modes = [(&mut host.pid_mode, pid), (&mut host.ipc_mode, ipc), (&mut host.network_mode, network)];
+    for (mode, other) in modes {
         if let Some(other) = other {
             *mode = format!("container:{}", other.id);
         }

@@ -75,7 +75,11 @@ fn sysctls(host: &HostConfig) -> Result<()> {
                     return bad("is not allowed in the hosts ipc namespace");
                 }
             }
-            name if name.starts_with("net.") => {}
+            name if name.starts_with("net.") => {
+                if host.network_mode == "host" {
+                    return bad("is not allowed in the hosts network namespace");
+                }
+            }
             "kernel.domainname" if host.uts_mode != "host" => {}
             "kernel.hostname" if host.uts_mode != "host" => {
                 return bad("is not allowed as it conflicts with the OCI \"hostname\" field");

@@ -5,7 +5,7 @@
 //! ```
 
 use super::reading;
-use crate::containers::Container;
+use crate::{Engine, containers::Container};
 use hako_api::types::Stats;
 use std::{
     collections::HashMap,
@@ -28,18 +28,18 @@ pub struct Collectors(Arc<Mutex<HashMap<String, broadcast::Sender<Arc<Stats>>>>>
 
 impl Collectors {
     /// Watches a container; its collector starts if this is the first watcher.
-    pub fn watch(&self, container: &Arc<Container>) -> Readings {
+    pub fn watch(&self, engine: &Arc<Engine>, container: &Arc<Container>) -> Readings {
         let mut map = self.map();
         if let Some(sender) = map.get(container.id.as_str()) {
             return sender.subscribe();
         }
         let (sender, readings) = broadcast::channel(2);
         map.insert(container.id.to_string(), sender.clone());
-        tokio::spawn(self.clone().collect(container.clone(), sender));
+        tokio::spawn(self.clone().collect(engine.clone(), container.clone(), sender));
         readings
     }
 
-    async fn collect(self, container: Arc<Container>, sender: broadcast::Sender<Arc<Stats>>) {
+    async fn collect(self, engine: Arc<Engine>, container: Arc<Container>, sender: broadcast::Sender<Arc<Stats>>) {
         let mut tick = tokio::time::interval(PERIOD);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut watch = container.watch();
@@ -52,7 +52,7 @@ impl Collectors {
             if self.is_left(&container, &sender) {
                 return;
             }
-            match reading::take(&container).await {
+            match reading::take(&engine, &container).await {
                 // The last watcher may have gone meanwhile.
                 Ok(reading) => drop(sender.send(Arc::new(reading))),
                 Err(err) => tracing::debug!("figures of container {}: {err}", container.id),

@@ -1,6 +1,6 @@
 //! From containerd's metrics, as the shim gives them, to Docker's figures.
 
-use crate::containers::Container;
+use crate::{Engine, containers::Container, networks};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hako_api::{
     time,
@@ -20,10 +20,14 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// The shim's, or figures that are none.
-pub async fn take(container: &Container) -> Result<Stats> {
-    let Some(live) = container.view().live.clone() else { return Ok(zeros()) };
+pub async fn take(engine: &Engine, container: &Container) -> Result<Stats> {
+    let view = container.view();
+    let Some(live) = view.live.clone() else { return Ok(zeros()) };
     match live.figures().await {
-        Ok(reply) => render(&reply),
+        Ok(reply) => {
+            let networks = networks::counters(engine, &view.record).await;
+            Ok(Stats { networks, ..render(&reply)? })
+        }
         // It has ended since.
         Err(err) if matches!(err.kind, ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::Unavailable) => {
             Ok(zeros())

@@ -33,7 +33,7 @@ pub(super) fn load_all(
         let diff = &document.rootfs.diff_ids[index];
         lease.hold(&chains[index]);
         lease.hold(&part.digest);
-        if store.layer(&chains[index])?.is_some() {
+        if store.layer(&chains[index])?.is_some_and(|layer| store.has_archive(&layer)) {
             continue;
         }
         let mut media_type = media_type.clone();

@@ -1,0 +1,96 @@
+//! Folders and files of the host, served to a guest's kernel as FUSE requests.
+//!
+//! ```text
+//! guest: container ─ FUSE ─ /dev/fuse ─ hako-agent ─ virtio port ─┐
+//! host:                        this, in a process of its own  ◄───┘
+//!                                └─ the shares, in a mount namespace with nothing else
+//! ```
+//!
+//! Own code, since what the crates for this (`fuse-backend-rs`, `virtiofsd`)
+//! have lacks locks, which containers and the host share; the decision is
+//! docs/decisions/0021-host-folders-in-a-vm.md.
+//!
+//! **The guest is not trusted.** Whatever it sends, it reaches what lies in the
+//! shares and nothing else:
+//! - It names inodes by numbers that it was given, and entries by single names,
+//!   which are looked up in a directory that is open. The host follows no path
+//!   and no link for it: links are read, and the guest's kernel follows them in
+//!   its own tree. Nothing but regular files and directories is ever opened.
+//! - The process that serves has no other mounts, none but a file server's
+//!   capabilities, and nothing to send signals to that it should not.
+//! - Lengths are checked, and tables are bounded: requests, nodes, open files,
+//!   locks, waiting locks and threads.
+//!
+//! Who may do what is decided by the guest's kernel (`default_permissions`), as
+//! for a disk of its own; what is made belongs to whom the guest says, as what
+//! root of a container behind the process wall makes does.
+
+mod jail;
+mod locks;
+mod nodes;
+mod open;
+mod ops;
+mod server;
+#[cfg(test)]
+mod tests;
+pub mod wire;
+
+use std::{io, os::unix::net::UnixStream, path::PathBuf};
+
+/// A folder or file of the host, given to a guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What of it: a path that no link on it may lead out of it; empty for all.
+    pub beneath: PathBuf,
+    /// Nothing may be written to it.
+    pub read_only: bool,
+    /// With what is mounted below it.
+    pub recursive: bool,
+}
+
+/// Why the server does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A share cannot be had.
+    #[error("share {}", path.display())]
+    Share {
+        /// Which.
+        path: PathBuf,
+        /// The kernel's word.
+        source: io::Error,
+    },
+    /// A step of the set-up.
+    #[error("{what}")]
+    Step {
+        /// Which.
+        what: &'static str,
+        /// The kernel's word.
+        source: io::Error,
+    },
+    /// The guest sent what is no request.
+    #[error("the guest's side of the connection is broken: {0}")]
+    Broken(String),
+}
+
+/// This module's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Serves `shares` over `socket` until the other side closes it. `ready` is
+/// called once nothing can fail any more but the connection. Changes the whole
+/// process for good: it must have one thread and do nothing else.
+///
+/// # Errors
+/// A share that is not there; a connection that carries no requests.
+pub fn serve(shares: &[Share], socket: UnixStream, ready: impl FnOnce()) -> Result<()> {
+    let (jail, roots) = jail::Jail::enter(shares)?;
+    let server = server::Server::new(jail, roots.into_iter().zip(shares.iter().map(|share| share.read_only)), socket)?;
+    // What a thread was in the middle of is not to be gone on with.
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("hako-shim fs: {panic}");
+        std::process::abort();
+    }));
+    ready();
+    server.run()
+}
