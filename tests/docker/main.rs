@@ -2,10 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-/// For bodies whose containers have folders of the host. Once these reach a
-/// virtual machine this is `both_walls`.
-pub(crate) use hako_tests::both_walls as walls_with_host_folders;
-
 mod absent;
 mod bad_input;
 mod binds;

@@ -90,6 +90,13 @@ both_walls! { networks:
         assert_eq!(both().len(), 2);
     }
 
+    /// Settings of the network that are asked for.
+    fn sysctls(case) {
+        let flags = ["--rm", "--sysctl=net.ipv4.ip_unprivileged_port_start=80", "--sysctl=kernel.msgmax=4321", "busybox"];
+        let look = ["cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start", "/proc/sys/kernel/msgmax"];
+        assert_eq!(case.networked("run", &flags).args(look).text(), "80\n4321");
+    }
+
     /// The default bridge: addresses, and the way out, without names.
     fn default_bridge(case) {
         web(case, "one", &[]);

@@ -1,11 +1,8 @@
 //! What `-v` and `--mount` say: host folders, propagation, parts of volumes,
 //! volumes with a device.
 
-use crate::{
-    volumes::{exists, folder, named},
-    walls_with_host_folders,
-};
-use hako_tests::{Case, Engine, Wall, not_on_reference, wait_until, with_wall};
+use crate::volumes::{exists, folder, named};
+use hako_tests::{Case, Engine, Wall, both_walls, not_on_reference, wait_until, with_wall};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
 use std::{
@@ -67,7 +64,7 @@ fn once(body: fn(&Case)) {
     with_wall(Wall::Process, body);
 }
 
-walls_with_host_folders! {
+both_walls! {
     fn host_folders_and_files(case) {
         let host = tempfile::tempdir().unwrap();
         let at = |name: &str| host.path().join(name).display().to_string();
@@ -144,7 +141,7 @@ walls_with_host_folders! {
     }
 }
 
-walls_with_host_folders! {
+both_walls! {
 /// A part of a volume is a part of it, whatever links lie in the way, and
 /// whoever changes them meanwhile.
     fn sub_paths(case) {

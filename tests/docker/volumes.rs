@@ -1,7 +1,6 @@
 //! Volumes: made, shared, filled, filtered and removed.
 
-use crate::walls_with_host_folders;
-use hako_tests::{Case, Image, Layer, Wall, busybox, not_on_reference, with_wall};
+use hako_tests::{Case, Image, Layer, Wall, both_walls, busybox, not_on_reference, with_wall};
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
 
@@ -112,7 +111,7 @@ fn what_is_wrong_is_said_in_dockers_words() {
     });
 }
 
-walls_with_host_folders! {
+both_walls! {
     /// What one container writes all others see, then and later.
     fn shared(case) {
         let name = named(case, "data");

@@ -55,28 +55,11 @@ pub use tap::{Fate, Tap};
 pub use tokens::TokenServer;
 pub use traces::Traces;
 
-/// As [`both_walls`], for what is not built behind the hyperv wall yet: the
-/// body needs no change when it is.
-#[macro_export]
-macro_rules! process_wall {
-    ($($(#[$meta:meta])* fn $name:ident($case:ident) $body:block)*) => {$(
-        mod $name {
-            #[allow(unused_imports)]
-            use super::*;
-            fn body($case: &$crate::Case) $body
-            $(#[$meta])*
-            #[test]
-            fn process() {
-                $crate::with_wall($crate::Wall::Process, body);
-            }
-        }
-    )*};
-}
-
-/// Makes of one body two tests, one behind each wall.
+/// Makes of one body two tests, one behind each wall; after `networks:` on an
+/// engine that has them.
 #[macro_export]
 macro_rules! both_walls {
-    (networks: $($(#[$meta:meta])* fn $name:ident($case:ident) $body:block)*) => {$(
+    (@by $start:ident: $($(#[$meta:meta])* fn $name:ident($case:ident) $body:block)*) => {$(
         mod $name {
             #[allow(unused_imports)]
             use super::*;
@@ -84,30 +67,15 @@ macro_rules! both_walls {
             $(#[$meta])*
             #[test]
             fn process() {
-                $crate::with_networks($crate::Wall::Process, body);
+                $crate::$start($crate::Wall::Process, body);
             }
             $(#[$meta])*
             #[test]
             fn hyperv() {
-                $crate::with_networks($crate::Wall::Hyperv, body);
+                $crate::$start($crate::Wall::Hyperv, body);
             }
         }
     )*};
-    ($($(#[$meta:meta])* fn $name:ident($case:ident) $body:block)*) => {$(
-        mod $name {
-            #[allow(unused_imports)]
-            use super::*;
-            fn body($case: &$crate::Case) $body
-            $(#[$meta])*
-            #[test]
-            fn process() {
-                $crate::with_wall($crate::Wall::Process, body);
-            }
-            $(#[$meta])*
-            #[test]
-            fn hyperv() {
-                $crate::with_wall($crate::Wall::Hyperv, body);
-            }
-        }
-    )*};
+    (networks: $($bodies:tt)*) => { $crate::both_walls!(@by with_networks: $($bodies)*); };
+    ($($bodies:tt)*) => { $crate::both_walls!(@by with_wall: $($bodies)*); };
 }

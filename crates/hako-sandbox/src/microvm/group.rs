@@ -24,10 +24,14 @@ pub(super) struct Asked {
     pub guest: Vec<u8>,
     /// `process.oomScoreAdj`, which is for both.
     pub oom_score_adj: i64,
+    /// `net.*` of `linux.sysctl`, for the guest's own network namespace: the
+    /// runtime sets none of a namespace that it does not make.
+    pub net_sysctls: Vec<(String, String)>,
 }
 
 impl Asked {
-    /// Reads and divides `config.json`.
+    /// Reads and divides `config.json`. A guest that `has_network` shares it with
+    /// its container; nothing else there uses it.
     pub fn of(bundle: &Path, has_network: bool) -> Result<Self> {
         let path = bundle.join("config.json");
         let named = |err: String| Error::invalid(format!("{}: {err}", path.display()));
@@ -52,8 +56,19 @@ impl Asked {
         if let Some(namespaces) = spec.pointer_mut("/linux/namespaces").and_then(Value::as_array_mut)
             && has_network
         {
-            // The guest's own is the container's: nothing else uses it.
             namespaces.retain(|namespace| namespace.get("type").and_then(Value::as_str) != Some("network"));
+        }
+        let mut net_sysctls = Vec::new();
+        if let Some(sysctls) = spec.pointer_mut("/linux/sysctl").and_then(Value::as_object_mut)
+            && has_network
+        {
+            sysctls.retain(|name, value| {
+                let is_net = name.starts_with("net.");
+                if is_net {
+                    net_sysctls.push((name.clone(), value.as_str().unwrap_or_default().to_owned()));
+                }
+                !is_net
+            });
         }
         let path = spec.pointer("/linux/cgroupsPath").and_then(Value::as_str);
         Ok(Self {
@@ -61,6 +76,7 @@ impl Asked {
             path: path.filter(|path| path.starts_with('/')).map(str::to_owned),
             host,
             oom_score_adj: spec.pointer("/process/oomScoreAdj").and_then(Value::as_i64).unwrap_or(0),
+            net_sysctls,
             guest: serde_json::to_vec(&spec).map_err(|err| named(err.to_string()))?,
         })
     }
@@ -135,6 +151,7 @@ mod tests {
             "linux": {
                 "namespaces": [{"type": "mount"}, {"type": "network", "path": "/run/x"}],
                 "cgroupsPath": "/hako/x",
+                "sysctl": {"net.ipv4.ip_forward": "1", "kernel.msgmax": "9"},
                 "resources": {"devices": [], "memory": {"limit": 9}, "cpu": {"shares": 5, "quota": 6}, "blockIO": {"weight": 10}},
             },
         });
@@ -146,5 +163,10 @@ mod tests {
         let expected = json!({"devices": [], "memory": {"limit": 9}, "cpu": {"quota": 6}});
         assert_eq!(guest["linux"]["resources"], expected);
         assert_eq!(guest["linux"]["namespaces"], json!([{"type": "mount"}]));
+        assert_eq!(guest["linux"]["sysctl"], json!({"kernel.msgmax": "9"}));
+        assert_eq!(asked.net_sysctls, [("net.ipv4.ip_forward".to_owned(), "1".to_owned())]);
+        // One that has none is given one by the runtime, with all that is set in it.
+        let alone = Asked::of(dir.path(), false).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&alone.guest).unwrap()["linux"]["sysctl"], spec["linux"]["sysctl"]);
     }
 }
