@@ -35,17 +35,24 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// cgroup, cgroup2, debugfs, tracefs.
 const PSEUDO: &[i64] = &[0x9fa0, 0x6265_6572, 0x27_e0eb, 0x6367_7270, 0x6462_6720, 0x7472_6163];
 
+/// What is appended goes past the guest's cache, which would cut a write in two
+/// where it believes a page to end, and somebody else's could come between.
+fn appending(flags: OFlags) -> u32 {
+    if flags.contains(OFlags::APPEND) { FOPEN_DIRECT_IO } else { 0 }
+}
+
 impl Server {
     pub(super) fn open(&self, head: &Head, args: &mut Args<'_>, reply: &mut Reply) -> Done {
         let (flags, open_flags) = (args.u32()?, args.u32()?);
         let node = self.node(head.node)?;
-        let flags = OFlags::from_bits_retain(flags) & FLAGS;
+        let asked = OFlags::from_bits_retain(flags);
+        let flags = asked & FLAGS;
         let slot = self.opened.slot()?;
         let fd = self.open_file(&node, flags)?;
         if open_flags & OPEN_KILL_SUIDGID != 0 && flags.contains(OFlags::TRUNC) {
             self.strip(fd.as_fd())?;
         }
-        let answer = self.freshness(&node, fd.as_fd())?;
+        let answer = self.freshness(&node, fd.as_fd())? | appending(asked);
         let fh = self.opened.add(Some(node), Some(fd), slot);
         reply.u64(fh);
         reply.u32(answer);
@@ -111,7 +118,7 @@ impl Server {
                 (fd, path)
             }
         };
-        self.reply_created(&dir, fd, path, slot, reply)
+        self.reply_created(&dir, (fd, path, slot), appending(flags), reply)
     }
 
     /// A new file, of whom the guest says.
@@ -131,16 +138,16 @@ impl Server {
     fn reply_created(
         &self,
         dir: &Node,
-        fd: OwnedFd,
-        path: OwnedFd,
-        slot: crate::open::Slot,
+        (fd, path, slot): (OwnedFd, OwnedFd, crate::open::Slot),
+        answer: u32,
         reply: &mut Reply,
     ) -> Done {
         let (node, attributes) = self.nodes.find(&self.jail, path, dir.read_only)?;
         Self::reply_entry(&node, &attributes, reply);
         let fh = self.opened.add(Some(node), Some(fd), slot);
         reply.u64(fh);
-        reply.u64(0);
+        reply.u32(answer);
+        reply.u32(0);
         Ok(())
     }
 
@@ -155,7 +162,7 @@ impl Server {
         let fd = openat(place.as_fd(), c".", flags, Mode::from_raw_mode(mode & PERMISSIONS))?;
         drop(acting);
         let path = self.jail.reopen(fd.as_fd(), OFlags::PATH)?;
-        self.reply_created(&dir, fd, path, slot, reply)
+        self.reply_created(&dir, (fd, path, slot), appending(asked), reply)
     }
 
     pub(super) fn read(&self, head: &Head, args: &mut Args<'_>, reply: &mut Reply) -> Done {
