@@ -85,6 +85,7 @@ impl Networks {
                 None => Err(Error::not_found(format!("no interface {name} in this guest"))),
             },
             NetworkChange::Gateways { v4, v6 } => set_gateways(&netns, Gateways { v4, v6 }).await.map_err(internal),
+            NetworkChange::Sysctls(sysctls) => netns.set_sysctls(sysctls).await.map_err(internal),
         }
     }
 }

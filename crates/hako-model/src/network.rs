@@ -11,9 +11,9 @@ use std::{
 pub struct VmNetwork {
     /// The namespace that QEMU runs in, with the tap devices.
     pub netns: PathBuf,
-    /// What the container has. The first one's tap is the machine's network
-    /// card for as long as it lives, whoever uses it; the frames of all others
-    /// travel over the agent's channel.
+    /// What the container has at first. If there is one, the first one's tap is
+    /// the machine's network card for as long as it lives, whoever uses it; the
+    /// frames of all others travel over the agent's channel.
     pub interfaces: Vec<GuestInterface>,
 }
 
@@ -60,4 +60,6 @@ pub enum NetworkChange {
         /// Of IPv6.
         v6: Option<Ipv6Addr>,
     },
+    /// Settings of the whole namespace, by their paths: `net/ipv4/ip_forward`.
+    Sysctls(Vec<(String, String)>),
 }

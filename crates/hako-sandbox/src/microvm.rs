@@ -116,17 +116,13 @@ impl Sandbox for MicroVm {
         if !matches!(*state, State::Empty) {
             return Err(Error::conflict("the container's virtual machine exists already"));
         }
-        let mut network = self.config.vm.as_ref().and_then(|vm| vm.network.clone());
-        let first = network.as_mut().and_then(|network| network.interfaces.first_mut());
-        let asked = Asked::of(&req.bundle, first.is_some())?;
-        if let Some(first) = first {
-            first.sysctls.extend(asked.net_sysctls.iter().cloned());
-        }
-        let guest = Arc::new(self.boot(&asked, network.clone()).await?);
+        let network = self.config.vm.as_ref().and_then(|vm| vm.network.as_ref());
+        let asked = Asked::of(&req.bundle, network.is_some())?;
+        let guest = Arc::new(self.boot(&asked, network.cloned()).await?);
         let created = async {
-            if let Some(network) = &network {
+            if let Some(network) = network {
                 // A container that asked for a network and got none does not start.
-                guest.networks(network).await?;
+                guest.networks(network, &asked.net_sysctls).await?;
             }
             guest.create(&req, &asked.guest).await
         };

@@ -24,14 +24,14 @@ pub(super) struct Asked {
     pub guest: Vec<u8>,
     /// `process.oomScoreAdj`, which is for both.
     pub oom_score_adj: i64,
-    /// `net.*` of `linux.sysctl`, for the guest's own network namespace: the
-    /// runtime sets none of a namespace that it does not make.
+    /// `net.*` of `linux.sysctl`, as paths below `/proc/sys`, for the guest's own
+    /// network namespace: the runtime sets none of one that it does not make.
     pub net_sysctls: Vec<(String, String)>,
 }
 
 impl Asked {
-    /// Reads and divides `config.json`. A guest that `has_network` shares it with
-    /// its container; nothing else there uses it.
+    /// Reads and divides `config.json`. A guest that `has_network` shares its
+    /// namespace with its container; nothing else there uses it.
     pub fn of(bundle: &Path, has_network: bool) -> Result<Self> {
         let path = bundle.join("config.json");
         let named = |err: String| Error::invalid(format!("{}: {err}", path.display()));
@@ -65,7 +65,7 @@ impl Asked {
             sysctls.retain(|name, value| {
                 let is_net = name.starts_with("net.");
                 if is_net {
-                    net_sysctls.push((name.clone(), value.as_str().unwrap_or_default().to_owned()));
+                    net_sysctls.push((name.replace('.', "/"), value.as_str().unwrap_or_default().to_owned()));
                 }
                 !is_net
             });
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(guest["linux"]["resources"], expected);
         assert_eq!(guest["linux"]["namespaces"], json!([{"type": "mount"}]));
         assert_eq!(guest["linux"]["sysctl"], json!({"kernel.msgmax": "9"}));
-        assert_eq!(asked.net_sysctls, [("net.ipv4.ip_forward".to_owned(), "1".to_owned())]);
+        assert_eq!(asked.net_sysctls, [("net/ipv4/ip_forward".to_owned(), "1".to_owned())]);
         // One that has none is given one by the runtime, with all that is set in it.
         let alone = Asked::of(dir.path(), false).unwrap();
         assert_eq!(serde_json::from_slice::<Value>(&alone.guest).unwrap()["linux"]["sysctl"], spec["linux"]["sysctl"]);

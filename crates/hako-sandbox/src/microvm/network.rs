@@ -40,15 +40,18 @@ impl Links {
 }
 
 impl Guest {
-    /// Gives the guest its interfaces, before anything runs in it.
-    pub async fn networks(&self, network: &VmNetwork) -> Result<()> {
+    /// Gives the guest its interfaces and settings, before anything runs in it.
+    pub async fn networks(&self, network: &VmNetwork, sysctls: &[(String, String)]) -> Result<()> {
         for interface in &network.interfaces {
             let change = NetworkChange::Connect(interface.clone());
             self.network_awake(change)
                 .await
                 .map_err(|err| err.context(format!("the interface {} of the virtual machine", interface.name)))?;
         }
-        Ok(())
+        if sysctls.is_empty() {
+            return Ok(());
+        }
+        self.network_awake(NetworkChange::Sysctls(sysctls.to_vec())).await
     }
 
     /// Changes the interfaces of a guest that runs.
@@ -61,7 +64,7 @@ impl Guest {
         match change {
             NetworkChange::Connect(interface) => self.connect(&mut links, interface).await,
             NetworkChange::Disconnect(name) => self.disconnect(&mut links, name).await,
-            gateways @ NetworkChange::Gateways { .. } => self.tell(gateways, false).await,
+            other @ (NetworkChange::Gateways { .. } | NetworkChange::Sysctls(_)) => self.tell(other, false).await,
         }
     }
 

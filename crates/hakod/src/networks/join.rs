@@ -29,11 +29,9 @@ pub struct Joined {
 }
 
 impl Joined {
-    /// What a virtual machine is told when it starts; one without interfaces
-    /// needs no card.
-    pub fn vm_network(&self) -> Option<VmNetwork> {
-        let network = inside::vm_network(self.namespace.clone(), &self.sandbox);
-        (!network.interfaces.is_empty()).then_some(network)
+    /// What a virtual machine is told when it starts.
+    pub fn vm_network(&self) -> VmNetwork {
+        inside::vm_network(self.namespace.clone(), &self.sandbox)
     }
 }
 

@@ -53,7 +53,7 @@ pub async fn prepare(
         Isolation::Hyperv => Some(vm::config(engine, record, &image, &plan.shares).await?),
     };
     if let (Some((config, _)), Some(joined)) = (&mut vm, joined) {
-        config.network = joined.vm_network();
+        config.network = Some(joined.vm_network());
     }
     dir.make()?;
     let bundle = dir.bundle();
