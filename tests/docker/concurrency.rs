@@ -235,6 +235,28 @@ both_walls! {
         let _ = case.docker(["rm", "-f", "box"]).text();
         none_is_left(case);
     }
+
+    /// A container that is being killed is not frozen before it is dead: its end
+    /// would never come.
+    fn pause_after_kill(case) {
+        let _ = case.walled("create", &["--name", "box", "busybox", "sleep", "1000"]).text();
+        let rounds = if case.wall == Wall::Process { 60 } else { 5 };
+        for round in 0..rounds {
+            assert_eq!(post(case, "/containers/box/start").status, 204);
+            let (killed, paused) = thread::scope(|scope| {
+                let kill = scope.spawn(|| post(case, "/containers/box/kill"));
+                let pause = scope.spawn(move || {
+                    thread::sleep(Duration::from_micros(200 * (round % 20)));
+                    post(case, "/containers/box/pause")
+                });
+                (kill.join().unwrap(), pause.join().unwrap())
+            });
+            assert!(matches!(paused.status, 204 | 409), "{}", paused.text());
+            assert_eq!(killed.status, 204, "round {round}, pause {}: {}", paused.status, killed.text());
+            assert_eq!(case.inspect("box", "{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
+        }
+        let _ = case.docker(["rm", "box"]).text();
+    }
 }
 
 /// What a client of the load does: everything from nothing to nothing, and at

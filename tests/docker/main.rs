@@ -45,6 +45,7 @@ mod namespaces;
 mod networks;
 mod networks_crash;
 mod networks_ports;
+mod networks_world;
 mod pause;
 mod platforms;
 mod programs;

@@ -25,16 +25,22 @@ pub(crate) fn request(path: &str, host: &str, port: u16) -> String {
 
 /// Asks a web server from inside a container until it answers; what it said.
 pub(crate) fn fetch(case: &Case, from: &str, host: &str, port: u16) -> String {
-    let ask = || case.exec(from, &request("/", host, port)).out();
-    wait_until(PATIENCE, &format!("{host}:{port} from {from}"), || !ask().is_empty());
-    ask()
+    let mut said = String::new();
+    wait_until(PATIENCE, &format!("{host}:{port} from {from}"), || {
+        said = case.exec(from, &request("/", host, port)).out();
+        !said.is_empty()
+    });
+    said
 }
 
 /// The same from the host.
 pub(crate) fn fetch_on_host(case: &Case, host: &str, port: u16) -> String {
-    let ask = || case.engine.on_host("sh").args(["-c", &request("/", host, port)]).run().out();
-    wait_until(PATIENCE, &format!("{host}:{port}"), || !ask().is_empty());
-    ask()
+    let mut said = String::new();
+    wait_until(PATIENCE, &format!("{host}:{port}"), || {
+        said = case.engine.on_host("sh").args(["-c", &request("/", host, port)]).run().out();
+        !said.is_empty()
+    });
+    said
 }
 
 /// Whether a request from the host is answered, soon.
@@ -86,8 +92,11 @@ both_walls! { networks:
         for name in ["one", "two"] {
             let _ = fetch(case, "asker", name, 80);
         }
-        let both = || (0..12).map(|_| fetch(case, "asker", "service", 80)).collect::<std::collections::BTreeSet<_>>();
-        assert_eq!(both().len(), 2);
+        let mut seen = std::collections::BTreeSet::new();
+        wait_until(PATIENCE, "an answer of each", || {
+            seen.insert(fetch(case, "asker", "service", 80));
+            seen.len() == 2
+        });
     }
 
     /// Settings of the network that are asked for.
@@ -398,7 +407,11 @@ fn links() {
         assert_eq!(case.inspect("user", "{{json .HostConfig.Links}}"), r#"["/web:/user/site"]"#);
         // Another address after a restart is told.
         let _ = case.docker(["stop", "-t", "1", "web"]).text();
-        case.on_network("squatter", &["busybox", "sleep", "1000"]);
+        // An address is free again once what had it is taken down.
+        wait_until(PATIENCE, "the address to be somebody else's", || {
+            let squatter = case.networked("run", &["-d", "busybox", "sleep", "1000"]).text();
+            case.inspect(&squatter, "{{.NetworkSettings.Networks.bridge.IPAddress}}") == ip
+        });
         let _ = case.docker(["start", "web"]).text();
         assert_ne!(case.inspect("web", "{{.NetworkSettings.Networks.bridge.IPAddress}}"), ip);
         assert_eq!(fetch(case, "user", "site", 80), "web");
@@ -417,17 +430,19 @@ fn links() {
     });
 }
 
-/// Without a default bridge who asks for it has a loopback, as with dockerd.
-#[test]
-fn no_default_bridge() {
-    if hako_tests::not_on_reference("it has one") {
-        return;
-    }
-    hako_tests::with_wall(Wall::Process, |case| {
+both_walls! {
+    /// Without a default bridge who asks for it has a loopback, as with dockerd.
+    fn no_default_bridge(case) {
+        if hako_tests::not_on_reference("it has one") {
+            return;
+        }
         let names = case.docker(["network", "ls", "--format", "{{.Name}}"]).text();
         assert_eq!(names.lines().collect::<Vec<_>>(), ["host", "none"]);
-        assert_eq!(case.networked("run", &["--rm", "busybox", "ls", "/sys/class/net"]).text(), "lo");
-    });
+        let flags = ["--rm", "--sysctl=net.ipv4.ip_unprivileged_port_start=80", "busybox"];
+        let script = "ls /sys/class/net; cat /proc/sys/net/ipv4/ip_unprivileged_port_start; ping -c1 127.0.0.1 >/dev/null && echo up";
+        let out = case.networked("run", &flags).args(["sh", "-c", script]).text();
+        assert_eq!(out.lines().collect::<Vec<_>>(), ["lo", "80", "up"]);
+    }
 }
 
 /// `RUN` has the default network, or what it is told.

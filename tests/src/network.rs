@@ -2,7 +2,7 @@
 //! ports are its own, so that tests beside each other do not meet.
 
 use nix::sched::{CloneFlags, setns, unshare};
-use std::{fs::File, process::Command, sync::Arc, thread};
+use std::{fs::File, os::fd::AsRawFd, process::Command, sync::Arc, thread};
 
 /// The namespace; it lives as long as somebody holds it.
 #[derive(Clone)]
@@ -48,6 +48,16 @@ impl NetworkNamespace {
         let output = output.unwrap_or_else(|err| panic!("{program}: {err}"));
         assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// A cable: the interface `here`, whose other end is `there` in another
+    /// namespace; both are down.
+    ///
+    /// # Panics
+    /// One of them is there.
+    pub fn join(&self, other: &Self, here: &str, there: &str) {
+        let path = format!("/proc/{}/fd/{}", std::process::id(), other.0.as_raw_fd());
+        self.tool("ip", &["link", "add", here, "type", "veth", "peer", "name", there, "netns", &path]);
     }
 
     /// The interfaces but `lo`, by name.

@@ -71,6 +71,27 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     }
 }
 
+/// Whether the process has been killed or is about to be gone: it exits, or
+/// SIGKILL waits for it. A frozen cgroup (version 1) keeps it from both.
+#[must_use]
+pub fn is_dying(pid: i32) -> bool {
+    /// `PF_EXITING` of the kernel's `include/linux/sched.h`.
+    const EXITING: u64 = 0x4;
+    const KILL: u64 = 1 << (libc::SIGKILL - 1);
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}"));
+    let (Ok(stat), Ok(status)) = (read("stat"), read("status")) else { return true };
+    // The name may hold anything but ends with the last parenthesis; flags are
+    // the seventh field after it, the state the first.
+    let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let state = fields.next().unwrap_or_default();
+    let flags = fields.nth(5).and_then(|flags| flags.parse::<u64>().ok()).unwrap_or_default();
+    let pending = status
+        .lines()
+        .filter_map(|line| line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:")))
+        .filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    matches!(state, "Z" | "X") || flags & EXITING != 0 || pending.fold(0, |all, mask| all | mask) & KILL != 0
+}
+
 /// When a process began, in clock ticks since boot: its number alone may be
 /// another's by now.
 #[must_use]

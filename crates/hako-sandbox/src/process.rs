@@ -138,7 +138,14 @@ impl ProcessSandbox {
         loop {
             // Asked for anew each time: version 1 gives up when a fork comes in between.
             container.cgroup.set_frozen(frozen).map_err(named)?;
-            if container.cgroup.is_frozen().map_err(named)? == frozen {
+            let reached = container.cgroup.is_frozen().map_err(named)? == frozen;
+            if frozen && hako_os::process::is_dying(container.init.pid()) {
+                // Its end would not come (version 1): not its own, and not that of
+                // its children, for which it waits.
+                container.cgroup.set_frozen(false).map_err(named)?;
+                return Err(Error::conflict("the container is ending"));
+            }
+            if reached {
                 return Ok(());
             }
             if tokio::time::Instant::now() > deadline {

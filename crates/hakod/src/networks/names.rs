@@ -4,13 +4,11 @@
 use super::record::Asked;
 use crate::{Engine, containers::record::Record};
 use hako_net::{Answer, Names, Query, Question};
+use rand::seq::SliceRandom;
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -21,8 +19,6 @@ const PORT: u16 = 53;
 /// Answers from what the engine knows now.
 pub(super) struct EngineNames {
     engine: Weak<Engine>,
-    /// So that who has several addresses is asked at each in turn.
-    turn: AtomicUsize,
     host: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
 }
 
@@ -34,7 +30,7 @@ struct Neighbour {
 
 impl EngineNames {
     pub(super) fn new(engine: &Arc<Engine>) -> Self {
-        Self { engine: Arc::downgrade(engine), turn: AtomicUsize::new(0), host: Mutex::default() }
+        Self { engine: Arc::downgrade(engine), host: Mutex::default() }
     }
 
     /// Where names are looked up that are no container's.
@@ -74,9 +70,8 @@ impl Names for EngineNames {
         let Some(asker) = asker(&engine, query) else { return Answer::Refuse };
         let found = match &query.question {
             Question::A(name) | Question::Aaaa(name) => addresses(&engine, &asker, name).map(|mut addresses| {
-                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-                let by = turn.checked_rem(addresses.len()).unwrap_or(0);
-                addresses.rotate_left(by);
+                // Who asks for both kinds of addresses would meet a turn at the same place again.
+                addresses.shuffle(&mut rand::rng());
                 Answer::Addresses(addresses)
             }),
             Question::Ptr(address) => pointer(&engine, &asker, *address).map(|name| Answer::Pointers(vec![name])),
