@@ -222,8 +222,8 @@ both_walls! {
         let (here, file, folder) = (path(dir.path(), "x"), path(dir.path(), "f"), path(dir.path(), "d"));
         nothing_there(&cp(case, "box:/none", &here), "Could not find the file /none in container box");
         nothing_there(&cp(case, &file, "box:/no/such/folder"), "Could not find the file /no/such in container box");
-        cp(case, "nobody:/f", &here).fails(1, "No such container: nobody");
-        cp(case, &file, "nobody:/f").fails(1, "No such container: nobody");
+        cp(case, "nobody:/f", &here).fails(1, "No such container");
+        cp(case, &file, "nobody:/f").fails(1, "No such container");
         cp(case, &folder, "box:/f").fails(1, "cannot copy directory");
         if hako_tests::not_on_reference("it is of a newer API than the reference's") {
             return;

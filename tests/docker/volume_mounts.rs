@@ -142,12 +142,14 @@ both_walls! {
 }
 
 both_walls! {
-/// A part of a volume is a part of it, whatever links lie in the way, and
-/// whoever changes them meanwhile.
+    /// A part of a volume is a part of it, whatever links lie in the way, and
+    /// whoever changes them meanwhile.
     fn sub_paths(case) {
-    if not_on_reference("they are of a newer API than the reference's") {
-        return;
-    }
+        if not_on_reference("they are of a newer API than the reference's")
+            || hako_tests::client_before(26, "it has no volume-subpath")
+        {
+            return;
+        }
         let _ = case.docker(["volume", "create", "data"]).text();
         let data = folder(case, "data");
         fs::create_dir_all(data.join("a/b")).unwrap();
@@ -260,7 +262,9 @@ fn propagation() {
 /// Read-only is all that is mounted below as well, unless told otherwise.
 #[test]
 fn recursion() {
-    if not_on_reference("it is of a newer engine than the reference") {
+    if not_on_reference("it is of a newer engine than the reference")
+        || hako_tests::client_before(25, "it has no bind-recursive")
+    {
         return;
     }
     once(|case| {

@@ -74,7 +74,9 @@ fn made_and_shown() {
         assert!(anonymous.len() == 64 && anonymous.bytes().all(|b| b.is_ascii_hexdigit()), "{anonymous}");
         assert_eq!(case.docker(["volume", "rm", &name, &anonymous]).text(), format!("{name}\n{anonymous}"));
         assert!(!exists(case, &name));
-        case.docker(["volume", "rm", &name]).run().fails(1, &format!("get {name}: no such volume"));
+        let old = hako_tests::client_before(23, "it has words of its own for what is not there");
+        let words = if old { format!("No such volume: {name}") } else { format!("get {name}: no such volume") };
+        case.docker(["volume", "rm", &name]).run().fails(1, &words);
         let _ = case.docker(["volume", "rm", "--force", &name]).run().ok();
     });
 }
@@ -337,7 +339,9 @@ fn filters() {
 
 #[test]
 fn prune() {
-    if not_on_reference("all tests share the reference, and its API is older") {
+    if not_on_reference("all tests share the reference, and its API is older")
+        || hako_tests::client_before(23, "it prunes all volumes, and knows no --all")
+    {
         return;
     }
     once(|case| {
