@@ -14,6 +14,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+use tokio::sync::Notify;
 
 /// How long an exec that has ended can still be inspected.
 const KEPT: Duration = Duration::from_secs(5 * 60);
@@ -27,6 +28,8 @@ pub struct Exec {
     /// What was asked for.
     pub config: ExecConfig,
     state: Mutex<Standing>,
+    /// Told when it comes to stand elsewhere.
+    moved: Notify,
 }
 
 struct Standing {
@@ -72,6 +75,24 @@ impl Exec {
     /// It stands elsewhere now.
     pub fn set(&self, state: State) {
         *self.lock() = Standing::new(state);
+        self.moved.notify_waiters();
+    }
+    /// Where it stands once it has started, or after `patience`.
+    pub async fn started(&self, patience: Duration) -> State {
+        let started = async {
+            loop {
+                let moved = self.moved.notified();
+                tokio::pin!(moved);
+                moved.as_mut().enable();
+                match self.state() {
+                    State::Created | State::Starting => moved.await,
+                    State::Running { .. } | State::Ended { .. } => return,
+                }
+            }
+        };
+        // The state says whether it did.
+        let _ = tokio::time::timeout(patience, started).await;
+        self.state()
     }
     /// Takes the one start that it has.
     ///
@@ -109,7 +130,8 @@ impl Execs {
     pub fn add(&self, container: &str, config: ExecConfig) -> Arc<Exec> {
         let id = hako_model::ContainerId::random().to_string();
         let state = Mutex::new(Standing::new(State::Created));
-        let exec = Arc::new(Exec { id: id.clone(), container: container.to_owned(), config, state });
+        let exec =
+            Arc::new(Exec { id: id.clone(), container: container.to_owned(), config, state, moved: Notify::new() });
         let mut all = self.lock();
         all.retain(|_, exec| !exec.is_stale());
         all.insert(id, exec.clone());
