@@ -69,3 +69,19 @@ impl Namespace {
         Ok(left)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Namespace;
+
+    #[test]
+    fn what_is_left_is_seen() {
+        // Namespaces are root's, as all that is measured.
+        let namespace = Namespace::new().unwrap();
+        assert!(namespace.left().unwrap().is_empty());
+        namespace.ip("link add left0 type bridge").unwrap();
+        namespace.tool("nft", "add table inet left").unwrap();
+        assert_eq!(namespace.left().unwrap(), ["interface left0", "table inet left"]);
+        assert!(Namespace::new().unwrap().left().unwrap().is_empty(), "another one");
+    }
+}
