@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 const PORT: u16 = 5201;
 /// How long a server may take to be there, and an order to be done.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// What is written and read at once.
+/// What is sent and received at once.
 const BLOCK: usize = 128 << 10;
 /// What goes forth and back in a round trip.
 const MESSAGE: usize = 64;
@@ -31,7 +31,7 @@ const MESSAGE: usize = 64;
 const WARM_UP: usize = 50;
 /// Files of the work with small files.
 pub const FILES: usize = 1000;
-/// Times of a file's blocks.
+/// What is written and read of a large file at once.
 const MIB: usize = 1 << 20;
 
 /// What a server is told.
