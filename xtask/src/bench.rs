@@ -3,13 +3,15 @@
 //! ```text
 //! Scratch ── bundle, image archives          (a folder, a cgroup parent: both go at the end)
 //!   ├─ raw:     unshare, crun, runc          on a bundle
-//!   ├─ engines: dockerd, podman, hakod       each on folders of its own
+//!   ├─ bare:    veth pairs, QEMU, virtiofsd  in network namespaces
+//!   ├─ engines: dockerd, podman, hakod       each on folders and a network of its own
 //!   └─ rounds, interleaved ─► medians ─► table, budgets, JSON
 //! ```
 //!
 //! Everything that it starts it ends, also on failure and on an interrupt.
 //! What cannot run here is a row with the reason.
 
+mod bare;
 mod boot;
 mod budget;
 mod build;
@@ -17,15 +19,21 @@ mod cli;
 mod engine;
 mod http;
 mod image;
+pub mod inside;
 mod interrupt;
 mod load;
+mod machine;
 mod measure;
 mod memory;
+mod namespace;
+mod network;
 mod podman;
 mod raw;
 mod report;
 mod scratch;
+mod servers;
 pub mod soak;
+mod volume;
 mod work;
 
 use anyhow::Result;
@@ -62,6 +70,10 @@ enum Work {
     Load,
     /// A build of seven steps, cold and cached
     Build,
+    /// A start with a bridge, throughput and round trips of TCP
+    Network,
+    /// Files on a named volume
+    Volume,
 }
 
 impl Options {
@@ -109,6 +121,16 @@ fn measure(options: &Options, scratch: &Scratch, engines: &[engine::Engine], row
     }
     if options.wants(Work::Build) {
         rows.extend(build::rows(scratch, engines, options.rounds)?);
+    }
+    if options.wants(Work::Network) || options.wants(Work::Volume) {
+        let archive = image::traffic(scratch)?;
+        engines.iter().try_for_each(|engine| engine.load(&archive))?;
+    }
+    if options.wants(Work::Network) {
+        rows.extend(network::rows(scratch, engines, options.rounds)?);
+    }
+    if options.wants(Work::Volume) {
+        rows.extend(volume::rows(scratch, engines, options.rounds)?);
     }
     Ok(())
 }

@@ -47,6 +47,9 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Install the packages that building, running and testing need
     Setup,
+    /// What `bench` runs in containers and guests: serves its orders
+    #[command(hide = true)]
+    Inside,
 }
 
 fn main() -> Result<()> {
@@ -59,6 +62,7 @@ fn main() -> Result<()> {
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => bench::soak::run(&options),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Inside => bench::inside::serve(),
         Task::Setup => setup::packages(setup::Purpose::Test),
     }
 }

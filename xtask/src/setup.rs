@@ -81,6 +81,8 @@ const PACKAGES: &[Package] = &[
     // Tests make their images of these.
     package(Purpose::Test, "busybox-static", "busybox"),
     package(Purpose::Test, "debootstrap", "debootstrap"),
+    // Tests and the bench make networks of their own.
+    package(Purpose::Test, "iproute2", "ip"),
     // The tools that images are exchanged with, and what podman runs containers by.
     package(Purpose::Test, "skopeo", "skopeo"),
     package(Purpose::Test, "conmon", "conmon"),

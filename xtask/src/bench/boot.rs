@@ -15,28 +15,36 @@ const SAID: &str = "hako-bench-init";
 /// The row's subject.
 pub const ALONE: &str = "QEMU alone to init (TCG)";
 
+/// QEMU's arguments for every machine.
+pub const MACHINE: [&str; 7] =
+    ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-global", "virtio-mmio.force-legacy=false"];
+/// Its `-M`.
+pub const BOARD: &str = "microvm,acpi=off,x-option-roms=off,isa-serial=off,rtc=on,pit=off,pic=off";
+/// What the guest's kernel must be told on it, besides what depends on the accelerator.
+pub const KERNEL_ARGS: &str =
+    "console=hvc0 quiet reboot=t panic=-1 tsc=reliable lapic_timer_khz=1000000 cgroup_no_v1=all";
+
+/// QEMU and the guest's kernel, or what is missing.
+pub fn qemu_and_kernel() -> Result<(PathBuf, PathBuf), String> {
+    let kernel = programs::bin_dir().map_err(|e| format!("{e:#}"))?.join("guest/vmlinux");
+    let qemu = program("qemu-system-x86_64")?;
+    if kernel.is_file() { Ok((qemu, kernel)) } else { Err("no guest kernel: run cargo xtask guest".into()) }
+}
+
 /// The subject, or a row with the reason why there is none.
 pub fn subject<'a>(scratch: &Scratch, rows: &mut Vec<Row>) -> Result<Option<Subject<'a>>> {
-    let kernel = programs::bin_dir()?.join("guest/vmlinux");
-    let qemu = match program("qemu-system-x86_64") {
-        Ok(qemu) if kernel.is_file() => qemu,
-        found => {
-            let reason = found.err().unwrap_or_else(|| "no guest kernel: run cargo xtask guest".into());
+    let (qemu, kernel) = match qemu_and_kernel() {
+        Ok(found) => found,
+        Err(reason) => {
             rows.push(Row::skipped("run", ALONE, "ms", &reason));
             return Ok(None);
         }
     };
     let initramfs = initramfs(scratch)?;
-    let append = format!(
-        "console=hvc0 quiet reboot=t panic=-1 tsc=reliable tsc_early_khz={} lapic_timer_khz=1000000 \
-         mitigations=off cgroup_no_v1=all",
-        tsc::khz()
-    );
+    let append = format!("{KERNEL_ARGS} tsc_early_khz={} mitigations=off", tsc::khz());
     let boot = move || {
         let mut command = Command::new(&qemu);
-        command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-m", "256"]);
-        command.args(["-M", "microvm,acpi=off,x-option-roms=off,isa-serial=off,rtc=on,pit=off,pic=off"]);
-        command.args(["-accel", "tcg", "-cpu", "max", "-global", "virtio-mmio.force-legacy=false"]);
+        command.args(MACHINE).args(["-M", BOARD, "-m", "256", "-accel", "tcg", "-cpu", "max"]);
         command.args(["-device", "virtio-serial-device", "-chardev", "stdio,id=console,signal=off"]);
         command.args(["-device", "virtconsole,chardev=console", "-append", &append, "-kernel"]);
         command.arg(&kernel).arg("-initrd").arg(&initramfs);

@@ -3,6 +3,8 @@
 use super::boot::ALONE;
 use super::load::LEAST;
 use super::measure::Row;
+use super::network::{START, TAP, THROUGHPUT, VETH};
+use super::volume::{VIRTIOFSD, WORKS};
 
 /// One budget and what was measured of it.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -23,6 +25,10 @@ pub struct Verdict {
 enum Limit {
     /// Times the figure of another subject of some work.
     Times(f64, &'static str, &'static str),
+    /// At least so many times that.
+    AtLeast(f64, &'static str, &'static str),
+    /// So much more than the figure of another subject of the same work.
+    More(f64, &'static str),
     /// MiB.
     Mib(f64),
 }
@@ -37,7 +43,7 @@ struct Budget {
 
 const COLD: &str = "booted cold: templates are a later issue";
 
-const BUDGETS: [Budget; 11] = [
+const BUDGETS: &[Budget] = &[
     budget("run of true, process wall", "run", "hako process", Limit::Times(1.0, "run", "runc"), ""),
     budget("run of true, hyperv wall (template, TCG)", "run", "hako hyperv", Limit::Times(1.0, "run", "docker"), COLD),
     budget("run of true, hyperv wall, cold", "run", "hako hyperv", Limit::Times(1.3, "run", ALONE), ""),
@@ -67,7 +73,46 @@ const BUDGETS: [Budget; 11] = [
         Limit::Times(1.0, "build, cached", "docker"),
         "",
     ),
+    budget(
+        "bridge network added, process wall",
+        START,
+        "hako process, bridge",
+        Limit::More(20.0, "hako process, none"),
+        "",
+    ),
+    budget(
+        "bridge network added, hyperv wall",
+        START,
+        "hako hyperv, bridge",
+        Limit::More(20.0, "hako hyperv, none"),
+        "",
+    ),
+    throughput("throughput host to container, process wall", THROUGHPUT[0], "hako process", 0.95, VETH),
+    throughput("throughput of two containers, process wall", THROUGHPUT[1], "hako process", 0.95, VETH),
+    throughput("throughput host to container, hyperv wall", THROUGHPUT[0], "hako hyperv", 0.9, TAP),
+    throughput("throughput of two containers, hyperv wall", THROUGHPUT[1], "hako hyperv", 0.9, TAP),
+    on_volume(WORKS[0]),
+    on_volume(WORKS[1]),
+    on_volume(WORKS[2]),
+    on_volume(WORKS[3]),
+    on_volume(WORKS[4]),
 ];
+
+/// Where more is better.
+const fn throughput(
+    title: &'static str,
+    work: &'static str,
+    subject: &'static str,
+    times: f64,
+    base: &'static str,
+) -> Budget {
+    budget(title, work, subject, Limit::AtLeast(times, work, base), "")
+}
+
+/// The hyperv wall beside virtiofsd.
+const fn on_volume(work: &'static str) -> Budget {
+    budget(work, work, "hako hyperv", Limit::Times(1.0, work, VIRTIOFSD), "hyperv wall")
+}
 
 const fn budget(
     title: &'static str,
@@ -86,20 +131,19 @@ pub fn judge(rows: &[Row]) -> Vec<Verdict> {
 
 fn verdict(budget: &Budget, rows: &[Row]) -> Verdict {
     let own = figure(rows, budget.work, budget.subject);
+    let ratio = |work, subject| own.zip(figure(rows, work, subject)).map(|(own, other)| own / other);
     let (words, measured, limit) = match budget.limit {
         Limit::Mib(limit) => (format!("<= {limit} MiB"), own, limit),
-        Limit::Times(limit, work, subject) => {
-            let other = figure(rows, work, subject);
-            (format!("<= {limit} x {subject}"), own.zip(other).map(|(own, other)| own / other), limit)
+        Limit::Times(limit, work, subject) => (format!("<= {limit} x {subject}"), ratio(work, subject), limit),
+        Limit::AtLeast(limit, work, subject) => (format!(">= {limit} x {subject}"), ratio(work, subject), limit),
+        Limit::More(limit, subject) => {
+            let other = figure(rows, budget.work, subject);
+            (format!("<= {limit} ms more than {subject}"), own.zip(other).map(|(own, other)| own - other), limit)
         }
     };
-    Verdict {
-        work: budget.title,
-        budget: words,
-        measured,
-        met: measured.map(|measured| measured <= limit),
-        remark: budget.remark,
-    }
+    let least = matches!(budget.limit, Limit::AtLeast(..));
+    let met = |measured| if least { measured >= limit } else { measured <= limit };
+    Verdict { work: budget.title, budget: words, measured, met: measured.map(met), remark: budget.remark }
 }
 
 /// The median of a row, if there is one.
@@ -109,7 +153,12 @@ pub fn figure(rows: &[Row], work: &str, subject: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Row, judge};
+    use super::{Row, START, THROUGHPUT, VETH, Verdict, judge};
+
+    fn verdict(rows: &[Row], work: &str) -> (Option<f64>, Option<bool>) {
+        let found: Option<Verdict> = judge(rows).into_iter().find(|verdict| verdict.work == work);
+        found.map(|verdict| (verdict.measured, verdict.met)).unwrap()
+    }
 
     #[test]
     fn ratios_are_judged() {
@@ -117,5 +166,26 @@ mod tests {
         let verdicts = judge(&rows);
         assert_eq!((verdicts[0].measured, verdicts[0].met), (Some(0.75), Some(true)));
         assert_eq!(verdicts[1].met, None);
+    }
+
+    #[test]
+    fn what_is_better_when_it_is_more() {
+        let work = "throughput host to container, process wall";
+        let bare = Row::of(THROUGHPUT[0], VETH, "MB/s", &[1000.0]);
+        for (own, met) in [(960.0, true), (940.0, false)] {
+            let rows = [bare.clone(), Row::of(THROUGHPUT[0], "hako process", "MB/s", &[own])];
+            assert_eq!(verdict(&rows, work), (Some(own / 1000.0), Some(met)));
+        }
+        assert_eq!(verdict(&[bare], work), (None, None));
+    }
+
+    #[test]
+    fn differences_are_judged() {
+        let work = "bridge network added, process wall";
+        for (with, met) in [(60.0, true), (61.0, false)] {
+            let none = Row::of(START, "hako process, none", "ms", &[40.0]);
+            let rows = [none, Row::of(START, "hako process, bridge", "ms", &[with])];
+            assert_eq!(verdict(&rows, work), (Some(with - 40.0), Some(met)));
+        }
     }
 }

@@ -80,8 +80,13 @@ impl Way<'_> {
 
     /// `run` or `create` behind the wall, without a network.
     pub fn container(&self, verb: &[&str], command: &[&str]) -> Result<Command> {
+        self.container_on("none", verb, command)
+    }
+
+    /// The same on a network.
+    pub fn container_on(&self, network: &str, verb: &[&str], command: &[&str]) -> Result<Command> {
         let mut line = self.command(verb)?;
-        line.args(["--network", "none"]);
+        line.args(["--network", network]);
         if let Some(wall) = self.wall {
             line.arg(format!("--isolation={wall}"));
         }

@@ -3,9 +3,10 @@
 use super::http;
 use super::image;
 use super::measure::Row;
+use super::namespace::Namespace;
 use super::scratch::{Scratch, spawn_apart};
 use crate::{deb, programs};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -18,6 +19,13 @@ use std::time::{Duration, Instant};
 const START: Duration = Duration::from_secs(60);
 const END: Duration = Duration::from_secs(30);
 
+/// dockerd's flags for networks, from all that it usually has to nothing.
+const DOCKERS_NETWORKS: [(&str, &[&str]); 3] = [
+    ("with networks", &[]),
+    ("without a firewall", &["--iptables=false", "--ip-masq=false"]),
+    ("without networks", &["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"]),
+];
+
 /// A running engine with the small image. Dropped, it and its containers end.
 pub struct Engine {
     /// Its folder, which is in the command line of all that it starts.
@@ -28,6 +36,10 @@ pub struct Engine {
     pub kind: Kind,
     /// The docker client.
     pub docker: PathBuf,
+    /// The network namespace that is its host.
+    pub network: Namespace,
+    /// Why its containers can have no network, if so.
+    pub no_networks: Option<String>,
     child: Option<Child>,
 }
 
@@ -74,13 +86,38 @@ impl Engine {
             Some(docker) => docker,
             None => deb::unpacked("docker.io")?.join("usr/bin/docker"),
         };
-        let mut engine = Self { socket: dir.join("api.sock"), kind, docker, dir, child: None };
-        engine.child = Some(match kind {
-            Kind::Docker => engine.spawn_dockerd(scratch)?,
-            Kind::Hako => engine.spawn_hakod(scratch)?,
-        });
-        engine.wait_until_it_answers()?;
+        let (socket, network) = (dir.join("api.sock"), Namespace::new()?);
+        let mut engine = Self { socket, kind, docker, network, no_networks: None, dir, child: None };
+        match kind {
+            Kind::Docker => engine.start_dockerd(scratch)?,
+            Kind::Hako => {
+                engine.child = Some(engine.spawn_hakod(scratch)?);
+                engine.wait_until_it_answers()?;
+            }
+        }
         Ok(engine)
+    }
+
+    /// dockerd with as much of networks as it can have here.
+    fn start_dockerd(&mut self, scratch: &Scratch) -> Result<()> {
+        let mut reason = None;
+        for (what, flags) in DOCKERS_NETWORKS {
+            self.child = Some(self.spawn_dockerd(scratch, flags)?);
+            match self.wait_until_it_answers() {
+                Ok(()) => {
+                    if let Some(reason) = &reason {
+                        eprintln!("docker runs {what}: {reason}");
+                    }
+                    self.no_networks = reason.filter(|_| flags.contains(&"--bridge=none"));
+                    return Ok(());
+                }
+                Err(e) => {
+                    self.stop();
+                    reason = Some(format!("{e:#}"));
+                }
+            }
+        }
+        bail!(reason.unwrap_or_default())
     }
 
     /// The flags that both engines have.
@@ -101,29 +138,27 @@ impl Engine {
     fn spawn_hakod(&self, scratch: &Scratch) -> Result<Child> {
         let mut command = Command::new(programs::bin_dir()?.join("hakod"));
         self.flags(&mut command, scratch)?;
-        command.spawn().context("starting hakod (not built?)")
+        self.network.within(|| command.spawn().context("starting hakod (not built?)"))
     }
 
-    /// dockerd, installed or unpacked. It has no supervisor, no bridge and no
-    /// firewall here. `/run`, where its shims keep their sockets, and `/etc`,
-    /// where it writes a key, are its own.
-    fn spawn_dockerd(&self, scratch: &Scratch) -> Result<Child> {
+    /// dockerd, installed or unpacked. It has no supervisor here. `/run`, where
+    /// its shims keep their sockets, and `/etc`, where it writes a key, are its own.
+    fn spawn_dockerd(&self, scratch: &Scratch, networks: &[&str]) -> Result<Child> {
         let (dockerd, path) = dockerd()?;
         let mut command = Command::new(dockerd);
         self.flags(&mut command, scratch)?;
-        command
-            .args(["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"])
-            .args(["--userland-proxy=false", "--oom-score-adjust=0"])
-            .env("PATH", path);
+        command.args(networks).args(["--userland-proxy=false", "--oom-score-adjust=0"]).env("PATH", path);
         let (upper, work) = (self.dir.join("etc"), self.dir.join("etc-work"));
         fs::create_dir_all(&upper)?;
         fs::create_dir_all(&work)?;
         let overlay = format!("lowerdir=/etc,upperdir={},workdir={}", upper.display(), work.display());
-        spawn_apart(&mut command, || {
+        let prepare = || {
             let none = MsFlags::empty();
             mount(Some("tmpfs"), "/run", Some("tmpfs"), none, Some("mode=755")).context("mounting /run")?;
             mount(Some("etc"), "/etc", Some("overlay"), none, Some(overlay.as_str())).context("mounting /etc")
-        })
+        };
+        // Its thread is begun in the namespace, and so is in it.
+        self.network.within(|| spawn_apart(&mut command, prepare))
     }
 
     fn wait_until_it_answers(&mut self) -> Result<()> {
@@ -172,7 +207,13 @@ impl Engine {
     /// Removes the containers and ends the engine, which must end by itself.
     pub fn end(mut self) -> Result<()> {
         self.remove_containers()?;
-        if self.stop() { Ok(()) } else { bail!("{} did not end on SIGTERM", self.kind.name()) }
+        if !self.stop() {
+            bail!("{} did not end on SIGTERM", self.kind.name());
+        }
+        // dockerd keeps its bridge for the next time.
+        let left = if self.kind == Kind::Hako { self.network.left()? } else { Vec::new() };
+        ensure!(left.is_empty(), "left in the engine's network: {}", left.join(", "));
+        Ok(())
     }
 
     /// The engine's process.

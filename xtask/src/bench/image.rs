@@ -1,18 +1,23 @@
 //! The images of a run, as `docker save` writes them.
 
+use super::scratch::Scratch;
 use crate::programs;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The small image's name.
 pub const SMALL: &str = "hako-bench/busybox:1";
 /// The large image's name.
 pub const LARGE: &str = "hako-bench/large:1";
+/// The name of the one with a server for traffic and files.
+pub const TRAFFIC: &str = "hako-bench/traffic:1";
+/// That server, in the scratch folder.
+pub const TRAFFIC_PROGRAM: &str = "traffic/bin/bench";
 
 /// A root filesystem with busybox and the folders that runtimes mount onto.
 pub fn busybox_tree(root: &Path) -> Result<()> {
@@ -25,6 +30,16 @@ pub fn busybox_tree(root: &Path) -> Result<()> {
         symlink("busybox", root.join("bin").join(name))?;
     }
     Ok(())
+}
+
+/// The archive of the image with the server, which is this program.
+pub fn traffic(scratch: &Scratch) -> Result<PathBuf> {
+    let (tree, archive) = (scratch.path("traffic"), scratch.path("traffic.tar"));
+    busybox_tree(&tree)?;
+    let this = std::env::current_exe().context("this program's path")?;
+    fs::copy(this, scratch.path(TRAFFIC_PROGRAM)).context("copying this program")?;
+    self::archive(TRAFFIC, &tree, &scratch.path("traffic-parts"), &archive)?;
+    Ok(archive)
 }
 
 /// A folder of about 200 MB in 800 files, of bytes that compress little.

@@ -12,7 +12,7 @@ pub struct Row {
     pub work: &'static str,
     /// Of whom.
     pub subject: String,
-    /// `ms` or `MiB`.
+    /// `ms`, `MiB`, `MB/s` or `µs`.
     pub unit: &'static str,
     /// The figures, or why there are none.
     #[serde(flatten)]
@@ -74,8 +74,8 @@ fn median(sorted: &[f64]) -> Option<f64> {
     }
 }
 
-/// One subject: a name, and what one round of it does; the answer is in
-/// milliseconds, so that a subject decides what it leaves out.
+/// One subject: a name, and what one round of it does; the answer is the figure
+/// (mostly in milliseconds), so that a subject decides what it leaves out.
 pub struct Subject<'a> {
     pub name: String,
     pub once: Box<dyn FnMut() -> Result<f64> + 'a>,
@@ -87,31 +87,43 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// A subject of one work, where several works share their rounds.
+pub struct Part<'a> {
+    pub work: &'static str,
+    pub unit: &'static str,
+    pub subject: Subject<'a>,
+}
+
+/// The rounds of one work, in milliseconds.
+pub fn interleaved(work: &'static str, rounds: usize, subjects: Vec<Subject<'_>>) -> Result<Vec<Row>> {
+    mixed(work, rounds, subjects.into_iter().map(|subject| Part { work, unit: "ms", subject }).collect())
+}
+
 /// Runs every subject once unmeasured, then `rounds` times in turn. A subject
 /// that fails becomes a row with the reason, and the others go on.
-pub fn interleaved(work: &'static str, rounds: usize, subjects: Vec<Subject<'_>>) -> Result<Vec<Row>> {
+pub fn mixed(title: &str, rounds: usize, parts: Vec<Part<'_>>) -> Result<Vec<Row>> {
     struct Series<'a> {
-        subject: Subject<'a>,
+        part: Part<'a>,
         samples: Vec<f64>,
         failed: Option<String>,
     }
     let mut all: Vec<Series<'_>> =
-        subjects.into_iter().map(|subject| Series { subject, samples: Vec::new(), failed: None }).collect();
+        parts.into_iter().map(|part| Series { part, samples: Vec::new(), failed: None }).collect();
     for round in 0..=rounds {
         for series in all.iter_mut().filter(|series| series.failed.is_none()) {
             interrupt::check()?;
-            match (series.subject.once)() {
+            match (series.part.subject.once)() {
                 Ok(_) if round == 0 => {}
-                Ok(millis) => series.samples.push(millis),
+                Ok(figure) => series.samples.push(figure),
                 Err(e) => series.failed = Some(format!("{e:#}")),
             }
         }
-        eprint!("\r{work}: round {round} of {rounds}  ");
+        eprint!("\r{title}: round {round} of {rounds}  ");
     }
     eprintln!();
-    let row = |series: &Series<'_>| match &series.failed {
-        Some(reason) => Row::skipped(work, &series.subject.name, "ms", reason),
-        None => Row::of(work, &series.subject.name, "ms", &series.samples),
+    let row = |Series { part: Part { work, unit, subject }, samples, failed }: &Series<'_>| match failed {
+        Some(reason) => Row::skipped(work, &subject.name, unit, reason),
+        None => Row::of(work, &subject.name, unit, samples),
     };
     Ok(all.iter().map(row).collect())
 }

@@ -3,16 +3,22 @@
 use super::budget::{Verdict, figure};
 use super::load::LEAST;
 use super::measure::{Outcome, Row};
+use super::network::{ROUND_TRIP, START, THROUGHPUT, VETH};
+use super::volume::{HOST, WORKS};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
 
-/// Whom the ratios of a work are to: the raw one, and docker.
-fn bases(work: &str) -> [Option<&'static str>; 2] {
-    match work {
+/// Whom the ratios of a row are to: the raw one, and docker.
+fn bases(row: &Row) -> [Option<&'static str>; 2] {
+    match row.work {
         "run" => [Some("runc"), Some("docker")],
         "exec" | "ps" | "build, cold" | "build, cached" => [None, Some("docker")],
         "load" => [Some(LEAST), Some("docker")],
+        START if row.subject.ends_with(", bridge") => [None, Some("docker, bridge")],
+        START => [None, Some("docker, none")],
+        work if THROUGHPUT.contains(&work) || ROUND_TRIP.contains(&work) => [Some(VETH), Some("docker")],
+        work if WORKS.contains(&work) => [Some(HOST), Some("docker")],
         _ => [None, None],
     }
 }
@@ -20,7 +26,7 @@ fn bases(work: &str) -> [Option<&'static str>; 2] {
 /// Prints both tables.
 pub fn print(rounds: usize, rows: &[Row], verdicts: &[Verdict]) {
     println!("\n{}", machine(rounds));
-    println!("Raw is runc for run, and `{LEAST}` for load.\n");
+    println!("Raw is runc for run, `{LEAST}` for load, {VETH} for traffic and the {HOST} for volumes.\n");
     let head = ["work", "subject", "median", "min", "p90", "x raw", "x docker"].map(str::to_owned).to_vec();
     table(head, rows.iter().map(|row| line(row, rows)).collect());
     println!("\nBudgets\n");
@@ -37,7 +43,7 @@ fn line(row: &Row, rows: &[Row]) -> Vec<String> {
                 let other = base.and_then(|subject| figure(rows, row.work, subject));
                 other.map(|other| format!("{:.2}", median / other)).unwrap_or_default()
             };
-            let [raw, docker] = bases(row.work);
+            let [raw, docker] = bases(row);
             let unit = row.unit;
             let number = |value: &f64| format!("{value:.1} {unit}");
             vec![number(median), number(min), number(p90), ratio(raw), ratio(docker)]
