@@ -11,6 +11,8 @@
 //!
 //! Every answer carries the rules that were applied, for `--explain`.
 
+pub mod binfmt;
+pub mod comparison;
 mod host;
 mod image;
 pub mod matrix;
@@ -26,6 +28,7 @@ pub mod sizing;
 mod tables;
 mod trace;
 mod version;
+mod vm;
 
 pub use host::{GuestKernel, Host, HostError, HostOs, Install, LinuxHost, Product, WallState, WindowsHost};
 pub use image::{Family, Form, Image, ImageError, ImageVersion, LABEL_KERNEL, LABEL_WALL, Manifest, Wish};
@@ -36,6 +39,7 @@ pub use reason::Reason;
 pub use refusal::Refusal;
 pub use remedy::{Remedy, Situation, Step};
 pub use request::{Caller, Request};
-pub use tables::{Need, Row, Tables, tables};
+pub use tables::{Comparison, Need, Row, Tables, tables};
 pub use trace::{Applied, Note, Outcome};
 pub use version::{KernelVersion, OsVersion, VersionError};
+pub use vm::{Accelerator, LABEL_PREFIX, OPTIONS, VmOptionError, VmOptions};

@@ -7,13 +7,14 @@
 //! ```
 
 use crate::{
-    GuestKernel, Host, HostOs, Image, ImageVersion, Manifest, Platform, Request,
+    Accelerator, GuestKernel, Host, HostOs, Image, ImageVersion, Manifest, Platform, Request,
     image::Form,
     reason::Reason,
     refusal::Refusal,
     rules::{self, Case, Ground},
     sizing::{self, Sizing},
     trace::{Applied, Note, Trace},
+    vm,
 };
 use hako_model::Isolation;
 use std::cmp::Reverse;
@@ -130,7 +131,7 @@ fn behind(
     trace: &mut Trace,
 ) -> Result<Placement, Reason> {
     rules::works(host, wall, trace)?;
-    rules::kernel(request, wall, trace)?;
+    rules::machine(request, host, wall, trace)?;
     let (manifest, ground) = match &image.form {
         Form::Manifest(manifest) => (0, single(manifest, wall, host, request, trace)?),
         Form::Index(manifests) => choose(manifests, wall, host, request, trace)?,
@@ -247,15 +248,22 @@ fn preference(manifest: &Manifest, wall: Isolation, host: &Host) -> (bool, u32, 
 fn size(ground: &Ground, host: &Host, request: &Request) -> Result<Option<Sizing>, Reason> {
     let limit = Some(request.memory).filter(|limit| *limit > 0);
     let cpus = Some(request.nano_cpus).filter(|nano| *nano > 0);
+    let accelerator = request.vm.accelerator.or(request.vm_default.accelerator);
+    let emulated = host.emulated || accelerator == Some(Accelerator::Tcg);
+    let has_mib = host.memory >> 20;
     let size = match ground {
         Ground::Host => return Ok(None),
         Ground::UtilityVm => sizing::utility_vm(limit, cpus, host.cpus),
-        Ground::Guest(_) if host.memory == 0 || host.cpus == 0 => return Ok(None),
+        Ground::Guest(_) if host.memory == 0 || host.cpus == 0 => {
+            // Only what is asked for is known, and whether that makes sense.
+            let unknown = sizing::Sizing { memory_mib: 0, cpus: 0, most_cpus: 0, workload_limit: 0 };
+            return vm::sized(request, unknown, has_mib).map(|_| None);
+        }
         Ground::Guest(_) => {
-            sizing::sizing(sizing::Host { memory: host.memory, cpus: host.cpus, emulated: host.emulated }, limit, cpus)
+            sizing::sizing(sizing::Host { memory: host.memory, cpus: host.cpus, emulated }, limit, cpus)
         }
     };
-    let has_mib = host.memory >> 20;
+    let size = vm::sized(request, size, has_mib)?;
     if host.memory > 0 && size.memory_mib > has_mib {
         return Err(Reason::Memory { needs_mib: size.memory_mib, has_mib });
     }

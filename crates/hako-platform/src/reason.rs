@@ -1,7 +1,7 @@
 //! Why not: each reason with Docker's words for it, where Docker has any, and
 //! what they mean.
 
-use crate::{Family, KernelVersion, OsVersion, Platform, tables};
+use crate::{Accelerator, Family, KernelVersion, OsVersion, Platform, tables};
 use hako_model::{ErrorKind, Isolation};
 use serde::Serialize;
 use std::fmt;
@@ -119,10 +119,22 @@ pub enum Reason {
         /// Those that there are.
         installed: Vec<String>,
     },
-    /// A guest kernel for a container that shares the host's.
-    KernelOfProcess {
-        /// Its name.
-        name: String,
+    /// Options of a virtual machine for a container that has none.
+    VmOfProcess {
+        /// Their names.
+        options: Vec<String>,
+    },
+    /// A virtual machine in which the workload has no room.
+    VmTooSmall {
+        /// MiB that were asked for.
+        memory_mib: u64,
+        /// MiB that it needs.
+        needs_mib: u64,
+    },
+    /// The host has no such accelerator.
+    Accelerator {
+        /// What was asked for.
+        asked: Accelerator,
     },
     /// The virtual machine would not fit the host.
     Memory {
@@ -150,7 +162,9 @@ impl Reason {
             | Self::NanoHost { .. }
             | Self::NanoFamily { .. }
             | Self::NoKernel { .. }
-            | Self::KernelOfProcess { .. }
+            | Self::VmOfProcess { .. }
+            | Self::VmTooSmall { .. }
+            | Self::Accelerator { .. }
             | Self::Memory { .. } => ErrorKind::InvalidParameter,
         }
     }
@@ -182,7 +196,8 @@ impl Reason {
             Self::Client { .. } => "windows.client",
             Self::NanoHost { .. } | Self::NanoFamily { .. } => "windows.nano",
             Self::WallLacks { .. } => "wall",
-            Self::NoKernel { .. } | Self::KernelOfProcess { .. } => "kernel",
+            Self::NoKernel { .. } => "kernel",
+            Self::VmOfProcess { .. } | Self::VmTooSmall { .. } | Self::Accelerator { .. } => "vm",
             Self::Memory { .. } => "memory",
         }
     }
@@ -263,8 +278,17 @@ impl fmt::Display for Reason {
                 let installed = if installed.is_empty() { "none".to_owned() } else { installed.join(", ") };
                 write!(f, "no guest kernel {name:?} is installed for this image (installed: {installed})")
             }
-            Self::KernelOfProcess { name } => {
-                write!(f, "guest kernel {name:?} is for the hyperv wall: behind process a container has the host's")
+            Self::VmOfProcess { options } => write!(
+                f,
+                "options of a virtual machine ({}) are for the hyperv wall: behind process a container has none",
+                options.join(", ")
+            ),
+            Self::VmTooSmall { memory_mib, needs_mib } => write!(
+                f,
+                "a virtual machine of {memory_mib} MiB has no room for the workload: it needs {needs_mib} MiB"
+            ),
+            Self::Accelerator { asked } => {
+                write!(f, "virtual machines of this host do not run by {asked}: they are emulated (tcg)")
             }
             Self::Memory { needs_mib, has_mib } => {
                 write!(f, "the virtual machine needs {needs_mib} MiB of memory, and this host has {has_mib} MiB")

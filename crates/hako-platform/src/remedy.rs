@@ -82,6 +82,16 @@ pub enum Step {
     },
     /// The override for images newer than their host.
     AllowNewer,
+    /// No options of a virtual machine, or not these.
+    WithoutVm {
+        /// Their names.
+        options: Vec<String>,
+    },
+    /// A larger virtual machine.
+    VmMemory {
+        /// `--vm-memory` in MiB, at least.
+        mib: u64,
+    },
     /// A smaller limit.
     Memory {
         /// `--memory` in bytes.
@@ -142,13 +152,27 @@ impl Step {
                 }
             }
             Self::InstallGuest { name, platform, kernel } => {
-                let name = name.clone().or_else(|| request.kernel.clone()).unwrap_or_else(|| "added".to_owned());
+                let name = name.clone().or_else(|| request.vm.kernel.clone()).unwrap_or_else(|| "added".to_owned());
                 host.guests.push(GuestKernel { kernel: *kernel, ..GuestKernel::new(&name, platform) });
             }
             Self::Provide { isolation: Isolation::Process, .. } => host.process = WallState::Works,
             Self::Provide { isolation: Isolation::Hyperv, .. } => host.hyperv = WallState::Works,
-            Self::Kernel { name } => request.kernel.clone_from(name),
+            Self::Kernel { name } => request.vm.kernel.clone_from(name),
             Self::AllowNewer => request.allow_newer = true,
+            Self::WithoutVm { options } => {
+                let vm = &mut request.vm;
+                for option in options {
+                    match option.as_str() {
+                        "memory" => vm.memory_mib = None,
+                        "cpus" => vm.cpus = None,
+                        "kernel" => vm.kernel = None,
+                        "kernel-args" => vm.kernel_args.clear(),
+                        "disk" => vm.disk_mib = None,
+                        _ => vm.accelerator = None,
+                    }
+                }
+            }
+            Self::VmMemory { mib } => request.vm.memory_mib = Some(*mib),
             Self::Memory { bytes } => request.memory = *bytes,
             Self::Image { platform, version } => {
                 let version = version.map_or(ImageVersion::Unsaid, ImageVersion::Known);
@@ -171,7 +195,7 @@ fn other_host(
         host.architecture.clone_from(&platform.architecture);
         host
     } else {
-        let name = request.kernel.as_deref().unwrap_or("default");
+        let name = request.vm.kernel.as_deref().unwrap_or("default");
         let guest = GuestKernel { kernel, ..GuestKernel::new(name, platform) };
         let os = HostOs::Linux(LinuxHost { kernel, interpreters: Vec::new() });
         Host { guests: vec![guest], ..Host::new(&platform.architecture, os) }
@@ -230,7 +254,7 @@ fn against(reason: &Reason, situation: &Situation, steps: &mut Vec<Step>) {
         }
         Reason::ImageKernel { wall: Isolation::Hyperv, least, .. } => {
             let other = host.guests.iter().find(|guest| guest.kernel.is_some_and(|kernel| kernel >= *least));
-            if let Some(guest) = other.filter(|_| request.kernel.is_some()) {
+            if let Some(guest) = other.filter(|_| request.vm.kernel.is_some()) {
                 steps.push(Step::Kernel { name: Some(guest.name.clone()) });
             }
             steps.extend(guest_for(situation, Some(*least)));
@@ -290,11 +314,19 @@ fn against(reason: &Reason, situation: &Situation, steps: &mut Vec<Step>) {
             steps.push(Step::Kernel { name: None });
             steps.extend(guest_for(situation, None));
         }
-        Reason::KernelOfProcess { .. } => {
-            steps.extend([wall(Isolation::Hyperv), Step::Kernel { name: None }]);
+        Reason::VmOfProcess { options } => {
+            steps.extend([wall(Isolation::Hyperv), Step::WithoutVm { options: options.clone() }]);
         }
+        Reason::VmTooSmall { needs_mib, .. } => {
+            steps.push(Step::VmMemory { mib: *needs_mib });
+            steps.push(Step::WithoutVm { options: vec!["memory".to_owned()] });
+        }
+        Reason::Accelerator { .. } => steps.push(Step::WithoutVm { options: vec!["accelerator".to_owned()] }),
         Reason::Memory { has_mib, .. } => {
             let bytes = sizing::most_limit(*has_mib);
+            if request.vm.memory_mib.is_some() {
+                steps.push(Step::WithoutVm { options: vec!["memory".to_owned()] });
+            }
             if bytes > 0 {
                 steps.push(Step::Memory { bytes });
             }
@@ -317,7 +349,7 @@ fn meant(situation: &Situation) -> Option<&Manifest> {
 fn guest_for(situation: &Situation, kernel: Option<KernelVersion>) -> Option<Step> {
     let manifest = meant(situation).filter(|manifest| manifest.platform.os == "linux")?;
     Some(Step::InstallGuest {
-        name: situation.request.kernel.clone(),
+        name: situation.request.vm.kernel.clone(),
         platform: manifest.platform.clone(),
         kernel: kernel.max(manifest.wish.kernel),
     })
@@ -364,6 +396,12 @@ impl fmt::Display for Step {
             Self::Kernel { name: Some(name) } => write!(f, "use --kernel={name}"),
             Self::Kernel { name: None } => write!(f, "leave out --kernel"),
             Self::AllowNewer => write!(f, "allow images newer than the host (an override, not supported by Microsoft)"),
+            Self::WithoutVm { options } => {
+                let flag =
+                    |name: &String| if name == "kernel" { "--kernel".to_owned() } else { format!("--vm-{name}") };
+                write!(f, "leave out {}", options.iter().map(flag).collect::<Vec<_>>().join(", "))
+            }
+            Self::VmMemory { mib } => write!(f, "use --vm-memory={mib}m or more"),
             Self::Memory { bytes } => write!(f, "use --memory={}m or less", bytes >> 20),
             Self::Image { platform, version } => {
                 write!(f, "use an image for {platform}")?;

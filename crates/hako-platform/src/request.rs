@@ -1,6 +1,6 @@
 //! What is asked for, and by whom.
 
-use crate::{Platform, Policy};
+use crate::{Platform, Policy, VmOptions};
 use hako_model::Isolation;
 
 /// A request to run an image, or to say whether it would run.
@@ -12,8 +12,11 @@ pub struct Request {
     pub platform: Option<Platform>,
     /// The wall that the engine's configuration names for those who ask for none.
     pub engine_default: Option<Isolation>,
-    /// `--kernel`: a guest kernel by name.
-    pub kernel: Option<String>,
+    /// What the container asks for of its virtual machine: it gets that, or an error.
+    pub vm: VmOptions,
+    /// What its image and the configuration say of such machines: taken where it
+    /// serves, and of no concern to a container that has none.
+    pub vm_default: VmOptions,
     /// Allows what is not supported: an image newer than its Windows host,
     /// behind the hyperv wall.
     pub allow_newer: bool,

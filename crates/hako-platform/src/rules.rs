@@ -4,7 +4,9 @@
 pub(crate) mod linux;
 mod windows;
 
-use crate::{GuestKernel, Host, HostOs, Manifest, Platform, Request, WallState, reason::Reason, trace::Trace};
+use crate::{
+    Accelerator, GuestKernel, Host, HostOs, Manifest, Platform, Request, WallState, reason::Reason, trace::Trace, vm,
+};
 use hako_model::Isolation;
 
 /// What a manifest was judged by.
@@ -80,14 +82,15 @@ pub(crate) fn works(host: &Host, wall: Isolation, trace: &mut Trace) -> Result<(
     Ok(())
 }
 
-/// Whether the request's `--kernel` makes sense behind `wall`.
-pub(crate) fn kernel(request: &Request, wall: Isolation, trace: &mut Trace) -> Result<(), Reason> {
-    let Some(name) = request.kernel.as_ref().filter(|_| wall == Isolation::Process) else {
-        return Ok(());
+/// Whether what is asked for of a virtual machine makes sense behind `wall`.
+pub(crate) fn machine(request: &Request, host: &Host, wall: Isolation, trace: &mut Trace) -> Result<(), Reason> {
+    let accelerator = match request.vm.accelerator {
+        // Where nobody has probed, the start will show.
+        Some(asked @ Accelerator::Kvm) if host.emulated => Err(Reason::Accelerator { asked }),
+        Some(_) | None => Ok(()),
     };
-    let reason = Reason::KernelOfProcess { name: name.clone() };
-    trace.refused(reason.rule(), "", reason.to_string());
-    Err(reason)
+    let checked = vm::check(&request.vm, wall).and(accelerator);
+    checked.inspect_err(|reason| trace.refused(reason.rule(), "", reason.to_string()))
 }
 
 /// How well a manifest serves who looks for `wanted`: `None` not at all.

@@ -1,7 +1,7 @@
 //! `policy/platforms.toml`: the figures of the rules, read once.
 
 use hako_model::Isolation;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 
 const PLATFORMS: &str = include_str!("../../../policy/platforms.toml");
@@ -52,6 +52,35 @@ pub struct Tables {
     pub needs: Vec<Need>,
     /// Levels of amd64.
     pub levels: Vec<Level>,
+    /// The walls side by side.
+    pub comparison: Vec<Comparison>,
+    /// What a container may say to its guest kernel.
+    pub kernel_arguments: Vec<KernelArgument>,
+}
+
+/// One argument of a guest kernel's command line.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct KernelArgument {
+    /// Its name.
+    pub name: String,
+    /// What it may be; numbers where nothing is listed.
+    #[serde(default)]
+    pub values: Vec<String>,
+}
+
+/// One aspect in which the walls differ.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Comparison {
+    /// `linux` or `windows`.
+    pub os: String,
+    /// The aspect.
+    pub aspect: String,
+    /// Of the process wall.
+    pub process: String,
+    /// Of the hyperv wall.
+    pub hyperv: String,
 }
 
 /// The rule of the process wall.

@@ -46,17 +46,25 @@ pub(super) fn hyperv(case: &Case<'_>, trace: &mut Trace) -> Verdict {
             host: Box::new(host.platform()),
         });
     }
-    let named: Vec<&GuestKernel> = match &case.request.kernel {
+    let named: Vec<&GuestKernel> = match &case.request.vm.kernel {
         Some(name) => able.iter().copied().filter(|guest| guest.name == *name).collect(),
-        None => able.clone(),
+        None => preferred(&able, case.request.vm_default.kernel.as_deref()),
     };
     if named.is_empty() {
-        let name = case.request.kernel.clone().unwrap_or_default();
+        let name = case.request.vm.kernel.clone().unwrap_or_default();
         return Err(Reason::NoKernel { name, installed: able.iter().map(|guest| guest.name.clone()).collect() });
     }
     let guest = new_enough(case, &named)?;
     tell(guest, host, trace);
     Ok(Ground::Guest(guest.clone()))
+}
+
+/// The one that is configured goes first, if it is among them.
+fn preferred<'a>(able: &[&'a GuestKernel], name: Option<&str>) -> Vec<&'a GuestKernel> {
+    let (mut first, others): (Vec<_>, Vec<_>) =
+        able.iter().copied().partition(|guest| Some(guest.name.as_str()) == name);
+    first.extend(others);
+    first
 }
 
 /// The first of them that the image's wish allows.

@@ -16,7 +16,7 @@ pub(super) fn judge(case: &Case<'_>, host: &WindowsHost, wall: Isolation, trace:
     if own.accepts(image).is_none() {
         return Err(Reason::Architecture { wall, image: Box::new(image.clone()), host: Box::new(own) });
     }
-    if let Some(name) = &case.request.kernel {
+    if let Some(name) = &case.request.vm.kernel {
         // The image brings its own.
         return Err(Reason::NoKernel { name: name.clone(), installed: Vec::new() });
     }

@@ -4,7 +4,7 @@ use crate::{WALLS, asked, notes, placed, refused, runs, server, windows};
 use hako_model::Isolation::{self, Hyperv, Process};
 use hako_platform::{
     GuestKernel, Host, HostOs, Image, KernelVersion, LABEL_KERNEL, LABEL_WALL, Manifest, Platform, Reason, Request,
-    Step, place,
+    Step, VmOptions, place,
 };
 
 fn host(kernel: &str, interpreters: &[&str], guests: &[(&str, &str, &str)]) -> Host {
@@ -125,7 +125,7 @@ fn a_kernel_that_the_image_asks_for() {
 fn guest_kernels_by_name() {
     let two = host("6.1", &[], &[USUAL, ("debian", "linux/amd64", "6.1.0-18-cloud-amd64"), ARM]);
     let with = |name: &str, wall: Option<Isolation>| Request {
-        kernel: Some(name.into()),
+        vm: VmOptions { kernel: Some(name.into()), ..VmOptions::default() },
         isolation: wall,
         ..Request::default()
     };
@@ -136,7 +136,7 @@ fn guest_kernels_by_name() {
     // Of another architecture.
     assert!(place(&usual, &two, &with("arm64", Some(Hyperv))).is_err());
     let refusal = refused(&usual, &two, &with("debian", Some(Process)));
-    assert!(matches!(refusal.reason, Reason::KernelOfProcess { .. }));
+    assert!(matches!(refusal.reason, Reason::VmOfProcess { .. }));
     assert_eq!(refusal.remedies[0].0, [Step::Wall { isolation: Hyperv }]);
     // The image's wish chooses among those that nobody has named.
     let wants = image("linux/amd64", &[(LABEL_KERNEL, "6.6")]);
@@ -185,4 +185,57 @@ fn a_vm_that_does_not_fit() {
     assert!(matches!(refusal.remedies[0].0[..], [Step::Memory { .. }]), "{refusal}");
     let placement = placed(&image("linux/amd64", &[]), &host, &Request { memory: 64 << 20, ..asked(Hyperv) });
     assert_eq!(placement.sizing.unwrap().workload_limit, 64 << 20);
+}
+
+#[test]
+fn options_of_the_machine() {
+    let mut host = host("6.1", &[], &[USUAL]);
+    (host.memory, host.cpus, host.emulated) = (8 << 30, 4, true);
+    let with = |pairs: &[(&str, &str)], wall: Option<Isolation>, memory: u64| {
+        let mut vm = VmOptions::default();
+        pairs.iter().for_each(|(option, value)| vm.set(option, value).unwrap());
+        Request { vm, isolation: wall, memory, ..Request::default() }
+    };
+    let usual = image("linux/amd64", &[]);
+    let size = placed(&usual, &host, &with(&[("memory", "1g"), ("cpus", "3")], Some(Hyperv), 0)).sizing.unwrap();
+    assert_eq!((size.memory_mib, size.cpus), (1024, 3));
+    assert!(size.workload_limit < 1024 << 20);
+    // Bad combinations are refused before anything starts.
+    let refusal = refused(&usual, &host, &with(&[("disk", "5g"), ("cpus", "1")], None, 0));
+    assert_eq!(refusal.reason, Reason::VmOfProcess { options: vec!["cpus".into(), "disk".into()] });
+    assert_eq!(refusal.remedies[0].0, [Step::Wall { isolation: Hyperv }]);
+    let refusal = refused(&usual, &host, &with(&[("memory", "256m")], Some(Hyperv), 512 << 20));
+    assert!(matches!(refusal.reason, Reason::VmTooSmall { memory_mib: 256, needs_mib: 623 }), "{refusal}");
+    assert!(refused(&usual, &host, &with(&[("memory", "64g")], Some(Hyperv), 0)).to_string().contains("has 8192 MiB"));
+    let refusal = refused(&usual, &host, &with(&[("accelerator", "kvm")], Some(Hyperv), 0));
+    assert!(matches!(refusal.reason, Reason::Accelerator { .. }));
+    host.emulated = false;
+    assert!(place(&usual, &host, &with(&[("accelerator", "kvm")], Some(Hyperv), 0)).is_ok());
+    let emulated = placed(&usual, &host, &with(&[("accelerator", "tcg")], Some(Hyperv), 0)).sizing.unwrap();
+    assert_eq!(emulated.cpus, 2);
+}
+
+/// What the configuration says of machines is no concern of who has none, and
+/// never in the way of who has one.
+#[test]
+fn defaults_of_machines() {
+    let mut host = host("6.1", &[], &[USUAL, ("debian", "linux/amd64", "6.1"), ARM]);
+    (host.memory, host.cpus) = (8 << 30, 4);
+    let with = |pairs: &[(&str, &str)], wall, memory: u64| {
+        let mut vm_default = VmOptions::default();
+        pairs.iter().for_each(|(option, value)| vm_default.set(option, value).unwrap());
+        Request { vm_default, memory, ..asked(wall) }
+    };
+    let all = [("memory", "1g"), ("cpus", "3"), ("kernel", "debian"), ("accelerator", "kvm")];
+    let usual = image("linux/amd64", &[]);
+    assert!(place(&usual, &host, &with(&all, Process, 0)).is_ok());
+    let placement = placed(&usual, &host, &with(&all, Hyperv, 0));
+    let size = placement.sizing.unwrap();
+    assert_eq!((size.memory_mib, size.cpus, placement.kernel.unwrap().name.as_str()), (1024, 3, "debian"));
+    // Of another architecture, too old, too small, too large.
+    assert_eq!(placed(&image("linux/arm64", &[]), &host, &with(&all, Hyperv, 0)).kernel.unwrap().name, "arm64");
+    let wants = image("linux/amd64", &[(LABEL_KERNEL, "6.6")]);
+    assert_eq!(placed(&wants, &host, &with(&all, Hyperv, 0)).kernel.unwrap().name, "default");
+    assert!(placed(&usual, &host, &with(&all, Hyperv, 2 << 30)).sizing.unwrap().memory_mib > 2048);
+    assert_eq!(placed(&usual, &host, &with(&[("memory", "64g")], Hyperv, 0)).sizing.unwrap().memory_mib, 2048);
 }

@@ -2,9 +2,9 @@
 
 use hako_model::Isolation::{self, Hyperv, Process};
 use hako_platform::{
-    Caller, Family, GuestKernel, Host, HostOs, Image, ImageVersion, Install, KernelVersion, LinuxHost, Manifest,
-    OsVersion, Outcome, Platform, Policy, PolicyRule, Product, Request, Situation, WallState, WindowsHost, Wish,
-    matrix, place,
+    Accelerator, Caller, Family, GuestKernel, Host, HostOs, Image, ImageVersion, Install, KernelVersion, LinuxHost,
+    Manifest, OsVersion, Outcome, Platform, Policy, PolicyRule, Product, Request, Situation, VmOptions, WallState,
+    WindowsHost, Wish, matrix, place,
 };
 use proptest::prelude::*;
 
@@ -137,28 +137,52 @@ fn policy() -> impl Strategy<Value = Policy> {
     prop::collection::vec(rule, 0..3).prop_map(Policy)
 }
 
+fn vm() -> impl Strategy<Value = VmOptions> {
+    let kernel = prop::option::weighted(0.2, prop::sample::select(vec!["default", "other", "missing"]));
+    let memory = prop::option::weighted(0.2, prop_oneof![1..4096_u64, any::<u64>()]);
+    let accelerator =
+        prop::option::weighted(0.1, prop::sample::select(vec![Accelerator::Auto, Accelerator::Kvm, Accelerator::Tcg]));
+    (kernel, memory, prop::option::weighted(0.1, 1..16_u32), accelerator).prop_map(
+        |(kernel, memory_mib, cpus, accelerator)| VmOptions {
+            kernel: kernel.map(str::to_owned),
+            memory_mib,
+            cpus,
+            accelerator,
+            ..VmOptions::default()
+        },
+    )
+}
+
 fn request() -> impl Strategy<Value = Request> {
     let walls = (prop::option::of(wall()), prop::option::of(wall()));
-    let kernel = prop::option::weighted(0.2, prop::sample::select(vec!["default", "other", "missing"]));
     let limits = (
         prop_oneof![3 => Just(0_u64), 1 => any::<u64>(), 2 => 1..(8_u64 << 30)],
         prop_oneof![Just(0_u64), any::<u64>()],
     );
     let user = prop::option::of(prop::sample::select(vec!["root", "guest1"]));
-    (walls, prop::option::weighted(0.3, platform()), kernel, prop::bool::weighted(0.2), limits, policy(), user)
-        .prop_map(|((isolation, engine_default), platform, kernel, allow_newer, (memory, nano_cpus), policy, user)| {
-            Request {
+    (walls, prop::option::weighted(0.3, platform()), (vm(), vm()), prop::bool::weighted(0.2), limits, policy(), user)
+        .prop_map(
+            |(
+                (isolation, engine_default),
+                platform,
+                (vm, vm_default),
+                allow_newer,
+                (memory, nano_cpus),
+                policy,
+                user,
+            )| Request {
                 isolation,
                 platform,
                 engine_default,
-                kernel: kernel.map(str::to_owned),
+                vm,
+                vm_default,
                 allow_newer,
                 memory,
                 nano_cpus,
                 policy,
                 caller: Caller { user: user.map(str::to_owned), socket: None },
-            }
-        })
+            },
+        )
 }
 
 fn no_thinner(wall: Isolation, least: Isolation) -> bool {
