@@ -4,6 +4,7 @@
 
 mod build;
 mod client;
+mod compat;
 mod demand;
 mod networks;
 mod registry;

@@ -130,9 +130,11 @@ commands! {
     "Any object and the engine" {
         "inspect" => c::inspect::Inspect: "Show all details of containers, images, networks and volumes as JSON",
         "events" => c::events::Events: "Follow what happens in the engine",
+        "doctor" => c::doctor::Doctor: "Look at what this host has of what each wall needs",
         "info" => c::info::Info: "Show what the engine is and can do",
         "version" => c::version::Version: "Show the versions of client and engine",
         "system" => c::system::System: "Start and stop the engine; its disk use",
+        "compat" => c::compat::Compat: "Say whether an image runs on a host, and behind which wall",
         "completion" => c::completion::Completion: "Print a completion script for a shell",
     }
 }

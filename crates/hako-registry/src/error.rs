@@ -1,6 +1,7 @@
 //! What a registry may answer, in Docker's words.
 
 use hako_model::{Digest, DigestError, ErrorKind};
+use hako_platform::PlatformError;
 
 /// A result with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -167,6 +168,12 @@ pub(crate) fn innermost<'a>(err: &'a (dyn std::error::Error + 'static)) -> &'a d
 impl From<Error> for hako_model::Error {
     fn from(err: Error) -> Self {
         Self::new(err.kind(), err.to_string())
+    }
+}
+
+impl From<PlatformError> for Error {
+    fn from(err: PlatformError) -> Self {
+        Self::Request(err.to_string())
     }
 }
 

@@ -26,7 +26,6 @@ mod error;
 mod login;
 mod manifest;
 mod mirror;
-mod platform;
 mod session;
 mod source;
 mod trust;
@@ -36,9 +35,9 @@ pub use credentials::Credentials;
 pub use describe::Described;
 pub use endpoint::{Client, Config};
 pub use error::{Error, Result};
+pub use hako_platform::Platform;
 pub use manifest::{Descriptor, IndexEntry, Manifest, is_layer, parse_index, parse_manifest, select};
 pub use mirror::Mirror;
-pub use platform::Platform;
 pub use session::{Resolved, Session};
 pub use upload::{Content, Mounted, Place};
 

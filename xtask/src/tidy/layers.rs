@@ -53,7 +53,7 @@ const LAYERS: &[(&str, Layer)] = &[
 const ONLY: &[(&str, &[&str])] = &[
     // A client of the Docker API like any other: it has no other way in. What a
     // `.dockerignore` leaves out is decided here, before anything is sent.
-    ("hako-cli", &["hako-model", "hako-api", "hako-dockerfile"]),
+    ("hako-cli", &["hako-model", "hako-platform", "hako-api", "hako-dockerfile"]),
     // Black box: they see what a user sees.
     ("hako-tests", &[]),
     // Must build on a machine without any package.

@@ -1,11 +1,27 @@
 //! `os[/architecture[/variant]]`, with Docker's aliases.
 
-use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// Text that is no platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlatformError {
+    /// A part has other letters than platforms have.
+    #[error("\"{0}\" is an invalid component of a platform specifier")]
+    Component(String),
+    /// Too many parts.
+    #[error("\"{0}\": cannot parse platform specifier")]
+    Parts(String),
+}
+
+impl From<PlatformError> for hako_model::Error {
+    fn from(err: PlatformError) -> Self {
+        Self::invalid(err.to_string())
+    }
+}
+
 /// A platform, as indexes name it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Platform {
     /// `linux`.
     #[serde(default)]
@@ -22,6 +38,12 @@ impl Platform {
     /// What [`Platform::accepts`] answers where nothing serves better.
     pub const EXACT: u32 = 100;
 
+    /// A platform with Go's names for what may be written otherwise.
+    #[must_use]
+    pub fn new(os: &str, architecture: &str, variant: &str) -> Self {
+        normalized(os, architecture, variant)
+    }
+
     /// This host's.
     #[must_use]
     pub fn host() -> Self {
@@ -31,15 +53,15 @@ impl Platform {
     /// Reads `--platform`; empty is the host's.
     ///
     /// # Errors
-    /// [`Error::Request`] for what is no platform.
-    pub fn parse(text: &str) -> Result<Self> {
+    /// What is no platform.
+    pub fn parse(text: &str) -> Result<Self, PlatformError> {
         if text.is_empty() {
             return Ok(Self::host());
         }
         let parts: Vec<&str> = text.split('/').collect();
         let word = |w: &&str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
         if !parts.iter().all(word) {
-            return Err(Error::Request(format!("\"{text}\" is an invalid component of a platform specifier")));
+            return Err(PlatformError::Component(text.to_owned()));
         }
         let host = Self::host();
         Ok(match parts[..] {
@@ -47,7 +69,7 @@ impl Platform {
             [one] => normalized("linux", one, ""),
             [os, arch] => normalized(os, arch, ""),
             [os, arch, variant] => normalized(os, arch, variant),
-            _ => return Err(Error::Request(format!("\"{text}\": cannot parse platform specifier"))),
+            _ => return Err(PlatformError::Parts(text.to_owned())),
         })
     }
 
