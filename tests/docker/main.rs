@@ -44,6 +44,7 @@ mod memory;
 mod namespaces;
 mod networks;
 mod networks_crash;
+mod networks_many;
 mod networks_ports;
 mod pause;
 mod platforms;
