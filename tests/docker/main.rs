@@ -44,6 +44,8 @@ mod memory;
 mod namespaces;
 mod networks;
 mod networks_crash;
+mod networks_files;
+mod networks_ipv6;
 mod networks_many;
 mod networks_ports;
 mod pause;
