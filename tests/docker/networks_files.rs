@@ -80,7 +80,11 @@ both_walls! { networks:
         let has = |line: &str| read(case, "near", "/etc/hosts").lines().any(|found| found == line);
         let before = line(&address("far"));
         assert!(has(&before), "{before}");
+        let interfaces = || case.engine.network().map_or(0, |network| network.interfaces().len());
+        let there = interfaces();
         let _ = case.docker(["stop", "-t", "1", "far"]).text();
+        // Its address is free when its interface is gone, which its end does not wait for.
+        wait_until(Duration::from_secs(30), "the interface to go", || Engine::is_reference() || interfaces() < there);
         case.on_network("squatter", &["busybox", "sleep", "1000"]);
         let _ = case.docker(["start", "far"]).text();
         let after = line(&address("far"));
