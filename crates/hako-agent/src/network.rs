@@ -1,7 +1,7 @@
 //! The guest's interfaces. The container has no network namespace but the
 //! guest's: nothing else is in it.
 
-use hako_model::{Error, GuestInterface, NetworkChange, Result};
+use hako_model::{Error, GuestInterface, MOST_HOSTS, NetworkChange, Result, merge_hosts};
 use hako_net::{
     Gateways, Interface, IpNet, Netns, Route,
     attach::{adopt, release, set_gateways},
@@ -54,8 +54,8 @@ impl Networks {
         self.offered().insert(name, stream);
     }
 
-    /// Changes the interfaces.
-    pub async fn change(&self, change: NetworkChange, by_stream: bool) -> Result<()> {
+    /// Changes the interfaces, or the files about names in `bundle`.
+    pub async fn change(&self, change: NetworkChange, by_stream: bool, bundle: &Path) -> Result<()> {
         let mut links = self.links.lock().await;
         let netns = Netns::current().await.map_err(internal)?;
         match change {
@@ -86,8 +86,18 @@ impl Networks {
             },
             NetworkChange::Gateways { v4, v6 } => set_gateways(&netns, Gateways { v4, v6 }).await.map_err(internal),
             NetworkChange::Sysctls(sysctls) => netns.set_sysctls(sysctls).await.map_err(internal),
+            NetworkChange::Files { hosts, before, resolv_conf } => {
+                rewrite(&bundle.join("hosts"), |current| merge_hosts(current, &before, &hosts))?;
+                rewrite(&bundle.join("resolv.conf"), |_| resolv_conf)
+            }
         }
     }
+}
+
+/// The container has the file mounted, and may have written anything to it.
+fn rewrite(path: &Path, change: impl FnOnce(&str) -> String) -> Result<()> {
+    let failed = |err| Error::internal(format!("rewrite {}: {err}", path.display()));
+    hako_os::inplace::rewrite(path, MOST_HOSTS, change).map_err(failed)
 }
 
 /// A tap device whose frames travel by `stream`.

@@ -420,7 +420,8 @@ impl Extra for Service {
 
     /// Before the container is created, and while it runs: there is one.
     async fn network(&self, req: NetworkRequest) -> Result<()> {
-        self.networks.change(req.change, req.by_stream).await
+        check_name(&req.id)?;
+        self.networks.change(req.change, req.by_stream, &Path::new(BUNDLES).join(&req.id)).await
     }
 
     async fn processes(&self, req: ProcessRef) -> Result<ProcessList> {

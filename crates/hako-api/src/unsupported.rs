@@ -131,6 +131,8 @@ const HOST_CONFIG: &[Refusal<HostConfig>] = &[
         No("another container is in another virtual machine, or on the host's kernel")),
     row("NetworkMode", r#"{"NetworkMode": "container:other"}"#, Behind::ProcessJoiningHyperv,
         |host| joins(&host.network_mode), No(OTHER_WALL)),
+    row("PortBindings", r#"{"PortBindings": {"2905/sctp": [{}]}}"#, HYPERV,
+        |host| host.port_bindings.iter().flatten().any(|(port, _)| port.ends_with("/sctp")), No("the guest's kernel has no SCTP")),
     row("Mounts", r#"{"Mounts": [{"Type": "image", "Source": "busybox", "Target": "/data"}]}"#, Both,
         |host| mounts(host, &["image", "cluster"]), No("the types image and cluster")),
     row("Binds", r#"{"Binds": ["/tmp:/mnt:rslave"]}"#, HYPERV,

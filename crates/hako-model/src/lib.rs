@@ -19,7 +19,7 @@ pub use figures::{
 };
 pub use id::{ContainerId, IdError, NameError, validate_name};
 pub use isolation::{Isolation, IsolationError};
-pub use network::{GuestInterface, NetworkChange, VmNetwork};
+pub use network::{GuestInterface, MOST_HOSTS, NetworkChange, VmNetwork, merge_hosts};
 pub use reference::{ImageName, Reference, Repository};
 pub use sandbox::{
     BootConfig, Disk, ExitDetails, LogConfig, LogDriver, SHARES_DIR, SHARES_PORT, SandboxConfig, Share, Shares,

@@ -62,4 +62,44 @@ pub enum NetworkChange {
     },
     /// Settings of the whole namespace, by their paths: `net/ipv4/ip_forward`.
     Sysctls(Vec<(String, String)>),
+    /// The container's files about names are to say something else.
+    Files {
+        /// `/etc/hosts`, without what the container has written there itself.
+        hosts: String,
+        /// The same as it was told before.
+        before: String,
+        /// `/etc/resolv.conf`.
+        resolv_conf: String,
+    },
+}
+
+/// More than this of a container's own `/etc/hosts` is not kept, nor read.
+pub const MOST_HOSTS: u64 = 1 << 20;
+
+/// A running container's `/etc/hosts`: `new`, and the lines of `current` that are
+/// neither in it nor were in `old` nor are about names that `new` tells.
+#[must_use]
+pub fn merge_hosts(current: &str, old: &str, new: &str) -> String {
+    let has = |text: &str, line: &str| text.lines().any(|other| other == line);
+    let names = |line: &str| line.split_once('\t').map(|(_, names)| names.to_owned());
+    let told: Vec<String> = new.lines().filter_map(names).collect();
+    let is_own = |line: &&str| !has(old, line) && !has(new, line) && names(line).is_none_or(|own| !told.contains(&own));
+    let own: String = current.lines().filter(is_own).map(|line| format!("{line}\n")).collect();
+    format!("{new}{own}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::merge_hosts;
+
+    #[test]
+    fn what_a_container_wrote_stays() {
+        let old = "127.0.0.1\tlocalhost\n10.0.0.2\tme\n";
+        let new = "127.0.0.1\tlocalhost\n10.0.0.2\tme\n10.1.0.2\tme\n";
+        let current = format!("{old}1.2.3.4 mine\n");
+        assert_eq!(merge_hosts(&current, old, new), format!("{new}1.2.3.4 mine\n"));
+        assert_eq!(merge_hosts(&format!("{new}1.2.3.4 mine\n"), new, old), format!("{old}1.2.3.4 mine\n"));
+        // Another address for the same names, of a container that was linked to.
+        assert_eq!(merge_hosts("10.0.0.3\tdb\n", "", "10.0.0.4\tdb\n"), "10.0.0.4\tdb\n");
+    }
 }

@@ -5,6 +5,7 @@ pub mod atomic;
 pub mod cgroup;
 pub mod fd;
 pub mod handle;
+pub mod inplace;
 pub mod mount;
 pub mod netns;
 pub mod proc;

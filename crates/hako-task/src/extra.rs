@@ -185,10 +185,18 @@ where
     Fut: Future<Output = Result<Vec<u8>>> + Send,
 {
     async fn handler(&self, _ctx: TtrpcContext, req: ttrpc::Request) -> ttrpc::Result<ttrpc::Response> {
-        let payload = (self.0)(req.payload).await.map_err(|err| crate::error::to_ttrpc(&err))?;
         let mut response = ttrpc::Response::new();
-        response.set_status(ttrpc::get_status(ttrpc::Code::OK, ""));
-        response.payload = payload;
+        match (self.0)(req.payload).await {
+            Ok(payload) => {
+                response.set_status(ttrpc::get_status(ttrpc::Code::OK, ""));
+                response.payload = payload;
+            }
+            // An error of a handler itself would lose its kind on the way.
+            Err(err) => match crate::error::to_ttrpc(&err) {
+                ttrpc::Error::RpcStatus(status) => response.set_status(status),
+                other => return Err(other),
+            },
+        }
         Ok(response)
     }
 }

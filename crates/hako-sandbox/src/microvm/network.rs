@@ -64,7 +64,9 @@ impl Guest {
         match change {
             NetworkChange::Connect(interface) => self.connect(&mut links, interface).await,
             NetworkChange::Disconnect(name) => self.disconnect(&mut links, name).await,
-            other @ (NetworkChange::Gateways { .. } | NetworkChange::Sysctls(_)) => self.tell(other, false).await,
+            other @ (NetworkChange::Gateways { .. } | NetworkChange::Sysctls(_) | NetworkChange::Files { .. }) => {
+                self.tell(other, false).await
+            }
         }
     }
 

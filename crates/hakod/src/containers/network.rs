@@ -52,20 +52,25 @@ pub(super) async fn connect(actor: &mut Actor, network: Arc<Network>, asked: Ask
     Ok(())
 }
 
-/// In the owner.
+/// In the owner. It is written down first: what an engine that is killed leaves
+/// half done is then an interface that nobody asks for, as with a connect.
 pub(super) async fn disconnect(actor: &mut Actor, name: &str) -> Result<()> {
-    if !actor.record.networks.contains_key(name) {
+    let Some(asked) = actor.record.networks.get(name).cloned() else {
         return Err(networks::disconnect::not_on(&actor.record, name));
+    };
+    let runs = actor.record.state.run().is_some();
+    let network = if runs { Some(actor.engine.networks.find(name)?) } else { None };
+    actor.record.networks.remove(name);
+    let mut done = actor.save().await;
+    let saved = done.is_ok();
+    if let (Ok(()), Some(network)) = (&done, network) {
+        done = networks::disconnect::live(&actor.engine, &actor.record, actor.live.as_ref(), &network).await;
     }
-    if actor.record.state.run().is_some() {
-        let network = actor.engine.networks.find(name)?;
-        networks::disconnect::live(&actor.engine, &actor.record, actor.live.as_ref(), &network).await?;
+    if done.is_err() {
+        actor.record.networks.insert(name.to_owned(), asked);
+        if saved && let Err(err) = actor.save().await {
+            tracing::warn!("network {name} of container {}: {err}", actor.record.id);
+        }
     }
-    let before = actor.record.networks.remove(name);
-    if let Err(err) = actor.save().await {
-        // It is out of it, and is on it again when it starts again.
-        actor.record.networks.extend(before.map(|asked| (name.to_owned(), asked)));
-        return Err(err);
-    }
-    Ok(())
+    done
 }

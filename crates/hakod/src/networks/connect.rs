@@ -2,7 +2,7 @@
 
 use super::{
     asked::{NONE, endpoint_of, network_of},
-    emit, files,
+    disconnect, emit, files,
     inside::Inside,
     join, leave, links, put_sandbox, raise,
     record::{Asked, Network, Sandbox},
@@ -71,7 +71,13 @@ pub async fn live(
     (network, asked): (&Arc<Network>, &Asked),
 ) -> Result<()> {
     let id = record.id.as_str();
-    let before = has(engine, id)?;
+    let mut before = has(engine, id)?;
+    let left: Vec<_> = before.endpoints.iter().filter(|end| end.network == network.id).cloned().collect();
+    if !left.is_empty() {
+        // Of a change that was cut off, and could not be taken away at once.
+        disconnect::take_out(engine, record, live, &before, &left).await?;
+        before = has(engine, id)?;
+    }
     let facts = files::facts(engine, record)?;
     let wanted = [(network.clone(), asked.clone())];
     let mut sandbox = spot::take(engine, id, &wanted, &before).await?;
@@ -91,8 +97,8 @@ pub async fn live(
     done?;
     let mut now = record.clone();
     now.networks.insert(network.name.clone(), asked.clone());
-    files::refresh(engine, &now, Some(&facts));
-    links::tell(engine, id);
+    files::refresh(engine, &now, live, Some(&facts)).await;
+    links::tell(engine, id).await;
     emit(engine, network, "connect", Some(id));
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::{
     emit, files,
     inside::Inside,
     leave,
-    record::Network,
+    record::{Endpoint, Network, Sandbox},
     spot,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     shim::Live,
 };
 use hako_api::{decode, types::network::NetworkDisconnect};
-use hako_model::{Error, Result};
+use hako_model::{Error, ErrorKind, Result};
 use hyper::StatusCode;
 use std::sync::Arc;
 
@@ -53,31 +53,48 @@ pub async fn live(engine: &Arc<Engine>, record: &Record, live: Option<&Live>, ne
     let facts = files::facts(engine, record)?;
     let gone: Vec<_> = before.endpoints.iter().filter(|end| end.network == network.id).cloned().collect();
     if gone.is_empty() {
-        return Err(not_on(record, &network.name));
+        // What a disconnect is to come to, however it came to it.
+        return Ok(());
     }
-    let plumbing = engine.networks.plumbing()?;
+    take_out(engine, record, live, &before, &gone).await?;
+    files::refresh(engine, record, live, Some(&facts)).await;
+    emit(engine, network, "disconnect", Some(id));
+    Ok(())
+}
+
+/// Takes `gone` out of a container that runs and has what `before` says. It may be
+/// out of it already, or not have come into it: then what is left of it goes.
+///
+/// # Errors
+/// The kernel's, or the guest's.
+pub(super) async fn take_out(
+    engine: &Engine,
+    record: &Record,
+    live: Option<&Live>,
+    before: &Sandbox,
+    gone: &[Endpoint],
+) -> Result<()> {
+    let id = record.id.as_str();
     let inside = Inside::running(engine, id, record.isolation, live).await?;
-    for endpoint in &gone {
-        inside.withdraw(endpoint).await?;
+    for endpoint in gone {
+        match inside.withdraw(endpoint).await {
+            Err(err) if err.kind == ErrorKind::NotFound => {}
+            withdrawn => withdrawn?,
+        }
     }
-    if !leave::unplug(plumbing, id, &gone).await {
-        return Err(Error::internal(format!(
-            "an interface of container {id} on network {} cannot be removed",
-            network.name
-        )));
+    if !leave::unplug(engine.networks.plumbing()?, id, gone).await {
+        let names: Vec<&str> = gone.iter().map(|end| end.name.as_str()).collect();
+        let text = format!("an interface of container {id} on network {} cannot be removed", names.join(", "));
+        return Err(Error::internal(text));
     }
-    for endpoint in &gone {
-        inside.clear(&before, endpoint).await?;
+    for endpoint in gone {
+        inside.clear(before, endpoint).await?;
     }
     let mut sandbox = before.clone();
-    sandbox.endpoints.retain(|end| end.network != network.id);
+    sandbox.endpoints.retain(|end| !gone.contains(end));
     spot::set_leaders(&engine.networks, &mut sandbox);
-    settle(engine, record, &inside, &before, &mut sandbox).await?;
+    settle(engine, record, &inside, before, &mut sandbox).await?;
     engine.networks.left.notify_waiters();
-    let mut now = record.clone();
-    now.networks.remove(&network.name);
-    files::refresh(engine, &now, Some(&facts));
-    emit(engine, network, "disconnect", Some(id));
     Ok(())
 }
 

@@ -1,9 +1,10 @@
 //! `/etc/hosts` and `/etc/resolv.conf` of containers, as Docker writes them.
 
 use super::{links, plumbing::netns_path};
-use crate::{Engine, containers::record::Record};
+use crate::{Engine, containers::record::Record, shim::Live};
 use hako_api::types::HostConfig;
-use hako_model::Result;
+use hako_model::{Error, Isolation, MOST_HOSTS, NetworkChange, Result};
+use hako_os::inplace;
 use std::{fmt::Write, fs, net::IpAddr, path::Path};
 
 /// Docker's, where the host's are of no use to a container.
@@ -180,39 +181,52 @@ pub fn asks_for_gateway(record: &Record) -> bool {
 }
 
 /// After a change of a running container's networks: both files, in place,
-/// since the container has them mounted. `before` is what its hosts file was
-/// made of; what the container has written into it itself stays.
-pub(super) fn refresh(engine: &Engine, record: &Record, before: Option<&Facts>) {
-    let facts = match facts(engine, record) {
-        Ok(facts) => facts,
-        Err(err) => return tracing::warn!("files of container {}: {err}", record.id),
-    };
-    let bundle = engine.shim_dir(record.id.as_str()).join("bundle");
-    let path = bundle.join("hosts");
-    let current = fs::read_to_string(&path).unwrap_or_default();
-    let old = before.map(|before| hosts(record, before)).unwrap_or_default();
-    let text = merged(&current, &old, &hosts(record, &facts));
-    for (path, text) in [(path, text), (bundle.join("resolv.conf"), resolv_conf(engine, record, &facts))] {
-        if let Err(err) = rewrite(&path, &text) {
-            tracing::warn!("{}: {err}", path.display());
+/// since the container has them mounted; behind the hyperv wall those of the
+/// guest. `before` is what its hosts file was made of; what the container has
+/// written into it itself stays.
+pub(super) async fn refresh(engine: &Engine, record: &Record, live: Option<&Live>, before: Option<&Facts>) {
+    let id = record.id.as_str();
+    // Who comes later knows more.
+    let _one = engine.store.lock(&format!("files {id}")).await;
+    let done = match facts(engine, record) {
+        Ok(facts) => {
+            let bundle = engine.shim_dir(id).join("bundle");
+            let new = [hosts(record, &facts), resolv_conf(engine, record, &facts)];
+            match record.isolation {
+                Isolation::Process => {
+                    let old = before.map(|before| hosts(record, before)).unwrap_or_default();
+                    rewrite(&bundle, &new, |current| hako_model::merge_hosts(current, &old, &new[0]))
+                }
+                Isolation::Hyperv => refresh_guest(&bundle, live, &new).await,
+            }
         }
+        Err(err) => Err(err),
+    };
+    if let Err(err) = done {
+        tracing::warn!("files of container {id}: {err}");
     }
 }
 
-/// `new`, and the lines of `current` that are neither in it nor were in `old`
-/// nor are about an address that `new` gives to its own.
-fn merged(current: &str, old: &str, new: &str) -> String {
-    let has = |text: &str, line: &str| text.lines().any(|other| other == line);
-    let names = |line: &str| line.split_once('\t').map(|(_, names)| names.to_owned());
-    let told: Vec<String> = new.lines().filter_map(names).collect();
-    let is_own = |line: &&str| !has(old, line) && !has(new, line) && names(line).is_none_or(|own| !told.contains(&own));
-    let own: String = current.lines().filter(is_own).map(|line| format!("{line}\n")).collect();
-    format!("{new}{own}")
+/// The host's copies are what the guest was told last.
+async fn refresh_guest(bundle: &Path, live: Option<&Live>, new: &[String; 2]) -> Result<()> {
+    let [before, servers] = ["hosts", "resolv.conf"].map(|name| fs::read_to_string(bundle.join(name)));
+    let (before, servers) = (before.unwrap_or_default(), servers.unwrap_or_default());
+    let [hosts, resolv_conf] = new.clone();
+    if (&before, &servers) == (&hosts, &resolv_conf) {
+        return Ok(());
+    }
+    let live = live.ok_or_else(|| Error::conflict("the virtual machine does not run"))?;
+    live.network(NetworkChange::Files { hosts, before, resolv_conf }).await?;
+    rewrite(bundle, new, |_| new[0].clone())
 }
 
-/// The same file with another content.
-fn rewrite(path: &Path, text: &str) -> std::io::Result<()> {
-    if fs::read(path).is_ok_and(|old| old == text.as_bytes()) { Ok(()) } else { fs::write(path, text) }
+/// The same files with another content.
+fn rewrite(bundle: &Path, new: &[String; 2], hosts: impl FnOnce(&str) -> String) -> Result<()> {
+    let failed = |path: &Path, err: std::io::Error| Error::internal(format!("{}: {err}", path.display()));
+    let path = bundle.join("hosts");
+    inplace::rewrite(&path, MOST_HOSTS, hosts).map_err(|err| failed(&path, err))?;
+    let path = bundle.join("resolv.conf");
+    inplace::rewrite(&path, MOST_HOSTS, |_| new[1].clone()).map_err(|err| failed(&path, err))
 }
 
 /// Where the namespace of a running container is, for what is read of it.
@@ -250,17 +264,6 @@ mod tests {
         let facts = Facts { addresses: vec![ip("172.18.0.2")], servers: vec![ip("172.18.0.1")], ..Facts::default() };
         let own = HostConfig { dns: Some(vec!["1.2.3.4".into()]), ..HostConfig::default() };
         assert_eq!(lines(&own, &facts, HOST), ["nameserver 172.18.0.1", "search a b", "options ndots:0"]);
-    }
-
-    #[test]
-    fn what_a_container_wrote_stays() {
-        let old = "127.0.0.1\tlocalhost\n10.0.0.2\tme\n";
-        let new = "127.0.0.1\tlocalhost\n10.0.0.2\tme\n10.1.0.2\tme\n";
-        let current = format!("{old}1.2.3.4 mine\n");
-        assert_eq!(merged(&current, old, new), format!("{new}1.2.3.4 mine\n"));
-        assert_eq!(merged(&format!("{new}1.2.3.4 mine\n"), new, old), format!("{old}1.2.3.4 mine\n"));
-        // Another address for the same names, of a container that was linked to.
-        assert_eq!(merged("10.0.0.3\tdb\n", "", "10.0.0.4\tdb\n"), "10.0.0.4\tdb\n");
     }
 
     #[test]

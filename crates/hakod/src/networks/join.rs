@@ -111,7 +111,7 @@ async fn make(engine: &Arc<Engine>, record: &Record) -> Result<Joined> {
         emit(engine, network, "connect", Some(id));
     }
     let facts = files::facts(engine, record)?;
-    links::tell(engine, id);
+    links::tell(engine, id).await;
     Ok(Joined { namespace, facts, sandbox })
 }
 

@@ -5,7 +5,7 @@
 use super::{asked::network_of, files};
 use crate::{Engine, containers::record::Record};
 use hako_api::types::HostConfig;
-use hako_model::{Error, Result};
+use hako_model::{Error, Isolation, Result};
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, sync::Arc};
 
@@ -147,12 +147,19 @@ fn variables(record: &Record, link: &Link, other: &Record, address: IpAddr) -> V
 }
 
 /// A container has started: who links to it learns its address.
-pub(super) fn tell(engine: &Arc<Engine>, container: &str) {
+pub(super) async fn tell(engine: &Arc<Engine>, container: &str) {
     for other in engine.containers.all() {
         let view = other.view();
         let links = view.record.links.iter().any(|link| link.container == container);
-        if links && view.record.state.run().is_some() {
-            files::refresh(engine, &view.record, None);
+        if !links || view.record.state.run().is_none() {
+            continue;
+        }
+        let (engine, isolation) = (engine.clone(), view.record.isolation);
+        let refreshed = async move { files::refresh(&engine, &view.record, view.live.as_ref(), None).await };
+        match isolation {
+            Isolation::Process => refreshed.await,
+            // One that does not answer is not waited for.
+            Isolation::Hyperv => drop(tokio::spawn(refreshed)),
         }
     }
 }

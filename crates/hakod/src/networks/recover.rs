@@ -2,12 +2,10 @@
 //! back, and what belongs to nobody goes.
 
 use super::{
-    Held, Phase, defaults, files,
-    inside::Inside,
-    join, leave,
+    Held, Phase, defaults, disconnect, files, join, leave,
     plumbing::{Plumbing, netns_dir},
-    ports, put_sandbox, raise,
-    record::{Bridge, Network, Sandbox},
+    ports, raise,
+    record::{Bridge, Endpoint, Network, Sandbox},
     spot, stored, told,
 };
 use crate::{Engine, containers::record::Record};
@@ -126,7 +124,8 @@ pub async fn settle(engine: &Arc<Engine>) {
     namespaces(engine).await;
 }
 
-/// A container runs on. What a connect left that was not answered goes.
+/// A container runs on. What a connect or a disconnect left that was not
+/// answered goes.
 async fn adopt(engine: &Arc<Engine>, record: &Record) {
     let id = record.id.as_str();
     let sandbox = {
@@ -135,30 +134,15 @@ async fn adopt(engine: &Arc<Engine>, record: &Record) {
         held.phase = Phase::Live;
         held.sandbox.clone()
     };
-    let is_known = |end: &super::record::Endpoint| record.networks.contains_key(&end.name);
+    let is_known = |end: &Endpoint| record.networks.contains_key(&end.name);
     let strangers: Vec<_> = sandbox.endpoints.iter().filter(|end| !is_known(end)).cloned().collect();
+    let live = engine.containers.find(id).ok().and_then(|container| container.view().live.clone());
     if !strangers.is_empty()
-        && let Ok(plumbing) = engine.networks.plumbing()
-        && leave::unplug(plumbing, id, &strangers).await
+        && let Err(err) = disconnect::take_out(engine, record, live.as_ref(), &sandbox, &strangers).await
     {
-        let mut rest = sandbox.clone();
-        rest.endpoints.retain(is_known);
-        spot::set_leaders(&engine.networks, &mut rest);
-        if let Err(err) = put_sandbox(engine, id, &rest).await {
-            return tracing::warn!("networks of container {id}: {err}");
-        }
-        engine.networks.keep(id, &rest, None);
-        let live = engine.containers.find(id).ok().and_then(|container| container.view().live.clone());
-        let inside = Inside::running(engine, id, record.isolation, live.as_ref()).await;
-        let done = match inside {
-            Ok(inside) => inside.set_gateways(&rest).await,
-            Err(err) => Err(err),
-        };
-        if let Err(err) = done {
-            tracing::warn!("networks of container {id}: {err}");
-        }
+        tracing::warn!("networks of container {id}: {err}");
     }
-    files::refresh(engine, record, None);
+    files::refresh(engine, record, live.as_ref(), None).await;
 }
 
 /// Namespaces without a container: of a start or an end that was cut off.
