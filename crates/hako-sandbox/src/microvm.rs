@@ -116,14 +116,12 @@ impl Sandbox for MicroVm {
         if !matches!(*state, State::Empty) {
             return Err(Error::conflict("the container's virtual machine exists already"));
         }
-        let network = self.config.vm.as_ref().and_then(|vm| vm.network.as_ref());
-        let asked = Asked::of(&req.bundle, network.is_some())?;
-        let guest = Arc::new(self.boot(&asked, network.cloned()).await?);
+        let network = self.config.vm.as_ref().and_then(|vm| vm.network.clone());
+        let asked = Asked::of(&req.bundle)?;
+        let guest = Arc::new(self.boot(&asked, network.clone()).await?);
         let created = async {
-            if let Some(network) = network {
-                // A container that asked for a network and got none does not start.
-                guest.networks(network, &asked.net_sysctls).await?;
-            }
+            // A container that asked for a network and got none does not start.
+            guest.networks(&network.unwrap_or_default(), &asked.net_sysctls).await?;
             guest.create(&req, &asked.guest).await
         };
         match created.await {

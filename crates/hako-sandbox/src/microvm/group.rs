@@ -30,9 +30,10 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Reads and divides `config.json`. A guest that `has_network` shares its
-    /// namespace with its container; nothing else there uses it.
-    pub fn of(bundle: &Path, has_network: bool) -> Result<Self> {
+    /// Reads and divides `config.json`. A guest shares its network namespace with
+    /// its container: nothing else there uses it, and another one takes an
+    /// emulated guest half a second.
+    pub fn of(bundle: &Path) -> Result<Self> {
         let path = bundle.join("config.json");
         let named = |err: String| Error::invalid(format!("{}: {err}", path.display()));
         let text = std::fs::read(&path).map_err(|err| named(err.to_string()))?;
@@ -53,15 +54,11 @@ impl Asked {
             }
             spec["linux"]["resources"] = Value::Object(resources);
         }
-        if let Some(namespaces) = spec.pointer_mut("/linux/namespaces").and_then(Value::as_array_mut)
-            && has_network
-        {
+        if let Some(namespaces) = spec.pointer_mut("/linux/namespaces").and_then(Value::as_array_mut) {
             namespaces.retain(|namespace| namespace.get("type").and_then(Value::as_str) != Some("network"));
         }
         let mut net_sysctls = Vec::new();
-        if let Some(sysctls) = spec.pointer_mut("/linux/sysctl").and_then(Value::as_object_mut)
-            && has_network
-        {
+        if let Some(sysctls) = spec.pointer_mut("/linux/sysctl").and_then(Value::as_object_mut) {
             sysctls.retain(|name, value| {
                 let is_net = name.starts_with("net.");
                 if is_net {
@@ -156,7 +153,7 @@ mod tests {
             },
         });
         std::fs::write(dir.path().join("config.json"), spec.to_string()).unwrap();
-        let asked = Asked::of(dir.path(), true).unwrap();
+        let asked = Asked::of(dir.path()).unwrap();
         assert_eq!((asked.path.as_deref(), asked.oom_score_adj, asked.host.cpu.shares), (Some("/hako/x"), 7, Some(5)));
         assert_eq!(asked.host.block_io.weight, Some(10));
         let guest: Value = serde_json::from_slice(&asked.guest).unwrap();
@@ -165,8 +162,5 @@ mod tests {
         assert_eq!(guest["linux"]["namespaces"], json!([{"type": "mount"}]));
         assert_eq!(guest["linux"]["sysctl"], json!({"kernel.msgmax": "9"}));
         assert_eq!(asked.net_sysctls, [("net/ipv4/ip_forward".to_owned(), "1".to_owned())]);
-        // One that has none is given one by the runtime, with all that is set in it.
-        let alone = Asked::of(dir.path(), false).unwrap();
-        assert_eq!(serde_json::from_slice::<Value>(&alone.guest).unwrap()["linux"]["sysctl"], spec["linux"]["sysctl"]);
     }
 }
