@@ -17,7 +17,7 @@
 //!   and no link for it: links are read, and the guest's kernel follows them in
 //!   its own tree. Nothing but regular files and directories is ever opened.
 //! - The process that serves has no other mounts, none but a file server's
-//!   capabilities, and nothing to send signals to that it should not.
+//!   capabilities, and no system calls but those that serving files takes.
 //! - Lengths are checked, and tables are bounded: requests, nodes, open files,
 //!   locks, waiting locks and threads.
 //!
@@ -25,6 +25,7 @@
 //! for a disk of its own; what is made belongs to whom the guest says, as what
 //! root of a container behind the process wall makes does.
 
+mod filter;
 mod jail;
 mod locks;
 mod nodes;
@@ -35,7 +36,14 @@ mod server;
 mod tests;
 pub mod wire;
 
-use std::{io, os::unix::net::UnixStream, path::PathBuf};
+use libseccomp::ScmpAction;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use std::{
+    io,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// A folder or file of the host, given to a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +99,31 @@ pub fn serve(shares: &[Share], socket: UnixStream, ready: impl FnOnce()) -> Resu
         eprintln!("hako-shim fs: {panic}");
         std::process::abort();
     }));
+    // A call that nobody thought of is an error to the guest, and not its end.
+    let filtered = filter::enter(ScmpAction::Errno(libc::EPERM));
+    filtered.map_err(|source| Error::Step { what: "forbid system calls", source })?;
     ready();
-    server.run()
+    Arc::new(server).run()
+}
+
+/// Serves the folder `share` as [`serve`] does, but in this process as it is: no
+/// wall is around it but the server's own care, which is what a fuzzer tries. The
+/// calling thread's working directory becomes another, and a system call that a
+/// server does not make is the end of the process.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_openly(share: &Path, socket: UnixStream) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = openat(CWD, share, flags, Mode::empty())
+        .map_err(|err| Error::Share { path: share.to_owned(), source: err.into() })?;
+    let server = Arc::new(server::Server::new(jail::Jail::open()?, [(root, false)].into_iter(), socket)?);
+    let filtered = filter::enter(ScmpAction::KillProcess);
+    filtered.map_err(|source| Error::Step { what: "forbid system calls", source })?;
+    let served = server.run();
+    // Its threads may be in the middle of a request.
+    while Arc::strong_count(&server) > 1 {
+        std::thread::sleep(std::time::Duration::from_micros(50));
+    }
+    served
 }

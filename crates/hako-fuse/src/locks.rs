@@ -64,6 +64,8 @@ struct Waiting {
     /// Something was unlocked.
     unlocked: bool,
     running: bool,
+    /// Nobody is there any more who waits.
+    ended: bool,
 }
 
 /// All locks of the guest.
@@ -260,17 +262,26 @@ impl Locks {
         needed
     }
 
-    /// Tries for what waits, without end; `answer` sends a reply.
-    pub fn wait(&self, jail: &Jail, answer: impl Fn(u64, Result<(), Errno>)) -> ! {
+    /// The connection has ended, and [`Self::wait`] ends.
+    pub fn end(&self) {
+        self.waiting().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Tries for what waits, until the connection ends; `answer` sends a reply.
+    pub fn wait(&self, jail: &Jail, answer: impl Fn(u64, Result<(), Errno>)) {
         let mut pause = SOON;
         loop {
             let mut waiting = self.waiting();
-            while waiting.list.is_empty() {
+            while waiting.list.is_empty() && !waiting.ended {
                 waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 pause = SOON;
             }
-            if !waiting.unlocked {
+            if !waiting.unlocked && !waiting.ended {
                 waiting = self.changed.wait_timeout(waiting, pause).unwrap_or_else(PoisonError::into_inner).0;
+            }
+            if waiting.ended {
+                return;
             }
             pause = if waiting.unlocked { SOON } else { (pause * 2).min(LATE) };
             waiting.unlocked = false;

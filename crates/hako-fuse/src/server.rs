@@ -167,12 +167,11 @@ impl Server {
     ///
     /// # Errors
     /// What came is no request, or a thread could not be made its own.
-    pub fn run(self) -> Result<()> {
-        let server = Arc::new(self);
-        let served = server.work();
-        server.hang_up();
+    pub fn run(self: &Arc<Self>) -> Result<()> {
+        let served = self.work();
+        self.hang_up();
         served?;
-        let broken = server.broken.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner).take();
         broken.map_or(Ok(()), Err)
     }
 
@@ -223,6 +222,7 @@ impl Server {
 
     /// The end is everybody's: the other threads hear of it by the connection.
     fn hang_up(&self) {
+        self.locks.end();
         // It may be gone already.
         let _ = self.output.lock().unwrap_or_else(PoisonError::into_inner).shutdown(Shutdown::Both);
     }
@@ -255,7 +255,7 @@ impl Server {
                 reply.seal(unique, done.err().map_or(0, |err| -err.raw_os_error()));
                 // Whoever reads the connection's end hears of it.
                 let _ = server.send(&reply.0);
-            })
+            });
         };
         if let Err(err) = std::thread::Builder::new().name("locks".into()).stack_size(STACK).spawn(work) {
             eprintln!("hako-shim fs: {err}");
