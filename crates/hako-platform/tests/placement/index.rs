@@ -133,3 +133,13 @@ fn a_platform_that_is_asked_for() {
     let other = Step::Platform { platform: Platform::new("linux", "amd64", "") };
     assert_eq!(refusal.remedies[0].0, [other]);
 }
+
+/// Whoever makes an index decides how long it is.
+#[test]
+fn a_very_long_index() {
+    let many: Vec<Manifest> =
+        (0..40_000).map(|n| Manifest::windows(version(&format!("10.0.{}.{n}", 30_000 + n % 7)))).collect();
+    let refusal = refused(&Image::index(many), &server("20348"), &asked(Process));
+    assert!(refusal.to_string().len() < 4000 && refusal.trace.len() < 200, "{refusal}");
+    assert!(!refusal.remedies.is_empty());
+}
