@@ -46,6 +46,10 @@ fn exact_builds_first_then_by_number() {
         assert_eq!(shown(&entries, "26100", Process), "windows(10.0.26100)/amd64");
         assert_eq!(shown(&entries, "25398", Hyperv), "windows(10.0.20348)/amd64");
     }
+    // Also where newer ones are allowed.
+    let newer = Request { allow_newer: true, ..asked(Hyperv) };
+    assert_eq!(taken(&index(&["20348", "17763"]), &server("17763"), &newer), "windows(10.0.17763)/amd64");
+    assert_eq!(taken(&index(&["20348", "14393"]), &server("17763"), &newer), "windows(10.0.20348)/amd64");
     assert_eq!(shown(&["14393", "17763", "17134"], "20348", Hyperv), "windows(10.0.17763)/amd64");
     // As text 999 is the greater.
     for entries in [["10.0.20348.999", "10.0.20348.3091"], ["10.0.20348.3091", "10.0.20348.999"]] {
