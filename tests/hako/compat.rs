@@ -35,6 +35,7 @@ fn of_other_hosts() {
         assert!(said.contains("Answer:   runs behind the process wall"), "{said}");
         let no = hako(&["ltsc2019", "--host", "windows-server-2022"]).run();
         assert_eq!(no.code, 1);
+        assert!(no.out().contains("\nprocess   no\n") && no.out().contains("\nhyperv    yes\n"), "{}", no.out());
         assert!(
             no.out().contains("0xc0370101") && no.out().contains("remedy    use --isolation=hyperv"),
             "{}",

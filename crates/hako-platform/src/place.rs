@@ -195,10 +195,12 @@ fn choose(
         own.about(Some(manifest.shown()));
         match rules::judge(&Case { manifest, host, request }, wall, &mut own) {
             Ok(ground) => fit.push((index, rate, ground, own)),
-            Err(reason) => {
+            Err(reason) if but.len() < MOST_SHOWN => {
                 trace.applied.append(&mut own.applied);
                 but.push(reason);
             }
+            // An index from outside may have thousands: enough is said.
+            Err(_) => {}
         }
     }
     let order = |(index, rate, ..): &(usize, u32, Ground, Trace)| {
@@ -229,7 +231,7 @@ fn none(manifests: &[Manifest], wanted: &Platform, host: &Host, but: Vec<Reason>
     reason
 }
 
-/// How many platforms of an index an error lists.
+/// How many entries of an index an error tells of.
 const MOST_SHOWN: usize = 40;
 
 /// Of manifests for one platform the highest is taken: the host's own build,

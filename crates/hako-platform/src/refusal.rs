@@ -1,10 +1,10 @@
 //! A "no" with its remedies, each of which was tried.
 
 use crate::{
-    Host, Image, Request,
+    Form, Host, Image, Manifest, Request,
     place::{Refused, attempt},
     reason::Reason,
-    remedy::{Remedy, Situation, candidates},
+    remedy::{Remedy, Situation, Step, candidates, last_resorts},
     trace::Applied,
 };
 use hako_model::ErrorKind;
@@ -21,19 +21,22 @@ pub struct Refusal {
     pub trace: Vec<Applied>,
 }
 
-/// Steps that a remedy may have: who asks for four things that cannot be has four.
-const MOST_STEPS: usize = 5;
+/// Steps that are tried one after another.
+const MOST_STEPS: usize = 3;
 /// Remedies that are named.
 const MOST_REMEDIES: usize = 4;
-/// Situations that are tried: an index from outside may have thousands of entries.
-const MOST_TRIES: usize = 400;
+/// Situations that are tried.
+const MOST_TRIES: usize = 200;
+/// Entries of an index that are tried: one from outside may have thousands.
+const MOST_ENTRIES: usize = 48;
 
 impl Refusal {
     pub(crate) fn new(image: &Image, host: &Host, request: &Request, refused: Refused) -> Self {
-        let situation = Situation { image: image.clone(), host: host.clone(), request: request.clone() };
-        let mut remedies = search(&situation, &refused.reason, false);
+        let image = narrowed(image, host, request);
+        let situation = Situation { image, host: host.clone(), request: request.clone() };
+        let mut remedies = search(&situation, &refused.reason);
         if remedies.is_empty() {
-            remedies = search(&situation, &refused.reason, true);
+            remedies.extend(last_resorts(&situation).into_iter().find_map(|steps| pruned(&situation, steps)));
         }
         Self { reason: refused.reason, remedies, trace: refused.trace }
     }
@@ -45,9 +48,25 @@ impl Refusal {
     }
 }
 
+/// An image with the entries that the request is about before any others. What
+/// runs with these runs with all.
+fn narrowed(image: &Image, host: &Host, request: &Request) -> Image {
+    let Form::Index(manifests) = &image.form else { return image.clone() };
+    if manifests.len() <= MOST_ENTRIES {
+        return image.clone();
+    }
+    let wanted = request.platform.clone().unwrap_or_else(|| host.platform());
+    let (mut kept, others): (Vec<&Manifest>, Vec<&Manifest>) =
+        manifests.iter().filter(|one| one.is_named()).partition(|one| wanted.accepts(&one.platform).is_some());
+    kept.truncate(MOST_ENTRIES / 2);
+    kept.extend(others.into_iter().take(MOST_ENTRIES / 2));
+    let form = Form::Index(kept.into_iter().cloned().collect());
+    Image { names: image.names.clone(), digests: image.digests.clone(), form }
+}
+
 /// Tries steps, then steps after those, until some work; and one step further,
 /// for what takes one more and spares another host.
-fn search(situation: &Situation, reason: &Reason, any_image: bool) -> Vec<Remedy> {
+fn search(situation: &Situation, reason: &Reason) -> Vec<Remedy> {
     let mut found: Vec<Remedy> = Vec::new();
     let mut open = vec![(Remedy(Vec::new()), situation.clone(), reason.clone())];
     let (mut tries, mut last_round) = (0, MOST_STEPS);
@@ -57,7 +76,7 @@ fn search(situation: &Situation, reason: &Reason, any_image: bool) -> Vec<Remedy
         }
         let mut next = Vec::new();
         for (path, situation, reason) in open {
-            for step in candidates(&reason, &situation, any_image) {
+            for step in candidates(&reason, &situation) {
                 let alone = found.iter().any(|remedy| remedy.0.iter().all(|one| path.0.contains(one) || *one == step));
                 if tries == MOST_TRIES || path.0.contains(&step) || alone {
                     continue;
@@ -80,6 +99,26 @@ fn search(situation: &Situation, reason: &Reason, any_image: bool) -> Vec<Remedy
     }
     found.truncate(MOST_REMEDIES);
     found
+}
+
+/// All of `steps` that it takes, if they are enough.
+fn pruned(situation: &Situation, steps: Vec<Step>) -> Option<Remedy> {
+    let works = |steps: &[Step]| {
+        let after = Remedy(steps.to_vec()).follow(situation.clone());
+        attempt(&after.image, &after.host, &after.request).is_ok()
+    };
+    if !works(&steps) {
+        return None;
+    }
+    let mut kept = steps;
+    for at in (0..kept.len()).rev() {
+        let mut fewer = kept.clone();
+        fewer.remove(at);
+        if works(&fewer) {
+            kept = fewer;
+        }
+    }
+    Some(Remedy(kept))
 }
 
 impl fmt::Display for Refusal {

@@ -207,8 +207,7 @@ fn other_host(
 }
 
 /// What may help against `reason`, the most likely first. Not all of it does.
-/// `any_image` adds the last resort: another image.
-pub(crate) fn candidates(reason: &Reason, situation: &Situation, any_image: bool) -> Vec<Step> {
+pub(crate) fn candidates(reason: &Reason, situation: &Situation) -> Vec<Step> {
     let mut steps = Vec::new();
     against(reason, situation, &mut steps);
     if matches!(reason, Reason::NoManifest { .. } | Reason::Platform { .. }) {
@@ -222,9 +221,6 @@ pub(crate) fn candidates(reason: &Reason, situation: &Situation, any_image: bool
         steps.extend(platforms.into_iter().map(|platform| Step::Platform { platform: platform.clone() }));
     }
     steps.extend(fitting_host(situation));
-    if any_image {
-        steps.push(Step::Image { platform: situation.host.platform(), version: host_version(&situation.host) });
-    }
     let mut unique: Vec<Step> = Vec::new();
     for step in steps {
         if !unique.contains(&step) {
@@ -232,6 +228,32 @@ pub(crate) fn candidates(reason: &Reason, situation: &Situation, any_image: bool
         }
     }
     unique
+}
+
+/// Everything at once, for who asks for many things that cannot be: on a host for
+/// the image, or else with an image for the host's platform, of which there are many.
+pub(crate) fn last_resorts(situation: &Situation) -> Vec<Vec<Step>> {
+    let Situation { host, request, .. } = situation;
+    let own = host.platform();
+    let version = host_version(host);
+    let image = Step::Image { platform: own.clone(), version };
+    let alike = Step::Host { platform: own.clone(), version, kernel: None };
+    let mut resorts = vec![(own, vec![image, alike])];
+    if let (Some(manifest), Some(fitting)) = (meant(situation), fitting_host(situation)) {
+        resorts.insert(0, (manifest.platform.clone(), vec![fitting]));
+    }
+    let whole = |(platform, mut steps): (Platform, Vec<Step>)| {
+        if request.platform.is_some() {
+            steps.push(Step::Platform { platform });
+        }
+        steps.push(Step::Wall { isolation: Isolation::Hyperv });
+        let options: Vec<String> = request.vm.given().into_iter().map(str::to_owned).collect();
+        if !options.is_empty() {
+            steps.push(Step::WithoutVm { options });
+        }
+        steps
+    };
+    resorts.into_iter().map(whole).collect()
 }
 
 /// An index may have dozens; each is tried.

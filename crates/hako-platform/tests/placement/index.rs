@@ -46,6 +46,10 @@ fn exact_builds_first_then_by_number() {
         assert_eq!(shown(&entries, "26100", Process), "windows(10.0.26100)/amd64");
         assert_eq!(shown(&entries, "25398", Hyperv), "windows(10.0.20348)/amd64");
     }
+    // Also where newer ones are allowed.
+    let newer = Request { allow_newer: true, ..asked(Hyperv) };
+    assert_eq!(taken(&index(&["20348", "17763"]), &server("17763"), &newer), "windows(10.0.17763)/amd64");
+    assert_eq!(taken(&index(&["20348", "14393"]), &server("17763"), &newer), "windows(10.0.20348)/amd64");
     assert_eq!(shown(&["14393", "17763", "17134"], "20348", Hyperv), "windows(10.0.17763)/amd64");
     // As text 999 is the greater.
     for entries in [["10.0.20348.999", "10.0.20348.3091"], ["10.0.20348.3091", "10.0.20348.999"]] {
@@ -132,4 +136,14 @@ fn a_platform_that_is_asked_for() {
     assert!(matches!(refusal.reason, Reason::NoManifest { .. }), "{refusal}");
     let other = Step::Platform { platform: Platform::new("linux", "amd64", "") };
     assert_eq!(refusal.remedies[0].0, [other]);
+}
+
+/// Whoever makes an index decides how long it is.
+#[test]
+fn a_very_long_index() {
+    let many: Vec<Manifest> =
+        (0..40_000).map(|n| Manifest::windows(version(&format!("10.0.{}.{n}", 30_000 + n % 7)))).collect();
+    let refusal = refused(&Image::index(many), &server("20348"), &asked(Process));
+    assert!(refusal.to_string().len() < 4000 && refusal.trace.len() < 200, "{refusal}");
+    assert!(!refusal.remedies.is_empty());
 }

@@ -53,7 +53,7 @@ impl<'a> Answer<'a> {
     }
 
     fn yes(&self, out: &mut String, wall: Isolation, placement: &Placement) {
-        let _ = writeln!(out, "{wall:<10}yes");
+        let _ = writeln!(out, "{:<10}yes", wall.as_str());
         if self.image.manifests().len() > 1
             && let Some(manifest) = self.image.manifests().get(placement.manifest)
         {
@@ -120,7 +120,7 @@ impl<'a> Answer<'a> {
 }
 
 fn no(out: &mut String, wall: Isolation, refusal: &Refusal) {
-    let _ = writeln!(out, "{wall:<10}no");
+    let _ = writeln!(out, "{:<10}no", wall.as_str());
     line(out, "reason", &refusal.reason.to_string());
     for remedy in &refusal.remedies {
         line(out, "remedy", &remedy.to_string());
