@@ -60,7 +60,8 @@ impl Asked {
         let mut net_sysctls = Vec::new();
         if let Some(sysctls) = spec.pointer_mut("/linux/sysctl").and_then(Value::as_object_mut) {
             sysctls.retain(|name, value| {
-                let is_net = name.starts_with("net.");
+                // The API takes both forms of a name.
+                let is_net = name.starts_with("net.") || name.starts_with("net/");
                 if is_net {
                     net_sysctls.push((name.replace('.', "/"), value.as_str().unwrap_or_default().to_owned()));
                 }
@@ -148,7 +149,7 @@ mod tests {
             "linux": {
                 "namespaces": [{"type": "mount"}, {"type": "network", "path": "/run/x"}],
                 "cgroupsPath": "/hako/x",
-                "sysctl": {"net.ipv4.ip_forward": "1", "kernel.msgmax": "9"},
+                "sysctl": {"net.ipv4.ip_forward": "1", "net/ipv4/tcp_ecn": "0", "kernel.msgmax": "9"},
                 "resources": {"devices": [], "memory": {"limit": 9}, "cpu": {"shares": 5, "quota": 6}, "blockIO": {"weight": 10}},
             },
         });
@@ -161,6 +162,7 @@ mod tests {
         assert_eq!(guest["linux"]["resources"], expected);
         assert_eq!(guest["linux"]["namespaces"], json!([{"type": "mount"}]));
         assert_eq!(guest["linux"]["sysctl"], json!({"kernel.msgmax": "9"}));
-        assert_eq!(asked.net_sysctls, [("net/ipv4/ip_forward".to_owned(), "1".to_owned())]);
+        let net = [("net/ipv4/ip_forward", "1"), ("net/ipv4/tcp_ecn", "0")];
+        assert_eq!(asked.net_sysctls, net.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 }
