@@ -210,7 +210,8 @@ fn spec(args: &[&str], terminal: bool, memory: Option<u64>) -> Value {
         ],
         "linux": {
             "namespaces": namespaces,
-            "cgroupsPath": format!("/hako/{ID}"),
+            // Of this process alone: where tests run as processes, several boot at once.
+            "cgroupsPath": format!("/hako-microvm-test-{}", std::process::id()),
             "resources": {"memory": memory, "pids": {"limit": 128}},
             "maskedPaths": ["/proc/kcore"],
             "readonlyPaths": ["/proc/sys"],
