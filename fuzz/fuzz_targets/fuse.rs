@@ -13,10 +13,16 @@ use nix::sys::{
     signal::{SigSet, Signal},
 };
 use std::{
-    fs,
+    fs::{self, File},
     io::{Read, Write},
     net::Shutdown,
-    os::unix::{fs::symlink, net::UnixStream},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{FileExt, symlink},
+            net::UnixStream,
+        },
+    },
     path::Path,
     sync::Once,
     thread,
@@ -51,8 +57,8 @@ fuzz_target!(|bytes: &[u8]| {
     let (mut guest, server) = UnixStream::pair().expect("two ends");
     let mut answers = guest.try_clone().expect("a second handle");
     let served = {
-        let share = share.clone();
-        thread::spawn(move || hako_fuse::serve_openly(&share, server))
+        let (share, window) = (share.clone(), window(root.path()));
+        thread::spawn(move || hako_fuse::serve_openly(&share, server, Some(window)))
     };
     let reader = thread::spawn(move || {
         let mut all = Vec::new();
@@ -78,7 +84,21 @@ fn fill(root: &Path, share: &Path) {
     symlink("../outside", share.join("link")).expect("a fresh folder");
 }
 
+/// Memory for large data, in which there is a little; it has no name.
+fn window(root: &Path) -> OwnedFd {
+    let path = root.join("window");
+    let file = File::options().create_new(true).read(true).write(true).open(&path).expect("a fresh file");
+    fs::remove_file(path).expect("it is there");
+    file.write_all_at(b"what is in the first slot", 0).expect("room for it");
+    file.into()
+}
+
 fn request(opcode: u32, node: u64, body: &[u8], to: &mut Vec<u8>) {
+    request_through(0, opcode, node, body, to);
+}
+
+/// One whose data passes through a slot of the window.
+fn request_through(slot: u16, opcode: u32, node: u64, body: &[u8], to: &mut Vec<u8>) {
     let len = u32::try_from(HEAD + body.len()).unwrap_or(u32::MAX);
     let unique = to.len() as u64 + 1;
     for word in [len, opcode] {
@@ -88,7 +108,7 @@ fn request(opcode: u32, node: u64, body: &[u8], to: &mut Vec<u8>) {
         to.extend_from_slice(&long.to_ne_bytes());
     }
     // The user, the group and the process that asks.
-    for word in [0_u32, 0, 1, 0] {
+    for word in [0_u32, 0, 1, u32::from(slot) << 16] {
         to.extend_from_slice(&word.to_ne_bytes());
     }
     to.extend_from_slice(body);
@@ -116,7 +136,9 @@ fn known() -> Vec<u8> {
 fn requests(mut bytes: &[u8], to: &mut Vec<u8>) {
     while let [opcode, node, len, rest @ ..] = bytes {
         let (body, next) = rest.split_at(usize::from(*len).min(rest.len()));
-        request(u32::from(opcode % OPCODES), u64::from(*node % 16), body, to);
+        // One more than there are.
+        let slot = u16::from(node / 16) % 10;
+        request_through(slot, u32::from(opcode % OPCODES), u64::from(node % 16), body, to);
         bytes = next;
     }
 }

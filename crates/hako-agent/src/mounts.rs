@@ -6,7 +6,7 @@ use hako_model::{Error, Result};
 use hako_sandbox::Mount;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::DirBuilderExt,
     path::{Component, Path, PathBuf},
     thread,
@@ -134,17 +134,25 @@ fn make_dir(path: &Path) -> Result<()> {
 fn disk(serial: &str) -> Result<PathBuf> {
     let start = Instant::now();
     loop {
-        for entry in fs::read_dir("/sys/block")?.flatten() {
-            let text = fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
-            if text.trim_end() == serial {
-                return Ok(Path::new("/dev").join(entry.file_name()));
-            }
+        if let Some(disk) = disk_now(serial)? {
+            return Ok(disk);
         }
         if start.elapsed() > DEADLINE {
             return Err(Error::not_found(format!("no disk has the serial {serial:?}")));
         }
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// The disk with this serial, if the kernel has found it.
+pub fn disk_now(serial: &str) -> io::Result<Option<PathBuf>> {
+    for entry in fs::read_dir("/sys/block")?.flatten() {
+        let text = fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
+        if text.trim_end() == serial {
+            return Ok(Some(Path::new("/dev").join(entry.file_name())));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

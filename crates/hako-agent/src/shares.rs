@@ -1,14 +1,18 @@
 //! Host folders: a FUSE mount, and two threads that carry its requests to the
-//! host and the replies back, as they are.
+//! host and the replies back.
 //!
 //! ```text
 //! kernel ─ /dev/fuse ─► requests ─► virtio port ─► host
 //!                  ◄─── replies ◄── virtio port ◄─
+//!                     large data ◄─► window (a disk)
 //! ```
 //!
 //! Requests and replies begin with their length, so the port needs no frames.
+//! They pass as they are, but for those with large data, see [`window`].
 //! The threads block and hold no lock, so what the agent itself does in the
 //! mount never waits for the agent.
+
+mod window;
 
 use crate::port;
 use hako_model::{Error, Result};
@@ -26,6 +30,7 @@ use std::{
     sync::Arc,
     thread,
 };
+use window::{Paged, Window};
 
 /// The kind of mount in the list of the root filesystem; its source is the port.
 pub const KIND: &str = "fuse";
@@ -38,6 +43,8 @@ const STACK: usize = 128 << 10;
 const LENGTH: usize = 4;
 /// And is no shorter than this.
 const HEAD: usize = 16;
+/// What comes before the data of a write.
+const WRITE_HEAD: usize = 80;
 
 /// Mounts the host's folders on `target`.
 pub fn mount(port: &str, target: &Path) -> Result<()> {
@@ -50,9 +57,10 @@ pub fn mount(port: &str, target: &Path) -> Result<()> {
         format!("fd={},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other", device.as_raw_fd());
     sys_mount(Some("hako"), target, Some("fuse"), MsFlags::empty(), Some(options.as_str()))
         .map_err(|err| named("mount", &err))?;
-    let (from, to) = (device.clone(), port.clone());
-    start("requests", move || requests(&from, &to)).map_err(|err| named("thread", &err))?;
-    start("replies", move || replies(&port, &device)).map_err(|err| named("thread", &err))?;
+    let window = Arc::new(Window::open().map_err(|err| named("window", &err))?);
+    let (from, to, through) = (device.clone(), port.clone(), window.clone());
+    start("requests", move || requests(&from, &to, &through)).map_err(|err| named("thread", &err))?;
+    start("replies", move || replies(&port, &device, &window)).map_err(|err| named("thread", &err))?;
     // The kernel hears what it may do from the first reply; this waits for it.
     if let Err(err) = read_ahead(target) {
         tracing::warn!("reading ahead in {}: {err}", target.display());
@@ -82,11 +90,15 @@ fn stay_on_one_cpu() -> nix::Result<()> {
     sched_setaffinity(Pid::from_raw(0), &first)
 }
 
-fn requests(mut device: &File, mut port: &File) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
+fn requests(mut device: &File, mut port: &File, window: &Window) -> io::Result<()> {
+    // The data of a write begins a page, as a disk wants it.
+    let mut buffer = Paged::new(WRITE_HEAD);
     loop {
-        match device.read(&mut buffer) {
-            Ok(n) => port.write_all(&buffer[..n])?,
+        match device.read(buffer.whole()) {
+            Ok(n) => {
+                let n = window.send(&mut buffer, n);
+                port.write_all(&buffer.whole()[..n])?;
+            }
             // A request that was taken back while it was read.
             Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::Interrupted) => {}
             Err(err) if err.raw_os_error() == Some(Errno::EAGAIN as i32) => {}
@@ -97,8 +109,9 @@ fn requests(mut device: &File, mut port: &File) -> io::Result<()> {
     }
 }
 
-fn replies(mut port: &File, mut device: &File) -> io::Result<()> {
+fn replies(mut port: &File, mut device: &File, window: &Window) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
+    let mut large = Paged::new(HEAD);
     let mut filled = 0;
     loop {
         let mut start = 0;
@@ -108,6 +121,7 @@ fn replies(mut port: &File, mut device: &File) -> io::Result<()> {
                 return Err(io::Error::new(ErrorKind::InvalidData, format!("a reply of {length} bytes")));
             }
             let Some(reply) = buffer[start..filled].get(..length) else { break };
+            let reply = window.receive(reply, &mut large);
             match device.write(reply) {
                 // Nobody waits for it any more, or it is about an inode that is gone.
                 Ok(_) => {}

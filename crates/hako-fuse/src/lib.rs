@@ -34,13 +34,14 @@ mod ops;
 mod server;
 #[cfg(test)]
 mod tests;
+mod window;
 pub mod wire;
 
 use libseccomp::ScmpAction;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::{
     io,
-    os::unix::net::UnixStream,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -85,15 +86,16 @@ pub enum Error {
 /// This module's result.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Serves `shares` over `socket` until the other side closes it. `ready` is
-/// called once nothing can fail any more but the connection. Changes the whole
+/// Serves `shares` over `socket` until the other side closes it; large data
+/// passes through `window`, where there is one. `ready` is called once nothing can fail any more but the connection. Changes the whole
 /// process for good: it must have one thread and do nothing else.
 ///
 /// # Errors
 /// A share that is not there; a connection that carries no requests.
-pub fn serve(shares: &[Share], socket: UnixStream, ready: impl FnOnce()) -> Result<()> {
+pub fn serve(shares: &[Share], socket: UnixStream, window: Option<OwnedFd>, ready: impl FnOnce()) -> Result<()> {
     let (jail, roots) = jail::Jail::enter(shares)?;
-    let server = server::Server::new(jail, roots.into_iter().zip(shares.iter().map(|share| share.read_only)), socket)?;
+    let roots = roots.into_iter().zip(shares.iter().map(|share| share.read_only));
+    let server = server::Server::new(jail, roots, socket, window)?;
     // What a thread was in the middle of is not to be gone on with.
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("hako-shim fs: {panic}");
@@ -113,11 +115,11 @@ pub fn serve(shares: &[Share], socket: UnixStream, ready: impl FnOnce()) -> Resu
 ///
 /// # Errors
 /// As [`serve`].
-pub fn serve_openly(share: &Path, socket: UnixStream) -> Result<()> {
+pub fn serve_openly(share: &Path, socket: UnixStream, window: Option<OwnedFd>) -> Result<()> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root = openat(CWD, share, flags, Mode::empty())
         .map_err(|err| Error::Share { path: share.to_owned(), source: err.into() })?;
-    let server = Arc::new(server::Server::new(jail::Jail::open()?, [(root, false)].into_iter(), socket)?);
+    let server = Arc::new(server::Server::new(jail::Jail::open()?, [(root, false)].into_iter(), socket, window)?);
     let filtered = filter::enter(ScmpAction::KillProcess);
     filtered.map_err(|source| Error::Step { what: "forbid system calls", source })?;
     let served = server.run();

@@ -12,6 +12,7 @@ use crate::{
     locks::Locks,
     nodes::{Node, Nodes},
     open::{Budget, Opened},
+    window::Window,
     wire::{Attributes, HEAD, Head, NOTIFY_INVAL_INODE, Reply, op},
 };
 use nix::sys::resource::{Resource, getrlimit};
@@ -121,6 +122,7 @@ pub struct Server {
     pub(crate) nodes: Nodes,
     pub(crate) opened: Opened,
     pub(crate) locks: Locks,
+    pub(crate) window: Window,
     input: Mutex<Input>,
     output: Mutex<UnixStream>,
     pub(crate) agreed: AtomicU64,
@@ -136,7 +138,12 @@ impl Server {
     ///
     /// # Errors
     /// A root that cannot be opened.
-    pub fn new(jail: Jail, roots: impl Iterator<Item = (OwnedFd, bool)>, socket: UnixStream) -> Result<Self> {
+    pub fn new(
+        jail: Jail,
+        roots: impl Iterator<Item = (OwnedFd, bool)>,
+        socket: UnixStream,
+        window: Option<OwnedFd>,
+    ) -> Result<Self> {
         let failed = |source: io::Error| Error::Step { what: "open the shares", source };
         let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|err| failed(err.into()))?;
         let most = usize::try_from(limit).unwrap_or(MOST_DESCRIPTORS).min(MOST_DESCRIPTORS).saturating_sub(OWN);
@@ -154,6 +161,7 @@ impl Server {
             nodes,
             opened: Opened::new(budget.clone()),
             locks: Locks::new(budget),
+            window: Window(window),
             input: Mutex::new(input),
             output: Mutex::new(output),
             agreed: AtomicU64::new(0),

@@ -4,11 +4,14 @@
 use crate::wire::{HEAD, MAX_IO, REPLY_HEAD, init, op};
 use proptest::prelude::*;
 use std::{
-    fs,
+    fs::{self, File},
     io::{Read, Write},
-    os::unix::{
-        fs::{MetadataExt, symlink},
-        net::UnixStream,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{FileExt, MetadataExt, symlink},
+            net::UnixStream,
+        },
     },
     path::Path,
     thread::{self, JoinHandle},
@@ -55,9 +58,13 @@ macro_rules! body {
 
 impl Guest {
     fn new(share: &Path) -> Self {
+        Self::with_window(share, None)
+    }
+
+    fn with_window(share: &Path, window: Option<File>) -> Self {
         let (socket, theirs) = UnixStream::pair().unwrap();
         let share = share.to_owned();
-        let server = thread::spawn(move || crate::serve_openly(&share, theirs));
+        let server = thread::spawn(move || crate::serve_openly(&share, theirs, window.map(OwnedFd::from)));
         let mut guest = Self { socket, server: Some(server), last: 0 };
         let hello = body![7_u32, 39_u32, 131_072_u32, u32::MAX, u32::MAX, 0_u64, 0_u64];
         assert_eq!(guest.ask(op::INIT, 0, &hello).unwrap().len(), 64);
@@ -65,9 +72,14 @@ impl Guest {
     }
 
     fn send(&mut self, opcode: u32, node: u64, body: &[u8]) -> u64 {
+        self.send_through(0, opcode, node, body)
+    }
+
+    /// A request whose data passes through a slot of the window.
+    fn send_through(&mut self, slot: u16, opcode: u32, node: u64, body: &[u8]) -> u64 {
         self.last += 1;
         let len = u32::try_from(HEAD + body.len()).unwrap();
-        let head = body![len, opcode, self.last, node, 0_u32, 0_u32, 1_u32, 0_u32];
+        let head = body![len, opcode, self.last, node, 0_u32, 0_u32, 1_u32, u32::from(slot) << 16];
         self.socket.write_all(&[&head, body].concat()).unwrap();
         self.last
     }
@@ -83,7 +95,11 @@ impl Guest {
     }
 
     fn ask(&mut self, opcode: u32, node: u64, body: &[u8]) -> Result<Vec<u8>, i32> {
-        let asked = self.send(opcode, node, body);
+        self.ask_through(0, opcode, node, body)
+    }
+
+    fn ask_through(&mut self, slot: u16, opcode: u32, node: u64, body: &[u8]) -> Result<Vec<u8>, i32> {
+        let asked = self.send_through(slot, opcode, node, body);
         loop {
             let (unique, error, body) = self.receive().expect("a reply");
             if unique == asked {
@@ -143,6 +159,45 @@ fn a_file_is_read_and_written() {
     assert_eq!(guest.ask(op::READ, file, &read).unwrap_err(), libc::EBADF);
     guest.send(op::FORGET, file, &body![2_u64]);
     assert_eq!(guest.open(file, libc::O_RDONLY).unwrap_err(), libc::ESTALE);
+    guest.end().unwrap();
+}
+
+#[test]
+fn large_data_passes_through_the_window() {
+    let outer = share();
+    let path = outer.path().join("window");
+    let window = File::options().create_new(true).read(true).write(true).open(path).unwrap();
+    let mut guest = Guest::with_window(&outer.path().join("share"), Some(window.try_clone().unwrap()));
+    let root = guest.share();
+    let file = guest.look(root, "file").unwrap();
+    let fh = guest.open(file, libc::O_RDWR).unwrap();
+    let order = |size: u32| body![fh, 0_u64, size, 0_u32, 0_u64, 0_u32, 0_u32];
+    let slot = |slot: u64| (slot - 1) * MAX_IO as u64;
+    // A read says how much there is, and where it was told to put it.
+    assert_eq!(guest.ask_through(3, op::READ, file, &order(MAX_IO as u32)).unwrap(), body![6_u32]);
+    let mut seen = [0; 6];
+    window.read_exact_at(&mut seen, slot(3)).unwrap();
+    assert_eq!(&seen, b"inside");
+    // A write has its data there.
+    let data: Vec<u8> = (0..MAX_IO).map(|n| n as u8).collect();
+    window.write_all_at(&data, slot(8)).unwrap();
+    assert_eq!(guest.ask_through(8, op::WRITE, file, &order(MAX_IO as u32)).unwrap(), body![MAX_IO as u32, 0_u32]);
+    assert_eq!(fs::read(outer.path().join("share/file")).unwrap(), data);
+    // Slots that there are not, more than fits, and what another was given.
+    for (slot, size) in [(9, 8), (u16::MAX, 8), (1, MAX_IO as u32 + 1), (1, u32::MAX)] {
+        for opcode in [op::READ, op::WRITE] {
+            assert_eq!(guest.ask_through(slot, opcode, file, &order(size)).unwrap_err(), libc::EINVAL);
+        }
+    }
+    assert_eq!(guest.ask_through(1, op::READ, root, &order(8)).unwrap_err(), libc::EBADF);
+    guest.end().unwrap();
+    // Without a window there are no slots.
+    let mut guest = Guest::new(&outer.path().join("share"));
+    let root = guest.share();
+    let file = guest.look(root, "file").unwrap();
+    let fh = guest.open(file, libc::O_RDWR).unwrap();
+    let read = body![fh, 0_u64, 8_u32, 0_u32, 0_u64, 0_u32, 0_u32];
+    assert_eq!(guest.ask_through(1, op::READ, file, &read).unwrap_err(), libc::EINVAL);
     guest.end().unwrap();
 }
 

@@ -2,9 +2,14 @@
 //! in nothing, and what they are answered with.
 //!
 //! ```text
-//! request: len, opcode, unique, nodeid, uid, gid, pid, (8 bytes)   40 bytes, then what the opcode has
+//! request: len, opcode, unique, nodeid, uid, gid, pid, 0, slot     40 bytes, then what the opcode has
 //! reply:   len, -errno, unique                                     16 bytes, then what the opcode has
 //! ```
+//!
+//! The slot is not the kernel's, which leaves two bytes of zeros there: the agent
+//! in the guest says so that the data of a READ or WRITE passes through that slot
+//! of the window ([`hako_model::SHARES_WINDOW`]). Such a WRITE ends where its data
+//! would begin, and such a READ is answered with four bytes: how many there are.
 
 use rustix::{fs::Statx, io::Errno};
 use std::ffi::CStr;
@@ -154,6 +159,8 @@ pub struct Head {
     pub uid: u32,
     /// With which group.
     pub gid: u32,
+    /// Where its data passes, counted from one; 0: with it.
+    pub slot: u16,
 }
 
 impl Head {
@@ -165,9 +172,10 @@ impl Head {
         let (len, opcode) = (u32(), u32());
         let unique = u64::from(u32()) | u64::from(u32()) << 32;
         let node = u64::from(u32()) | u64::from(u32()) << 32;
-        let (uid, gid) = (u32(), u32());
+        let (uid, gid, _pid, last) = (u32(), u32(), u32(), u32());
+        let slot = (last >> 16) as u16;
         let len = usize::try_from(len).ok()?;
-        (HEAD..=MAX_REQUEST).contains(&len).then_some(Self { len, opcode, unique, node, uid, gid })
+        (HEAD..=MAX_REQUEST).contains(&len).then_some(Self { len, opcode, unique, node, uid, gid, slot })
     }
 }
 

@@ -22,8 +22,8 @@ pub use isolation::{Isolation, IsolationError};
 pub use network::{GuestInterface, MOST_HOSTS, NetworkChange, VmNetwork, merge_hosts};
 pub use reference::{ImageName, Reference, Repository};
 pub use sandbox::{
-    BootConfig, Disk, ExitDetails, LogConfig, LogDriver, SHARES_DIR, SHARES_PORT, SandboxConfig, Share, Shares,
-    ShimPhase, ShimState, VmConfig,
+    BootConfig, Disk, ExitDetails, LogConfig, LogDriver, SHARES_DIR, SHARES_PORT, SHARES_WINDOW, SandboxConfig, Share,
+    Shares, ShimPhase, ShimState, VmConfig, WINDOW_SLOT, WINDOW_SLOTS,
 };
 
 /// The names of `--ulimit`, as Docker's go-units has them: without `as`, which

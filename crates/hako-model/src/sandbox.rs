@@ -127,6 +127,15 @@ pub struct Share {
 /// What the guest's port for shares is called (`/sys/class/virtio-ports/*/name`),
 /// and the source of a mount of kind `fuse`.
 pub const SHARES_PORT: &str = "hako.fs";
+/// The serial of the disk through which large data of shares passes: the host's
+/// memory, [`WINDOW_SLOTS`] slots of [`WINDOW_SLOT`] bytes. The guest's agent says
+/// in a request which slot is the request's (bytes 38 and 39 of its head, counted
+/// from one); a READ's data is put there and a WRITE's is found there.
+pub const SHARES_WINDOW: &str = "hako.window";
+/// Requests that have large data, at a time.
+pub const WINDOW_SLOTS: u16 = 8;
+/// The most bytes that one request carries.
+pub const WINDOW_SLOT: u32 = 1 << 20;
 /// Where a guest has the mount with the shares, in the bundle.
 pub const SHARES_DIR: &str = "shares";
 

@@ -5,9 +5,15 @@
 
 use nix::{
     cmsg_space,
-    sys::socket::{ControlMessageOwned, MsgFlags, recvmsg},
+    fcntl::{FcntlArg, SealFlag, fcntl},
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        socket::{ControlMessageOwned, MsgFlags, recvmsg},
+    },
 };
 use std::{
+    ffi::CStr,
+    fs::File,
     io::{self, IoSliceMut},
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
@@ -33,6 +39,18 @@ pub fn take_inherited(number: RawFd) -> Option<OwnedFd> {
     // SAFETY: the descriptor is open, and by this function's contract no other
     // part of this process has opened it or taken it.
     Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// A file that is nothing but `size` bytes of zeroed memory, and stays as long.
+///
+/// # Errors
+/// The kernel's.
+pub fn memory_file(name: &CStr, size: u64) -> io::Result<File> {
+    let file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
+    file.set_len(size)?;
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(file)
 }
 
 /// Receives one descriptor (`SCM_RIGHTS`) from `socket`; with close-on-exec set.

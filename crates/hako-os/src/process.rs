@@ -4,11 +4,14 @@
 // real-time one; the handlers and mallopt have no safe face; `pre_exec` runs
 // between fork and exec.
 
-use nix::unistd::{Pid, getppid};
+use nix::{
+    fcntl::{FcntlArg, FdFlag, fcntl},
+    unistd::{Pid, getppid},
+};
 use std::{
     fs::File,
     io::{self, Write},
-    os::unix::process::CommandExt,
+    os::{fd::OwnedFd, unix::process::CommandExt},
     process::Command,
 };
 
@@ -42,11 +45,15 @@ pub fn reap() -> Option<Ended> {
 }
 
 /// Makes the program of `command` begin in `groups`, open `cgroup.procs` files,
-/// and end with the calling *thread*, which must therefore live as long.
-pub fn tie_to_parent(command: &mut Command, groups: Vec<File>) {
+/// with `inherited` under the numbers that they have here, and end with the
+/// calling *thread*, which must therefore live as long.
+pub fn tie_to_parent(command: &mut Command, groups: Vec<File>, inherited: Vec<OwnedFd>) {
     let parent = Pid::this();
     let prepare = move || {
         groups.iter().try_for_each(|mut group| group.write_all(b"0"))?;
+        for fd in &inherited {
+            fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        }
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
         // One that went before this has nobody to be told by.
         if getppid() == parent { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }

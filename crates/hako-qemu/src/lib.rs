@@ -17,7 +17,7 @@ mod usage;
 mod vm;
 
 pub use error::{Error, Result};
-pub use machine::{AGENT_PORT, Accelerator, Drive, Machine, Nic, PROBE_ARG, PROBE_HELLO, SHARES_PORT};
+pub use machine::{AGENT_PORT, Accelerator, Drive, MOST_DRIVES, Machine, Nic, PROBE_ARG, PROBE_HELLO, SHARES_PORT};
 pub use probe::{Probe, ProbeRequest, probe_accelerator};
 pub use qmp::Qmp;
 pub use tsc::tsc_khz;

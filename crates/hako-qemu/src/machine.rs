@@ -32,6 +32,8 @@ pub const PROBE_ARG: &str = "hako.probe=1";
 pub const PROBE_HELLO: &[u8] = b"hako\n";
 
 const DISK_SLOTS: &[usize] = &[1, 2, 6, 7];
+/// Disks that a [`Machine`] has room for.
+pub const MOST_DRIVES: usize = DISK_SLOTS.len();
 const RNG_SLOT: usize = 3;
 const BALLOON_SLOT: usize = 4;
 const NIC_SLOT: usize = 5;

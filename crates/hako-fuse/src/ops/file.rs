@@ -187,14 +187,30 @@ impl Server {
             }
         }
         reply.0.truncate(REPLY_HEAD + done);
+        if head.slot != 0 {
+            self.window.put(head.slot, &reply.0[REPLY_HEAD..])?;
+            reply.0.truncate(REPLY_HEAD);
+            reply.u32(u32::try_from(done).unwrap_or(u32::MAX));
+        }
         Ok(())
     }
 
     pub(super) fn write(&self, head: &Head, args: &mut Args<'_>, reply: &mut Reply) -> Done {
         let (fh, offset, size, write_flags) = (args.u64()?, args.u64()?, args.u32()?, args.u32()?);
         let (_owner, flags, _) = (args.u64()?, args.u32()?, args.u32()?);
-        let data = args.bytes(usize::try_from(size).unwrap_or(usize::MAX))?;
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
         let open = self.opened.get(fh, head.node)?;
+        let data = if head.slot == 0 {
+            args.bytes(size)?
+        } else {
+            if size > MAX_IO {
+                return Err(Errno::INVAL);
+            }
+            // The reply's memory is free until there is one.
+            reply.0.resize(REPLY_HEAD + size, 0);
+            self.window.take(head.slot, &mut reply.0[REPLY_HEAD..])?;
+            &reply.0[REPLY_HEAD..]
+        };
         // The file's end is where it is now, whatever the guest believes.
         let append = OFlags::from_bits_retain(flags).contains(OFlags::APPEND);
         let how = if append { ReadWriteFlags::APPEND } else { ReadWriteFlags::empty() };
@@ -213,6 +229,7 @@ impl Server {
         if write_flags & WRITE_KILL_SUIDGID != 0 {
             self.strip(open.fd()?)?;
         }
+        reply.0.truncate(REPLY_HEAD);
         reply.u32(u32::try_from(done).unwrap_or(u32::MAX));
         reply.u32(0);
         Ok(())

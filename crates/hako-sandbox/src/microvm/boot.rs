@@ -1,10 +1,10 @@
 //! From a configuration to a guest whose agent has answered.
 
-use super::{guest::Parts, stdio::open_stream};
+use super::{guest::Parts, shares::Connection, stdio::open_stream};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::Utc;
-use hako_model::{Error, ErrorKind, Result, SandboxConfig, VmConfig};
-use hako_qemu::{Accelerator, Drive, Machine, Nic, Vm};
+use hako_model::{Error, ErrorKind, Result, SHARES_WINDOW, SandboxConfig, VmConfig};
+use hako_qemu::{Accelerator, Drive, MOST_DRIVES, Machine, Nic, Vm};
 use hako_task::{
     extra::{ConfigureRequest, ExtraClient},
     mux::Mux,
@@ -15,7 +15,7 @@ use hako_task::{
 use std::{
     fs::File,
     io::Read,
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -43,13 +43,34 @@ pub(super) async fn boot(
     vm: &VmConfig,
     dir: &Path,
     cgroup_procs: Vec<PathBuf>,
-    shares: Option<OwnedFd>,
+    shares: Option<Connection>,
 ) -> Result<Parts> {
-    let machine = Machine { cgroup_procs, shares: shares.map(Arc::new), ..machine(vm, config.ephemeral)? };
+    let mut machine = Machine { cgroup_procs, ..machine(vm, config.ephemeral)? };
+    let mut window = None;
+    if let Some(shares) = shares {
+        machine.shares = Some(Arc::new(shares.socket));
+        // Without a place for it all data goes over the port.
+        if machine.drives.len() < MOST_DRIVES {
+            machine.drives.push(window_drive(&shares.window));
+        }
+        // Open until QEMU has it.
+        window = Some(shares.window);
+    }
+    let booted = boot_patiently(&machine, config, vm, dir).await;
+    drop(window);
+    booted
+}
+
+fn window_drive(window: &OwnedFd) -> Drive {
+    let path = format!("/proc/self/fd/{}", window.as_raw_fd()).into();
+    Drive { serial: SHARES_WINDOW.to_owned(), path, read_only: false, durable: false }
+}
+
+async fn boot_patiently(machine: &Machine, config: &SandboxConfig, vm: &VmConfig, dir: &Path) -> Result<Parts> {
     let attempts = vm.boot.attempts.max(1);
     let mut attempt = 1;
     loop {
-        match boot_once(&machine, config, vm, dir).await {
+        match boot_once(machine, config, vm, dir).await {
             Ok(guest) => return Ok(guest),
             Err(Failure::Start(err)) => return Err(err),
             Err(Failure::Guest(err)) if attempt < attempts => {

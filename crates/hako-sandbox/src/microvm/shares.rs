@@ -3,11 +3,15 @@
 //! port, and a virtual machine whose server has ended is killed: a guest whose
 //! folders answer no more is of no use.
 
-use hako_model::{Error, Result, Shares};
+use hako_model::{Error, Result, Shares, WINDOW_SLOT, WINDOW_SLOTS};
 use hako_qemu::KillSwitch;
 use std::{
+    ffi::CStr,
     fs::{File, OpenOptions},
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::Arc,
@@ -26,6 +30,17 @@ const READY: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The line by which it says that it serves.
 const WORD: &str = "ready";
+/// The window's, in `/proc`.
+const WINDOW_NAME: &CStr = c"hako-window";
+
+/// What QEMU has of it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// The other end of the guest's port.
+    pub socket: OwnedFd,
+    /// The memory for large data: a disk of the guest.
+    pub window: OwnedFd,
+}
 
 /// The process.
 #[derive(Debug)]
@@ -37,12 +52,16 @@ pub(super) struct ShareServer {
 }
 
 impl ShareServer {
-    /// Starts it; answers QEMU's end of the connection too.
-    pub fn start(shares: &Shares, groups: Vec<PathBuf>) -> Result<(Self, OwnedFd)> {
+    /// Starts it; answers what QEMU gets too.
+    pub fn start(shares: &Shares, groups: Vec<PathBuf>) -> Result<(Self, Connection)> {
         let failed = |err: std::io::Error| Error::internal(format!("start {} fs: {err}", shares.server.display()));
         let (ours, qemus) = UnixStream::pair().map_err(failed)?;
         let mut command = Command::new(&shares.server);
         command.arg("fs").env_clear().current_dir("/").kill_on_drop(true);
+        let window = hako_os::fd::memory_file(WINDOW_NAME, u64::from(WINDOW_SLOTS) * u64::from(WINDOW_SLOT));
+        let window = OwnedFd::from(window.map_err(failed)?);
+        let its_window = window.try_clone().map_err(failed)?;
+        command.arg("--window").arg(its_window.as_raw_fd().to_string());
         for share in &shares.list {
             command.arg(if share.read_only { "--ro" } else { "--rw" }).arg(&share.source);
             if !share.beneath.as_os_str().is_empty() {
@@ -54,13 +73,14 @@ impl ShareServer {
         }
         command.stdin(OwnedFd::from(ours)).stdout(Stdio::piped());
         let groups = groups.iter().map(|path| open_group(path)).collect::<Result<_>>()?;
-        hako_os::process::tie_to_parent(command.as_std_mut(), groups);
+        hako_os::process::tie_to_parent(command.as_std_mut(), groups, vec![its_window]);
         let mut child = command.spawn().map_err(failed)?;
         let stdout = child.stdout.take().ok_or_else(|| Error::internal("the server of host folders has no output"))?;
         let (said, ended) = watch::channel(None);
         let kill = Arc::new(Notify::new());
         tokio::spawn(watch_over(child, kill.clone(), said));
-        Ok((Self { stdout: BufReader::new(stdout), ended, kill }, qemus.into()))
+        let connection = Connection { socket: qemus.into(), window };
+        Ok((Self { stdout: BufReader::new(stdout), ended, kill }, connection))
     }
 
     /// Waits until it serves.
