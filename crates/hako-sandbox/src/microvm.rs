@@ -24,15 +24,25 @@ mod stdio;
 use crate::{CreateRequest, Figures, Sandbox, Stdio, StdioRequest};
 use async_trait::async_trait;
 use group::{Asked, Group};
-use guest::{Guest, Parts};
-use hako_model::{Error, ExitDetails, NetworkChange, ProcessList, Result, SandboxConfig, VmConfig, VmNetwork};
+use guest::{Guest, Parts, SIGKILL};
+use hako_model::{
+    Error, ErrorKind, ExitDetails, NetworkChange, ProcessList, Result, SandboxConfig, VmConfig, VmNetwork,
+};
 use hako_task::{
     extra::MountRequest,
     files::{FilesRequest, refuse},
 };
 use shares::ShareServer;
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{net::UnixStream, sync::RwLock};
+
+/// How long a guest may take to obey SIGKILL before its machine is killed. It is
+/// not trusted, and its processes may wait in its kernel for what does not come.
+/// What it has not written to its disk by then is lost, so it has more time where
+/// somebody may still want it.
+const IN_ORDER: Duration = Duration::from_secs(20);
+/// Where nobody does: all of its processes are to die.
+const AT_ONCE: Duration = Duration::from_secs(6);
 
 /// One container in one VM.
 #[derive(Debug)]
@@ -143,7 +153,16 @@ impl Sandbox for MicroVm {
         self.guest().await?.start(exec_id).await
     }
     async fn kill(&self, exec_id: Option<&str>, signal: u32, all: bool) -> Result<()> {
-        self.guest().await?.kill(exec_id, signal, all).await
+        let guest = self.guest().await?;
+        let insisting = (signal == SIGKILL && exec_id.is_none())
+            .then(|| tokio::spawn(guest.clone().insist(if all { AT_ONCE } else { IN_ORDER })));
+        let killed = guest.kill(exec_id, signal, all).await;
+        let nothing_to_kill =
+            killed.as_ref().is_err_and(|err| matches!(err.kind, ErrorKind::NotFound | ErrorKind::Conflict));
+        if let Some(insisting) = insisting.filter(|_| nothing_to_kill) {
+            insisting.abort();
+        }
+        killed
     }
     async fn wait(&self, exec_id: Option<&str>) -> Result<ExitDetails> {
         self.guest().await?.wait(exec_id).await

@@ -7,9 +7,13 @@ use super::{
 use hako_tests::{Case, Wall, both_walls, wait_until};
 use nix::{
     fcntl::{FcntlArg, fcntl},
-    sys::signal::Signal,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
-use std::{fs, thread, time::Duration};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 /// Longer than a guest believes what it has cached.
 const SETTLED: Duration = Duration::from_millis(1500);
@@ -164,4 +168,51 @@ both_walls! {
         thread::sleep(Duration::from_millis(300));
         assert_eq!(count(), last);
     }
+}
+
+/// A guest whose processes cannot die (the folder's server answers no more, so
+/// that they wait in their kernel) loses its machine.
+#[test]
+fn what_does_not_die_loses_its_machine() {
+    hako_tests::with_wall(Wall::Hyperv, |case| {
+        if hako_tests::not_on_reference("it has no machines") {
+            return;
+        }
+        for (verb, patience) in [(&["rm", "-f", "one"][..], 9), (&["kill", "one"], 30)] {
+            let folder = Folder::new();
+            folder.write("file", "text");
+            let script = "echo ready; while [ ! -e /tmp/go ]; do sleep 0.1; done; exec cat /mnt/file";
+            case.daemon("one", &["-v", &folder.at("/mnt"), "busybox", "sh", "-c", script]);
+            let server = server(&folder);
+            kill(server, Signal::SIGSTOP).unwrap();
+            let _ = case.exec("one", "touch /tmp/go; sleep 1").ok();
+            let start = Instant::now();
+            let out = case.docker(verb).run();
+            let took = start.elapsed();
+            assert!(took < Duration::from_secs(patience), "{verb:?} took {took:?}: {out:?}");
+            if verb[0] == "kill" {
+                wait_until(Duration::from_secs(30), "the end", || case.inspect("one", "{{.State.Running}}") == "false");
+                assert_eq!(case.inspect("one", "{{.State.ExitCode}}"), "137");
+                // What is on its disk is whole, and it starts again.
+                let _ = case.docker(["start", "one"]).text();
+                let _ = case.docker(["rm", "-f", "one"]).text();
+            } else {
+                let _ = out.ok();
+            }
+        }
+    });
+}
+
+/// The process that serves the folder to a guest.
+fn server(folder: &Folder) -> Pid {
+    let path = folder.path("").display().to_string();
+    let path = path.trim_end_matches('/');
+    let serves = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0);
+        words.nth(1) == Some(b"fs") && words.any(|word| word == path.as_bytes())
+    };
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Pid::from_raw({ pids }.find(serves).expect("a server"))
 }

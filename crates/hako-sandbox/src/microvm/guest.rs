@@ -14,7 +14,7 @@ use crate::{CreateRequest, Figures, Stdio, StdioRequest};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{SecondsFormat, Utc};
 use hako_model::{Error, ErrorKind, ExitDetails, ProcessList, Result, SandboxConfig, VmConfig, resources::Resources};
-use hako_qemu::Vm;
+use hako_qemu::{KillSwitch, Vm};
 use hako_task::{
     error::from_ttrpc,
     extra::{BUNDLE_TYPE_URL, Bundle, BundleFile, ExtraClient, GrowReply, GrowRequest, MountRequest, ProcessRef},
@@ -30,6 +30,7 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 use tokio::{net::UnixStream, sync::Mutex, task::JoinHandle, time::timeout};
@@ -50,7 +51,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 const MAX_BUNDLE: u64 = 16 * 1024 * 1024;
 /// How much of a container's files is moved at once.
 const CHUNK: usize = 64 << 10;
-const SIGKILL: u32 = 9;
+pub(super) const SIGKILL: u32 = 9;
 /// What a killed VM's processes are said to have ended with: 128 + SIGKILL.
 const KILLED: i32 = 137;
 
@@ -61,6 +62,7 @@ pub(super) struct Guest {
     config: SandboxConfig,
     pid: i32,
     pub(super) vm: Mutex<Vm>,
+    switch: KillSwitch,
     pub(super) rest: Mutex<Rest>,
     pub(super) size: Mutex<Size>,
     pub(super) group: Group,
@@ -136,6 +138,7 @@ impl Guest {
             id: config.id.to_string(),
             config,
             pid: vm.pid(),
+            switch: vm.kill_switch(),
             vm: Mutex::new(vm),
             rest: Mutex::new(Rest::Running),
             size: Mutex::new(Size::of(machine)),
@@ -241,7 +244,19 @@ impl Guest {
             // pause is over.
             self.stay_awake().await?;
         }
-        self.ask(self.task.0.kill(ctx(), &message)).await.map(drop)
+        match self.ask(self.task.0.kill(ctx(), &message)).await {
+            // What was in the machine is dead.
+            Err(err) if err.kind == ErrorKind::Unavailable && signal == SIGKILL => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Kills the machine, unless its container ends within `patience`.
+    pub async fn insist(self: Arc<Self>, patience: Duration) {
+        if timeout(patience, self.wait(None)).await.is_err() {
+            tracing::warn!("container {} does not die within {} s: its machine is killed", self.id, patience.as_secs());
+            self.switch.kill();
+        }
     }
 
     /// A VM that died ends every wait: its processes were killed with it.
