@@ -2,7 +2,7 @@
 
 use hako_tests::{Engine, Wall, both_walls};
 use serde_json::json;
-use std::fs;
+use std::{fs, path::Path, process::Command};
 
 /// The capabilities that the test itself could hand on.
 fn bounding() -> String {
@@ -124,6 +124,33 @@ both_walls! {
         assert_eq!(case.exec("box", "cat /proc/1/oom_score_adj").ok(), "321");
         let output = case.walled("create", &["--oom-score-adj=2000", "busybox"]).run();
         output.fails(1, "range for oom score adj is [-1000, 1000]");
+    }
+
+    /// What a container writes into the files that it has from the engine is on
+    /// the disk or in its guest, and not in the memory where the engine's sockets are.
+    fn files_of_the_engine(case) {
+        if hako_tests::not_on_reference("it looks into the engine's folders") {
+            return;
+        }
+        case.daemon("box", &["-m", "64m", "busybox", "sleep", "1000"]);
+        let script = "for f in hosts hostname resolv.conf; do dd if=/dev/zero of=/etc/$f bs=64k count=64; done";
+        let _ = case.exec("box", script).ok();
+        let size = |path: &Path| {
+            let out = Command::new("du").arg("-sk").arg(path).output().unwrap();
+            String::from_utf8(out.stdout).unwrap().split_whitespace().next().unwrap().parse::<u32>().unwrap()
+        };
+        let run = size(&case.engine.exec_root().join("shims"));
+        assert!(run < 4096, "{run} KiB");
+        let hosts = case.inspect("box", "{{.HostsPath}}");
+        if case.wall == Wall::Process {
+            assert!(Path::new(&hosts).starts_with(case.engine.data_root()), "{hosts}");
+            assert_eq!(fs::metadata(&hosts).unwrap().len(), 4 << 20);
+        }
+        // A start begins with fresh ones.
+        let _ = case.docker(["restart", "-t", "0", "box"]).text();
+        assert!(case.exec("box", "cat /etc/hosts").ok().contains("localhost"));
+        let _ = case.docker(["rm", "-f", "box"]).text();
+        assert!(!Path::new(&hosts).exists());
     }
 
     fn shared_memory_size(case) {

@@ -21,10 +21,10 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     let view = container.view();
     let record = &view.record;
     let (size_rw, size_root_fs) = if req.query.flag("size") { sizes(engine, record).await } else { (None, None) };
-    let bundle = engine.shim_dir(record.id.as_str()).join("bundle");
+    let files = spec::files::place(engine, record);
     // As in dockerd the first start makes these.
     let started = record.state.run().is_some() || record.state.ended().is_some();
-    let file = |name: &str| if started { bundle.join(name).display().to_string() } else { String::new() };
+    let file = |name: &str| if started { files.join(name).display().to_string() } else { String::new() };
     // `local`'s file is nobody's business.
     let logged = record.host.log_config.r#type == "json-file";
     let log_path = options::path(engine, record);

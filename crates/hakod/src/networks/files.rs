@@ -1,7 +1,7 @@
 //! `/etc/hosts` and `/etc/resolv.conf` of containers, as Docker writes them.
 
 use super::{links, plumbing::netns_path};
-use crate::{Engine, containers::record::Record, shim::Live};
+use crate::{Engine, containers::record::Record, shim::Live, spec};
 use hako_api::types::HostConfig;
 use hako_model::{Error, Isolation, MOST_HOSTS, NetworkChange, Result};
 use hako_os::inplace;
@@ -190,14 +190,14 @@ pub(super) async fn refresh(engine: &Engine, record: &Record, live: Option<&Live
     let _one = engine.store.lock(&format!("files {id}")).await;
     let done = match facts(engine, record) {
         Ok(facts) => {
-            let bundle = engine.shim_dir(id).join("bundle");
+            let place = spec::files::place(engine, record);
             let new = [hosts(record, &facts), resolv_conf(engine, record, &facts)];
             match record.isolation {
                 Isolation::Process => {
                     let old = before.map(|before| hosts(record, before)).unwrap_or_default();
-                    rewrite(&bundle, &new, |current| hako_model::merge_hosts(current, &old, &new[0]))
+                    rewrite(&place, &new, |current| hako_model::merge_hosts(current, &old, &new[0]))
                 }
-                Isolation::Hyperv => refresh_guest(&bundle, live, &new).await,
+                Isolation::Hyperv => refresh_guest(&place, live, &new).await,
             }
         }
         Err(err) => Err(err),

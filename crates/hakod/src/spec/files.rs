@@ -1,4 +1,4 @@
-//! The bundle's files beside `config.json`.
+//! The files that a container has from the engine.
 
 use crate::{
     Engine,
@@ -6,16 +6,32 @@ use crate::{
     networks::{Joined, files},
     programs::present,
 };
-use hako_model::{Error, Result};
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use hako_model::{Error, Isolation, Result};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+/// Where `hostname`, `hosts` and `resolv.conf` are, which a container can write to:
+/// on the disk, and not in the memory that the exec root often is. A guest has
+/// copies of its own, and the bundle's are what it was told.
+pub fn place(engine: &Engine, record: &Record) -> PathBuf {
+    let id = record.id.as_str();
+    match record.isolation {
+        Isolation::Process => engine.container_dir(id),
+        Isolation::Hyperv => engine.shim_dir(id).join("bundle"),
+    }
+}
 
 /// Writes `hostname`, `hosts`, `resolv.conf`, and `init` where it is wanted.
 ///
 /// # Errors
 /// The kernel's, or a missing `hako-init`.
 pub fn write(engine: &Engine, bundle: &Path, record: &Record, joined: Option<&Joined>) -> Result<()> {
+    let place = place(engine, record);
     let put = |name: &str, text: String| {
-        let path = bundle.join(name);
+        let path = place.join(name);
         fs::write(&path, text).map_err(|err| Error::internal(format!("{}: {err}", path.display())))
     };
     put("hostname", format!("{}\n", record.config.hostname))?;

@@ -3,7 +3,7 @@
 
 pub mod apparmor;
 mod devices;
-mod files;
+pub mod files;
 pub mod mounts;
 mod namespaces;
 mod oci;

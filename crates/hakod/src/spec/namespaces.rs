@@ -26,7 +26,7 @@ pub struct Namespaces {
     pub shm: Option<&'static str>,
     /// Where that comes from, if it is another container's.
     pub mount: Option<RootMount>,
-    /// The bundle whose `hosts`, `hostname` and `resolv.conf` it shares.
+    /// Where the container has its files whose `hosts`, `hostname` and `resolv.conf` it shares.
     pub files: Option<PathBuf>,
 }
 
@@ -59,7 +59,8 @@ pub fn of(engine: &Engine, record: &Record, network: Option<&Joined>) -> Result<
                 _ => err,
             })?;
             found.oci.push(json!({"type": "network", "path": format!("/proc/{}/ns/net", donor.pid)}));
-            found.files = Some(engine.shim_dir(id).join("bundle"));
+            // Both are behind the process wall.
+            found.files = Some(engine.container_dir(id));
             donors.push(donor);
         }
         ("host", None, _) => {}

@@ -1,6 +1,6 @@
 //! `config.json`.
 
-use super::{apparmor, devices, mounts, namespaces::Namespaces, process, resources};
+use super::{apparmor, devices, files, mounts, namespaces::Namespaces, process, resources};
 use crate::{
     Engine,
     containers::{
@@ -9,7 +9,7 @@ use crate::{
         settings::security::{self, Security},
     },
 };
-use hako_model::{Error, Result, policy::DeviceRule};
+use hako_model::{Error, Isolation, Result, policy::DeviceRule};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -52,8 +52,11 @@ pub async fn spec(
         },
     });
     if let Some(mounts) = spec["mounts"].as_array_mut() {
-        if let Some(bundle) = &namespaces.files {
-            share(mounts, bundle);
+        match &namespaces.files {
+            Some(others) => files_from(mounts, others),
+            None if record.isolation == Isolation::Process => files_from(mounts, &files::place(engine, record)),
+            // The bundle's own, which goes to the guest.
+            None => {}
         }
         mounts.extend(super::step::oci(&record.step));
     }
@@ -72,12 +75,13 @@ pub async fn spec(
     Ok(spec)
 }
 
-/// Who has another's network has also its files about it.
-fn share(mounts: &mut [Value], bundle: &Path) {
+/// The files that a container has from the engine are in `place`. Who has
+/// another's network has also its files about it.
+fn files_from(mounts: &mut [Value], place: &Path) {
     for mount in mounts {
         let name = ["hosts", "hostname", "resolv.conf"].into_iter().find(|name| mount["source"] == *name);
         if let Some(name) = name {
-            mount["source"] = json!(bundle.join(name));
+            mount["source"] = json!(place.join(name));
         }
     }
 }
