@@ -129,13 +129,12 @@ impl Sandbox for MicroVm {
         let network = self.config.vm.as_ref().and_then(|vm| vm.network.clone());
         let asked = Asked::of(&req.bundle)?;
         let guest = Arc::new(self.boot(&asked, network.clone()).await?);
-        let created = async {
-            // A container that asked for a network and got none does not start.
-            guest.networks(&network.unwrap_or_default(), &asked.net_sysctls).await?;
-            guest.create(&req, &asked.guest).await
-        };
-        match created.await {
-            Ok(created) => {
+        // Both at the same time, and nothing runs before both are done: a container
+        // that asked for a network and got none does not start.
+        let network = network.unwrap_or_default();
+        let joined = guest.networks(&network, &asked.net_sysctls);
+        match tokio::try_join!(guest.create(&req, &asked.guest), joined) {
+            Ok((created, ())) => {
                 *state = State::Booted(guest);
                 Ok(created)
             }
