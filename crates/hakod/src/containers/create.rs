@@ -121,6 +121,7 @@ async fn make_with(engine: &Arc<Engine>, wanted: Wanted<'_>, held: &mut Held) ->
         config,
         host,
         isolation,
+        kernel: None,
         mounts,
         networks: on,
         links,

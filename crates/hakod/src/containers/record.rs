@@ -30,6 +30,10 @@ pub struct Record {
     pub host: HostConfig,
     /// The wall.
     pub isolation: Isolation,
+    /// The guest kernel that its virtual machine boots, by name; none behind a
+    /// wall that has no machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
     /// Volumes, host folders and the like.
     pub mounts: Vec<Mounted>,
     /// What it asks for of networks, by their names.

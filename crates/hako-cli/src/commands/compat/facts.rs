@@ -70,11 +70,7 @@ pub(in crate::commands) fn interpreters(folder: &Path) -> Vec<String> {
         return Vec::new();
     }
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let texts = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
-    let mut names: Vec<String> = texts.filter_map(|text| binfmt::architecture(&text).map(str::to_owned)).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+    binfmt::architectures(entries.filter_map(|entry| fs::read_to_string(entry.path()).ok()))
 }
 
 /// An image: a file, a column of the matrix, what the engine has, or what a
