@@ -229,9 +229,6 @@ pub struct Request {
     what: &'static str,
 }
 
-/// `docker rm --link`.
-pub const REMOVE_LINK: Request =
-    Request { method: "DELETE", target: "/containers/{name}?link=1", what: "the removal of a link alone" };
 /// `docker import URL`.
 pub const IMPORT_URL: Request = Request {
     method: "POST",
@@ -251,7 +248,7 @@ pub const BUILD_REMOTE: Request = Request {
 pub const BUILD_OUTPUTS: Request =
     Request { method: "POST", target: "/build?outputs=[1]", what: "outputs of a build (BuildKit)" };
 /// What is refused of requests that otherwise work.
-const REQUESTS: &[&Request] = &[&REMOVE_LINK, &IMPORT_URL, &BUILDKIT, &BUILD_REMOTE, &BUILD_OUTPUTS];
+const REQUESTS: &[&Request] = &[&IMPORT_URL, &BUILDKIT, &BUILD_REMOTE, &BUILD_OUTPUTS];
 
 /// What a Dockerfile may not ask for: the instruction, and the answer.
 pub struct Step {
