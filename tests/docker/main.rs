@@ -68,6 +68,7 @@ mod top;
 mod transfer;
 mod unsupported;
 mod update;
+mod vm_options;
 mod volume_kills;
 mod volume_mounts;
 mod volumes;

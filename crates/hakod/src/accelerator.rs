@@ -152,6 +152,15 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default().trim_end_matches(':')
 }
 
+/// As options and placement name it.
+#[must_use]
+pub fn of_platform(accelerator: Accelerator) -> hako_platform::Accelerator {
+    match accelerator {
+        Accelerator::Kvm => hako_platform::Accelerator::Kvm,
+        Accelerator::Tcg => hako_platform::Accelerator::Tcg,
+    }
+}
+
 /// As QEMU names it.
 #[must_use]
 pub fn name(accelerator: Accelerator) -> &'static str {

@@ -1,8 +1,10 @@
 //! From flags and the config file to settings. A flag wins over the file.
 
 mod network;
+mod vm;
 
 pub use network::NetworkDefaults;
+pub use vm::VmDefaults;
 
 use crate::{containers::logs::options, flags::Flags, http::Host};
 use anyhow::{Context, bail};
@@ -60,6 +62,7 @@ struct File {
     icc: Option<bool>,
     ip: Option<String>,
     ip_masq: Option<bool>,
+    vm: vm::Table,
 }
 
 /// What the file says of one registry, by its name: `host[:port]`.
@@ -134,6 +137,8 @@ pub struct Config {
     pub certs_dirs: Vec<PathBuf>,
     /// What networks are like that do not say it themselves.
     pub network: NetworkDefaults,
+    /// What virtual machines are like that do not say it themselves.
+    pub vm: VmDefaults,
 }
 
 impl Config {
@@ -144,6 +149,7 @@ impl Config {
     pub fn resolve(flags: Flags) -> anyhow::Result<Self> {
         let file = read_file(flags.config_file.as_deref())?;
         let network = NetworkDefaults::resolve(&flags, &file)?;
+        let vm = VmDefaults::resolve(&file.vm)?;
         let exec_root = absolute(flags.exec_root.or(file.exec_root).unwrap_or_else(|| "/run/hako".into()))?;
         let data_root = absolute(flags.data_root.or(file.data_root).unwrap_or_else(|| "/var/lib/hako".into()))?;
         let mut hosts = if flags.hosts.is_empty() { file.hosts } else { flags.hosts };
@@ -193,6 +199,7 @@ impl Config {
             mirrors: mirrors(hub, file.registries)?,
             certs_dirs: certs_dirs.unwrap_or_else(|| CERTS_DIRS.map(PathBuf::from).into()),
             network,
+            vm,
         })
     }
 }

@@ -6,7 +6,7 @@ use super::{
     merge, mounts, names, platform,
     policy::Restarts,
     record::{Mounted, Record, State, StepMount},
-    settings,
+    settings, vm,
 };
 use crate::{
     Engine,
@@ -88,7 +88,7 @@ async fn make_with(engine: &Arc<Engine>, wanted: Wanted<'_>, held: &mut Held) ->
         .map_err(|err| Error::invalid(err.to_string()))?
         .unwrap_or(engine.config.isolation);
     options::merge(&mut host.log_config, &engine.config.log)?;
-    let warnings = settings::validate(engine, &config, &mut host, isolation)?;
+    let mut warnings = settings::validate(engine, &config, &mut host, isolation)?;
     let (wanted, from) = (settings::mounts::wanted(&host)?, settings::mounts::volumes_from(&host)?);
     let on = networks::asked(engine, endpoints, &config, &host)?;
     let links = networks::resolve_links(engine, &host)?;
@@ -97,6 +97,10 @@ async fn make_with(engine: &Arc<Engine>, wanted: Wanted<'_>, held: &mut Held) ->
         wanted => engine.images.resolve_for(&config.image, &platform::parse(wanted)?).await?,
     };
     platform::check(&image, &config.image)?;
+    let (vm, notes) = vm::read(engine, &config, &host, &image.config, step.is_some())?;
+    if isolation == Isolation::Hyperv {
+        warnings.extend(notes);
+    }
     merge::merge(&mut config, &image.config)?;
     // What a step of a build writes below a volume is the image's.
     let anonymous = if step.is_none() { settings::mounts::anonymous(&config)? } else { Vec::new() };
@@ -122,6 +126,7 @@ async fn make_with(engine: &Arc<Engine>, wanted: Wanted<'_>, held: &mut Held) ->
         host,
         isolation,
         kernel: None,
+        vm,
         mounts,
         networks: on,
         links,

@@ -23,6 +23,7 @@ use crate::{
     containers::{
         logs::options,
         record::{Mounted, Record},
+        vm::Machine,
     },
     networks::Joined,
     programs::present,
@@ -30,6 +31,9 @@ use crate::{
 };
 use hako_model::{Isolation, LogConfig, LogDriver, Result, SandboxConfig, VmConfig};
 use hako_task::extra::{BindMount, MountRequest};
+
+/// The writable disk of a container behind the hyperv wall, in its folder.
+pub const SCRATCH: &str = "scratch.img";
 
 /// One mount of the root filesystem, as Task carries it.
 pub type RootMount = hako_task::protos::types::mount::Mount;
@@ -95,6 +99,12 @@ pub async fn prepare_files(engine: &Engine, record: &Record, dir: &ShimDir) -> R
         Isolation::Hyperv => {
             let mut small = record.clone();
             (small.host.memory, small.host.nano_cpus) = (FILES_MEMORY, 1_000_000_000);
+            // The disk is the same, and so is how it runs; nothing else matters to files.
+            let Machine { own, usual } = &mut small.vm;
+            for options in [own, usual] {
+                (options.memory_mib, options.cpus) = (None, None);
+                options.kernel_args.clear();
+            }
             // What a build's step had mounted is none of its files.
             small.step.clear();
             Some(vm::config(engine, &small, &image, &plan.shares).await?.0)

@@ -3,18 +3,14 @@
 use crate::{
     Engine,
     accelerator::{self, QEMU},
-    containers::{record::Record, settings::storage_size},
+    containers::record::Record,
     images::ResolvedImage,
     programs::present,
-    spec::resources::PERIOD,
-    sysinfo::numbers,
 };
-use hako_api::types::HostConfig;
 use hako_model::{BootConfig, Disk, Error, Result, Share, Shares, VmConfig};
-use hako_sandbox::microvm::sizing::{Host, Sizing, sizing};
+use hako_platform::{Reason, sizing::Sizing};
+use hako_qemu::{Accelerator, Probe};
 
-/// The container's writable disk: sparse, so this is a bound and not a cost.
-const SCRATCH: u64 = 20 << 30;
 const MIB: u64 = 1 << 20;
 /// A boot takes half a second; on a busy, emulated host many times that.
 const DEADLINE_MS: u64 = 60_000;
@@ -23,7 +19,8 @@ const ATTEMPTS: u32 = 2;
 /// The VM and its size, with `shares` of the host; makes the disks that are not there yet.
 ///
 /// # Errors
-/// QEMU or the guest is missing, or a disk cannot be made.
+/// QEMU or the guest is missing, a disk cannot be made, or what is asked for of
+/// the machine cannot be.
 pub async fn config(
     engine: &Engine,
     record: &Record,
@@ -33,21 +30,16 @@ pub async fn config(
     let kernel = present(&engine.programs.kernel)?.to_owned();
     let initramfs = present(&engine.programs.initramfs)?.to_owned();
     let probe = engine.accelerator.get().await?;
-    let host = Host {
-        memory: u64::try_from(engine.host.memory).unwrap_or(0),
-        cpus: cpus(engine, &record.host),
-        accelerator: probe.accelerator,
-    };
-    let size = sizing(host, positive(record.host.memory), nano_cpus(&record.host));
+    let refused =
+        |reason: Reason| Error::new(reason.kind(), reason.to_string()).context(format!("container {}", record.id));
+    let accelerator = chosen(record.vm.accelerator(), record.vm.own.accelerator.is_some(), probe.accelerator);
+    let accelerator = accelerator.map_err(refused)?;
+    let size = record.vm.size(engine, &record.host, accelerator::of_platform(accelerator)).map_err(refused)?;
     let rootfs = engine.images.rootfs_erofs(image).await?;
-    let scratch = engine.container_dir(record.id.as_str()).join("scratch.img");
+    let scratch = engine.container_dir(record.id.as_str()).join(super::SCRATCH);
     if !scratch.is_file() {
-        let size = storage_size(&record.host, record.isolation)?.unwrap_or(SCRATCH);
-        engine
-            .images
-            .scratch_disk(size.next_multiple_of(MIB), scratch.clone())
-            .await
-            .map_err(|err| err.context("scratch disk"))?;
+        let size = record.vm.disk_mib(&record.host)? * MIB;
+        engine.images.scratch_disk(size, scratch.clone()).await.map_err(|err| err.context("scratch disk"))?;
     }
     let mut disks = vec![
         Disk { serial: "rootfs".to_owned(), path: rootfs, read_only: true },
@@ -59,8 +51,8 @@ pub async fn config(
             qemu: QEMU.into(),
             kernel,
             initramfs,
-            accelerator: accelerator::name(probe.accelerator).to_owned(),
-            kernel_args: probe.kernel_args,
+            accelerator: accelerator::name(accelerator).to_owned(),
+            kernel_args: kernel_args(record.vm.kernel_args(), accelerator, probe),
             deadline_ms: DEADLINE_MS,
             attempts: ATTEMPTS,
         },
@@ -71,35 +63,56 @@ pub async fn config(
         shares: (!shares.is_empty()).then(|| Shares { server: engine.programs.shim.clone(), list: shares.to_vec() }),
         network: None,
     };
-    if vm.memory_mib * 1024 * 1024 > host.memory {
-        return Err(Error::invalid(format!(
-            "container {} needs a virtual machine of {} MiB, and this host has {} MiB",
-            record.id,
-            vm.memory_mib,
-            host.memory >> 20
-        )));
-    }
     Ok((vm, size))
 }
 
-fn positive(value: i64) -> Option<u64> {
-    u64::try_from(value).ok().filter(|value| *value > 0)
-}
-
-/// The host's CPUs, as far as `--cpuset-cpus` gives them: more virtual ones
-/// would only take turns.
-fn cpus(engine: &Engine, host: &HostConfig) -> u32 {
-    let all = u32::try_from(engine.host.cpus).unwrap_or(1);
-    match numbers(&host.cpuset_cpus) {
-        Ok(list) if !list.is_empty() => u32::try_from(list.len()).unwrap_or(all).min(all),
-        Ok(_) | Err(_) => all,
+/// How the machine runs: as it is said, if this host can. KVM that was not seen
+/// to work is refused to who asks for it, and left to others.
+fn chosen(
+    said: hako_platform::Accelerator,
+    asked: bool,
+    probed: Accelerator,
+) -> std::result::Result<Accelerator, Reason> {
+    use hako_platform::Accelerator::{Auto, Kvm, Tcg};
+    match (said, probed) {
+        (Tcg, _) => Ok(Accelerator::Tcg),
+        (Kvm, Accelerator::Tcg) if asked => Err(Reason::Accelerator { asked: Kvm }),
+        (Auto | Kvm, probed) => Ok(probed),
     }
 }
 
-/// `--cpus`, or what `--cpu-quota` and `--cpu-period` make of them.
-fn nano_cpus(host: &HostConfig) -> Option<u64> {
-    positive(host.nano_cpus).or_else(|| {
-        let (quota, period) = (positive(host.cpu_quota)?, positive(host.cpu_period).unwrap_or(PERIOD));
-        Some(quota.saturating_mul(1_000_000_000) / period)
-    })
+/// The host's arguments, and then the container's, which are the last word.
+/// Those of an accelerator that was not probed the machine finds by itself.
+fn kernel_args(own: &[String], accelerator: Accelerator, probe: Probe) -> Vec<String> {
+    let mut args = if probe.accelerator == accelerator { probe.kernel_args } else { Vec::new() };
+    args.extend(own.iter().cloned());
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hako_platform::Accelerator as Said;
+
+    #[test]
+    fn accelerators() {
+        let kvm = Accelerator::Kvm;
+        let tcg = Accelerator::Tcg;
+        assert_eq!(chosen(Said::Tcg, true, kvm), Ok(tcg));
+        assert_eq!(chosen(Said::Auto, true, kvm), Ok(kvm));
+        assert_eq!(chosen(Said::Kvm, false, tcg), Ok(tcg));
+        assert_eq!(chosen(Said::Kvm, true, tcg), Err(Reason::Accelerator { asked: Said::Kvm }));
+    }
+
+    #[test]
+    fn arguments_of_the_container_come_last() {
+        let probe = || Probe {
+            accelerator: Accelerator::Tcg,
+            reason: String::new(),
+            kernel_args: vec!["lpj=7".to_owned(), "mitigations=off".to_owned()],
+        };
+        let own = ["mitigations=auto".to_owned()];
+        assert_eq!(kernel_args(&own, Accelerator::Tcg, probe()), ["lpj=7", "mitigations=off", "mitigations=auto"]);
+        assert_eq!(kernel_args(&own, Accelerator::Kvm, probe()), ["mitigations=auto"]);
+    }
 }
