@@ -7,6 +7,7 @@ use crate::{
     containers::{Containers, stats::Collectors},
     events::Events,
     exec::Execs,
+    guests::Guests,
     host::HostInfo,
     images::{Consumer, ImageService, ImagesConfig},
     networks::Networks,
@@ -33,6 +34,8 @@ pub struct Engine {
     pub config: Config,
     /// The other programs.
     pub programs: Programs,
+    /// What virtual machines boot.
+    pub guests: Guests,
     /// The host.
     pub host: HostInfo,
     /// The engine's own identifier, kept in the data root.
@@ -100,9 +103,14 @@ impl Engine {
             },
         )?;
         let cache = root.join("cache");
+        let guests = Guests::new(&root, &programs.init);
         let engine = Arc::new(Self {
             id: engine_id(&root.join("engine-id"))?,
-            accelerator: Arc::new(AcceleratorCell::new(config.accelerator, &programs, cache.join("accelerator.json"))),
+            accelerator: Arc::new(AcceleratorCell::new(
+                config.accelerator,
+                guests.clone(),
+                cache.join("accelerator.json"),
+            )),
             seccomp: SeccompCache::new(cache.join("seccomp"), programs.runtime.clone()),
             host: HostInfo::read(),
             networks: Networks::default(),
@@ -117,6 +125,7 @@ impl Engine {
             images,
             store,
             programs,
+            guests,
             config,
         });
         engine.wire_images();

@@ -17,6 +17,7 @@ mod engine;
 mod events;
 mod exec;
 pub mod flags;
+mod guests;
 mod host;
 pub mod http;
 mod image_api;

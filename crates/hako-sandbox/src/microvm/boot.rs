@@ -4,7 +4,7 @@ use super::{guest::Parts, stdio::open_stream};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::Utc;
 use hako_model::{Error, ErrorKind, Result, SandboxConfig, VmConfig};
-use hako_qemu::{Accelerator, Drive, Machine, Nic, Vm};
+use hako_qemu::{Accelerator, Board, Drive, Machine, Nic, Vm};
 use hako_task::{
     extra::{ConfigureRequest, ExtraClient},
     mux::Mux,
@@ -66,6 +66,7 @@ pub(super) async fn boot(
 
 fn machine(vm: &VmConfig, ephemeral: bool) -> Result<Machine> {
     let accelerator: Accelerator = vm.boot.accelerator.parse().map_err(Error::invalid)?;
+    let board: Board = vm.boot.board.parse().map_err(Error::invalid)?;
     let drives = vm.disks.iter().map(|disk| Drive {
         serial: disk.serial.clone(),
         path: disk.path.clone(),
@@ -74,6 +75,7 @@ fn machine(vm: &VmConfig, ephemeral: bool) -> Result<Machine> {
     });
     Ok(Machine {
         qemu: vm.boot.qemu.clone(),
+        board,
         kernel: vm.boot.kernel.clone(),
         initramfs: vm.boot.initramfs.clone(),
         accelerator,

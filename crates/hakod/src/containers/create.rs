@@ -96,7 +96,10 @@ async fn make_with(engine: &Arc<Engine>, wanted: Wanted<'_>, held: &mut Held) ->
         "" => engine.images.resolve(&config.image).await?,
         wanted => engine.images.resolve_for(&config.image, &platform::parse(wanted)?).await?,
     };
-    platform::check(&image, &config.image)?;
+    // Behind the hyperv wall its guest decides.
+    if isolation == Isolation::Process || engine.guests.usual(&image.architecture).is_err() {
+        platform::check(&image, &config.image)?;
+    }
     let (vm, notes) = vm::read(engine, &config, &host, &image.config, step.is_some())?;
     if isolation == Isolation::Hyperv {
         warnings.extend(notes);

@@ -1,7 +1,7 @@
 //! The host as hako-platform takes it.
 
 use super::guests;
-use crate::{Engine, accelerator::Status, host::HostInfo, programs};
+use crate::{Engine, accelerator::Status, host::HostInfo};
 use hako_model::policy;
 use hako_platform::{GuestKernel, Host, HostOs, LinuxHost, WallState, binfmt};
 use hako_qemu::Accelerator;
@@ -51,8 +51,7 @@ fn processor(guest: GuestKernel, emulated: bool) -> GuestKernel {
 
 /// A file without which no machine boots.
 fn lacking(engine: &Engine) -> Option<String> {
-    let files = [&engine.programs.kernel, &engine.programs.initramfs];
-    files.into_iter().find_map(|path| programs::present(path).err()).map(|err| err.message)
+    engine.guests.usual(policy::native_arch()).err().map(|err| err.message)
 }
 
 /// The architectures that `binfmt_misc` runs; none where it is not mounted.

@@ -3,6 +3,7 @@
 use crate::{
     Engine,
     containers::record::Record,
+    guests::Guest,
     networks::{Joined, files},
     programs::present,
 };
@@ -13,7 +14,13 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 ///
 /// # Errors
 /// The kernel's, or a missing `hako-init`.
-pub fn write(engine: &Engine, bundle: &Path, record: &Record, joined: Option<&Joined>) -> Result<()> {
+pub fn write(
+    engine: &Engine,
+    bundle: &Path,
+    record: &Record,
+    guest: Option<&Guest>,
+    joined: Option<&Joined>,
+) -> Result<()> {
     let put = |name: &str, text: String| {
         let path = bundle.join(name);
         fs::write(&path, text).map_err(|err| Error::internal(format!("{}: {err}", path.display())))
@@ -26,7 +33,8 @@ pub fn write(engine: &Engine, bundle: &Path, record: &Record, joined: Option<&Jo
     put("hosts", files::hosts(record, &facts))?;
     put("resolv.conf", files::resolv_conf(engine, record, &facts))?;
     if super::process::has_init(&record.host) {
-        let (from, to) = (present(&engine.programs.init)?, bundle.join("init"));
+        let init = guest.map_or(&engine.programs.init, |guest| &guest.init);
+        let (from, to) = (present(init)?, bundle.join("init"));
         fs::copy(from, &to).map_err(|err| Error::internal(format!("{}: {err}", to.display())))?;
         fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
     }

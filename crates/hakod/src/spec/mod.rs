@@ -25,6 +25,7 @@ use crate::{
         record::{Mounted, Record},
         vm::Machine,
     },
+    guests,
     networks::Joined,
     programs::present,
     shim::ShimDir,
@@ -52,20 +53,24 @@ pub async fn prepare(
     let log = options::for_shim(engine, record)?;
     present(&engine.programs.runtime)?;
     let plan = mounts::plan(engine, record)?;
-    let mut vm = match record.isolation {
+    let guest = match record.isolation {
         Isolation::Process => None,
-        Isolation::Hyperv => Some(vm::config(engine, record, &image, &plan.shares).await?),
+        Isolation::Hyperv => Some(guests::of(engine, record, &image)?),
+    };
+    let mut vm = match &guest {
+        None => None,
+        Some(guest) => Some(vm::config(engine, record, &image, guest, &plan.shares).await?),
     };
     if let (Some((config, _)), Some(joined)) = (&mut vm, joined) {
         config.network = Some(joined.vm_network());
     }
     dir.make()?;
     let bundle = dir.bundle();
-    files::write(engine, &bundle, record, joined)?;
+    files::write(engine, &bundle, record, guest.as_ref(), joined)?;
     step::files(&bundle, &record.step)?;
     let workload_limit = vm.as_ref().map(|(_, sizing)| sizing.workload_limit);
     let namespaces = namespaces::of(engine, record, joined)?;
-    let spec = oci::spec(engine, record, &bundle, &namespaces, &plan, workload_limit).await?;
+    let spec = oci::spec(engine, record, &bundle, guest.as_ref(), &namespaces, &plan, workload_limit).await?;
     let text = serde_json::to_vec(&spec).map_err(|err| hako_model::Error::internal(err.to_string()))?;
     std::fs::write(bundle.join("config.json"), text)?;
     let mut rootfs = match record.isolation {
@@ -107,7 +112,8 @@ pub async fn prepare_files(engine: &Engine, record: &Record, dir: &ShimDir) -> R
             }
             // What a build's step had mounted is none of its files.
             small.step.clear();
-            Some(vm::config(engine, &small, &image, &plan.shares).await?.0)
+            let guest = guests::of(engine, record, &image)?;
+            Some(vm::config(engine, &small, &image, &guest, &plan.shares).await?.0)
         }
     };
     dir.make()?;

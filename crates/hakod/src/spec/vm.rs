@@ -1,38 +1,32 @@
 //! The virtual machine of a container behind the hyperv wall.
 
-use crate::{
-    Engine,
-    accelerator::{self, QEMU},
-    containers::record::Record,
-    images::ResolvedImage,
-    programs::present,
-};
+use crate::{Engine, accelerator, containers::record::Record, guests::Guest, images::ResolvedImage};
 use hako_model::{BootConfig, Disk, Error, Result, Share, Shares, VmConfig};
 use hako_platform::{Reason, sizing::Sizing};
-use hako_qemu::{Accelerator, Probe};
+use hako_qemu::Accelerator;
 
 const MIB: u64 = 1 << 20;
 /// A boot takes half a second; on a busy, emulated host many times that.
 const DEADLINE_MS: u64 = 60_000;
 const ATTEMPTS: u32 = 2;
 
-/// The VM and its size, with `shares` of the host; makes the disks that are not there yet.
+/// The VM with `guest` and its size, with `shares` of the host; makes the disks
+/// that are not there yet.
 ///
 /// # Errors
-/// QEMU or the guest is missing, a disk cannot be made, or what is asked for of
-/// the machine cannot be.
+/// QEMU is missing, a disk cannot be made, or what is asked for of the machine
+/// cannot be.
 pub async fn config(
     engine: &Engine,
     record: &Record,
     image: &ResolvedImage,
+    guest: &Guest,
     shares: &[Share],
 ) -> Result<(VmConfig, Sizing)> {
-    let kernel = present(&engine.programs.kernel)?.to_owned();
-    let initramfs = present(&engine.programs.initramfs)?.to_owned();
-    let probe = engine.accelerator.get().await?;
+    let (probed, host_args) = engine.accelerator.for_guest(guest).await?;
     let refused =
         |reason: Reason| Error::new(reason.kind(), reason.to_string()).context(format!("container {}", record.id));
-    let accelerator = chosen(record.vm.accelerator(), record.vm.own.accelerator.is_some(), probe.accelerator);
+    let accelerator = chosen(record.vm.accelerator(), record.vm.own.accelerator.is_some(), probed);
     let accelerator = accelerator.map_err(refused)?;
     let size = record.vm.size(engine, &record.host, accelerator::of_platform(accelerator)).map_err(refused)?;
     let rootfs = engine.images.rootfs_erofs(image).await?;
@@ -48,11 +42,12 @@ pub async fn config(
     disks.extend(super::step::disks(&record.step));
     let vm = VmConfig {
         boot: BootConfig {
-            qemu: QEMU.into(),
-            kernel,
-            initramfs,
+            qemu: guest.qemu.clone(),
+            board: guest.board.to_string(),
+            kernel: guest.kernel.clone(),
+            initramfs: guest.initramfs.clone(),
             accelerator: accelerator::name(accelerator).to_owned(),
-            kernel_args: kernel_args(record.vm.kernel_args(), accelerator, probe),
+            kernel_args: kernel_args(guest, (probed == accelerator).then_some(host_args), record.vm.kernel_args()),
             deadline_ms: DEADLINE_MS,
             attempts: ATTEMPTS,
         },
@@ -81,18 +76,17 @@ fn chosen(
     }
 }
 
-/// The host's arguments, and then the container's, which are the last word.
-/// Those of an accelerator that was not probed the machine finds by itself.
-fn kernel_args(own: &[String], accelerator: Accelerator, probe: Probe) -> Vec<String> {
-    let mut args = if probe.accelerator == accelerator { probe.kernel_args } else { Vec::new() };
-    args.extend(own.iter().cloned());
-    args
+/// The host's arguments, the guest's, and then the container's, which are the last
+/// word. Those of an accelerator that was not probed the machine finds by itself.
+fn kernel_args(guest: &Guest, of_host: Option<Vec<String>>, own: &[String]) -> Vec<String> {
+    [of_host.unwrap_or_default(), guest.kernel_args.clone(), own.to_vec()].concat()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use hako_platform::Accelerator as Said;
+    use hako_qemu::Board;
 
     #[test]
     fn accelerators() {
@@ -106,13 +100,22 @@ mod tests {
 
     #[test]
     fn arguments_of_the_container_come_last() {
-        let probe = || Probe {
-            accelerator: Accelerator::Tcg,
-            reason: String::new(),
-            kernel_args: vec!["lpj=7".to_owned(), "mitigations=off".to_owned()],
+        let guest = Guest {
+            name: "own".to_owned(),
+            release: "6.1".to_owned(),
+            board: Board::Microvm,
+            qemu: "qemu".into(),
+            kernel: "vmlinux".into(),
+            initramfs: "initramfs.cpio".into(),
+            init: "hako-init".into(),
+            hz: None,
+            kernel_args: vec!["init_on_alloc=0".to_owned()],
+            memory_mib: 0,
         };
         let own = ["mitigations=auto".to_owned()];
-        assert_eq!(kernel_args(&own, Accelerator::Tcg, probe()), ["lpj=7", "mitigations=off", "mitigations=auto"]);
-        assert_eq!(kernel_args(&own, Accelerator::Kvm, probe()), ["mitigations=auto"]);
+        let of_host = || vec!["lpj=7".to_owned(), "mitigations=off".to_owned()];
+        let args = kernel_args(&guest, Some(of_host()), &own);
+        assert_eq!(args, ["lpj=7", "mitigations=off", "init_on_alloc=0", "mitigations=auto"]);
+        assert_eq!(kernel_args(&guest, None, &own), ["init_on_alloc=0", "mitigations=auto"]);
     }
 }
