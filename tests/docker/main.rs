@@ -26,6 +26,7 @@ mod exec;
 mod exit;
 mod export;
 mod flags;
+mod guests;
 mod health;
 mod host_vm;
 mod image_prune;

@@ -1,6 +1,6 @@
 //! Images made by the tests themselves: good ones and bad ones.
 
-use crate::places::on_path;
+use crate::places::{cache_dir, on_path};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{fs, io::Write, path::Path, process::Command, sync::OnceLock};
@@ -274,8 +274,17 @@ pub fn busybox() -> Image {
     Image::new("busybox:latest", vec![layer.clone()])
 }
 
+/// The same for arm64, as `busybox:arm64`.
+#[must_use]
+pub fn busybox_arm64() -> Image {
+    let program = cache_dir().join("tools/busybox-static_arm64/bin/busybox");
+    Image::new("busybox:arm64", vec![busybox_layer(&program)]).for_architecture("arm64")
+}
+
+/// `program` may be another machine's; its applets are those of this one's.
 fn busybox_layer(program: &Path) -> Vec<u8> {
-    let list = Command::new(program).arg("--list").output().expect("busybox runs");
+    let native = on_path("busybox").expect("package busybox-static");
+    let list = Command::new(native).arg("--list").output().expect("busybox runs");
     let applets = String::from_utf8(list.stdout).expect("names are text");
     let passwd = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n\
                   someone:x:1000:1000:Some One:/home/someone:/bin/sh\n";
