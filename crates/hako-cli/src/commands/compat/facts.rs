@@ -48,7 +48,7 @@ fn of_info(info: &Value, interpreters: Vec<String>) -> Result<Host> {
     let mut host = Host::new(&platform.architecture, HostOs::Linux(LinuxHost { kernel, interpreters }));
     host.name = text("Name").to_owned();
     host.process = WallState::Works;
-    host.guests = vec![GuestKernel::new("default", &platform)];
+    host.guests = guests(info, &platform);
     host.cpus = info["NCPU"].as_u64().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(0);
     host.memory = info["MemTotal"].as_u64().unwrap_or(0);
     let status = info["DriverStatus"].as_array().into_iter().flatten();
@@ -61,6 +61,17 @@ fn of_info(info: &Value, interpreters: Vec<String>) -> Result<Host> {
         _ => WallState::Unprobed,
     };
     Ok(host)
+}
+
+/// The guest kernels that the engine has; one that does not say has the usual one.
+fn guests(info: &Value, platform: &Platform) -> Vec<GuestKernel> {
+    let Some(list) = info["Guests"].as_array() else { return vec![GuestKernel::new("default", platform)] };
+    let guest = |guest: &Value| {
+        let text = |key: &str| guest[key].as_str().unwrap_or_default();
+        let platform = Platform::new("linux", text("Architecture"), "");
+        GuestKernel { kernel: text("Release").parse().ok(), ..GuestKernel::new(text("Name"), &platform) }
+    };
+    list.iter().map(guest).collect()
 }
 
 /// The architectures that this machine's `binfmt_misc` runs; none where it is
@@ -131,6 +142,13 @@ mod tests {
         assert_eq!(none.hyperv, WallState::Lacks(vec!["(QEMU is missing)".into()]));
         assert_eq!(of_info(&info("being probed"), Vec::new()).unwrap().hyperv, WallState::Unprobed);
         assert!(of_info(&json!({"OSType": "windows", "Architecture": "x86_64"}), Vec::new()).is_err());
+        assert_eq!(host.guests, [GuestKernel::new("default", &Platform::new("linux", "amd64", ""))]);
+        let mut said = info("tcg");
+        said["Guests"] = json!([{"Name": "default", "Architecture": "amd64", "Release": "6.12.117-hako"},
+            {"Name": "arm64", "Architecture": "arm64", "Release": ""}]);
+        let guests = of_info(&said, Vec::new()).unwrap().guests;
+        assert_eq!(guests[0].kernel.unwrap().to_string(), "6.12.117");
+        assert_eq!((guests[1].architecture.as_str(), guests[1].kernel), ("arm64", None));
     }
 
     #[test]
