@@ -3,7 +3,7 @@
 use crate::api::{Client, Host as Address, escape};
 use crate::error::{Error, Result, reason};
 use hako_model::Isolation;
-use hako_platform::{GuestKernel, Host, HostOs, Image, LinuxHost, Platform, WallState, binfmt};
+use hako_platform::{GuestKernel, Host, HostOs, Image, LinuxHost, Platform, Policy, WallState, binfmt};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -115,6 +115,20 @@ fn understood(name: &str, value: &Value) -> Result<Image> {
     Image::from_json(value).map_err(|err| Error::msg(format!("{name}: {err}")))
 }
 
+/// The rules of a file, TOML or JSON, whatever else it has.
+pub(super) fn policy(path: &str) -> Result<Policy> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        policy: Policy,
+    }
+    let text = fs::read_to_string(path).map_err(|err| Error::msg(format!("{path}: {}", reason(&err))))?;
+    let file: std::result::Result<File, String> = match text.trim_start().starts_with('{') {
+        true => serde_json::from_str(&text).map_err(|err| err.to_string()),
+        false => toml::from_str(&text).map_err(|err| err.to_string()),
+    };
+    file.map(|file| file.policy).map_err(|err| Error::msg(format!("{path}: {err}")))
+}
+
 /// Files are said as such: by a path, or with their ending.
 fn is_file(name: &str) -> bool {
     name.starts_with(['/', '.']) || Path::new(name).extension().is_some_and(|end| end.eq_ignore_ascii_case("json"))
@@ -128,6 +142,21 @@ fn read(path: &str) -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_policy_of_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml").display().to_string();
+        let read = |text: &str| {
+            fs::write(&path, text).unwrap();
+            policy(&path).map_err(|err| err.to_string())
+        };
+        let rule = "[[policy]]\nname = 'a'\nwalls = ['hyperv']\n";
+        assert_eq!(read(&format!("data-root = '/x'\n{rule}")).unwrap().0[0].name, "a");
+        assert_eq!(read(r#"{"policy": [{"name": "b", "walls": ["vm"]}]}"#).unwrap().0[0].name, "b");
+        assert!(read("data-root = '/x'").unwrap_err().contains("policy"));
+        assert!(read("[[policy]]\nname = 'a'").unwrap_err().contains("names no walls"));
+    }
 
     #[test]
     fn the_engines_host() {
