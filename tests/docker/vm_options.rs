@@ -59,7 +59,7 @@ fn they_take_effect() {
         flags.extend(["busybox", "sleep", "1000"]);
         case.daemon("box", &flags);
         let check = || {
-            let (cpus, memory, disk, cmdline) = look(case.exec("box", LOOK).ok());
+            let (cpus, memory, disk, cmdline) = look(&case.exec("box", LOOK).ok());
             assert_eq!(cpus, 1);
             assert!((240..300).contains(&memory) && (180..256).contains(&disk), "{memory} {disk}");
             assert!(cmdline.contains(" loglevel=6 slab_nomerge"), "{cmdline}");
