@@ -14,7 +14,7 @@ const LOOK: &str =
 
 /// The flags for these options, as annotations.
 fn annotations<'a>(pairs: &[&'a str]) -> Vec<&'a str> {
-    pairs.iter().flat_map(|pair| ["--annotation", pair]).collect()
+    pairs.iter().flat_map(|pair| ["--annotation", *pair]).collect()
 }
 
 /// What [`LOOK`] found: processors, memory, disk, command line.
@@ -59,10 +59,10 @@ fn they_take_effect() {
         flags.extend(["busybox", "sleep", "1000"]);
         case.daemon("box", &flags);
         let check = || {
-            let (cpus, memory, disk, cmdline) = look(case.exec("box", LOOK).ok());
+            let (cpus, memory, disk, cmdline) = look(&case.exec("box", LOOK).ok());
             assert_eq!(cpus, 1);
             assert!((240..300).contains(&memory) && (180..256).contains(&disk), "{memory} {disk}");
-            assert!(cmdline.ends_with("loglevel=6 slab_nomerge"), "{cmdline}");
+            assert!(cmdline.contains(" loglevel=6 slab_nomerge"), "{cmdline}");
             // Without -m the workload has what the machine leaves it.
             let limit: u64 = case.exec("box", "cat /sys/fs/cgroup/memory.max").ok().parse().unwrap();
             assert!((180 * MIB..250 * MIB).contains(&limit), "{limit}");
@@ -120,7 +120,7 @@ fn defaults() {
         // By the configuration alone, and it is so.
         let (cpus, memory, disk, cmdline) = look(&case.sh(&["--name", "plain"], LOOK).text());
         assert!(cpus == 1 && (260..320).contains(&memory) && (220..300).contains(&disk), "{cpus} {memory} {disk}");
-        assert!(cmdline.ends_with("loglevel=5"), "{cmdline}");
+        assert!(cmdline.contains(" loglevel=5"), "{cmdline}");
         let made = |name: &str, flags: &[&str], image: &str| {
             let output = case.walled("create", &["--name", name]).args(flags).arg(image).run();
             assert_eq!(output.code, 0, "{output}");
@@ -212,7 +212,7 @@ fn what_makes_no_sense_is_refused() {
     );
     assert_eq!(case.docker(["ps", "-aq"]).text(), "");
     // The least that a remedy says is enough.
-    let (cpus, ..) = look(&case.sh(&annotations(&["hako.vm.cpus=2"]), LOOK).args::<&str>([]).text());
+    let (cpus, ..) = look(&case.sh(&annotations(&["hako.vm.cpus=2"]), LOOK).text());
     assert_eq!(cpus, 2);
     case.engine.finish();
 }
@@ -228,24 +228,18 @@ fn updates() {
         flags.extend(["-m", "100m", "--memory-swap", "-1", "busybox", "sleep", "1000"]);
         case.daemon("box", &flags);
         let update = |flags: &[&str]| case.docker(["update"]).args(flags).arg("box").run();
-        let check = || {
-            let more = update(&["-m", "200m"]);
-            more.fails(1, "a virtual machine of 256 MiB has no room for the workload");
-            assert!(more.err().contains("fixed when it was created: use --memory=168m or less"), "{more}");
-            update(&["--cpus=1.5"]).fails(1, "fixed when it was created: use --cpus=1 or less");
-            assert_eq!(
-                case.inspect("box", "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}"),
-                format!("{} 0", 100 * MIB)
-            );
-        };
-        check();
-        assert_eq!(update(&["-m", "168m", "--cpus=0.5"]).code, 0);
+        let more = update(&["-m", "200m", "--memory-swap=-1"]);
+        more.fails(1, "a virtual machine of 256 MiB has no room for the workload");
+        assert!(more.err().contains("fixed when it was created: use --memory=168m or less"), "{more}");
+        update(&["--cpus=1.5"]).fails(1, "fixed when it was created: use --cpus=1 or less");
+        let kept = case.inspect("box", "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}");
+        assert_eq!(kept, format!("{} 0", 100 * MIB));
+        assert_eq!(update(&["-m", "168m", "--memory-swap=-1", "--cpus=0.5"]).code, 0);
         assert_eq!(case.exec("box", "cat /sys/fs/cgroup/memory.max").ok(), (168 * MIB).to_string());
-        assert_eq!(update(&["-m", "100m"]).code, 0);
+        assert_eq!(update(&["-m", "100m", "--memory-swap=-1"]).code, 0);
         let _ = case.docker(["kill", "box"]).text();
         case.wait_for("box", "exited");
-        let more = update(&["-m", "200m"]);
-        more.fails(1, "use --memory=168m or less");
+        update(&["-m", "200m", "--memory-swap=-1"]).fails(1, "use --memory=168m or less");
         assert_eq!(vm(case, "box")["Memory"], json!(256 * MIB));
     });
 }

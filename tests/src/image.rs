@@ -120,6 +120,8 @@ pub struct Image {
     layers: Vec<Vec<u8>>,
     config: Value,
     architecture: String,
+    /// Of Windows; empty for Linux.
+    os_version: String,
 }
 
 impl Image {
@@ -132,6 +134,7 @@ impl Image {
             layers,
             config: json!({ "Cmd": ["sh"], "Env": [path] }),
             architecture: "amd64".to_owned(),
+            os_version: String::new(),
         }
     }
 
@@ -156,6 +159,13 @@ impl Image {
         self
     }
 
+    /// The same image, said to be of this version of Windows.
+    #[must_use]
+    pub fn for_windows(mut self, version: &str) -> Self {
+        version.clone_into(&mut self.os_version);
+        self
+    }
+
     /// `name:tag`.
     #[must_use]
     pub fn tag(&self) -> &str {
@@ -176,11 +186,15 @@ impl Image {
             .iter()
             .map(|_| json!({ "created": "2024-01-02T03:04:05Z", "created_by": "the tests' harness" }))
             .collect();
-        let config = json!({
+        let mut config = json!({
             "architecture": self.architecture, "os": "linux", "created": "2024-01-02T03:04:05Z",
             "config": self.config, "history": history,
             "rootfs": { "type": "layers", "diff_ids": diffs },
         });
+        if !self.os_version.is_empty() {
+            config["os"] = json!("windows");
+            config["os.version"] = json!(self.os_version);
+        }
         config.to_string().into_bytes()
     }
 

@@ -10,6 +10,7 @@ use crate::{containers::logs::options, flags::Flags, http::Host};
 use anyhow::{Context, bail};
 use hako_api::types::LogConfig;
 use hako_model::{Isolation, reference::DEFAULT_REGISTRY};
+use hako_platform::Policy;
 use hako_registry::Mirror;
 use serde::Deserialize;
 use std::{
@@ -63,6 +64,7 @@ struct File {
     ip: Option<String>,
     ip_masq: Option<bool>,
     vm: vm::Table,
+    policy: Policy,
 }
 
 /// What the file says of one registry, by its name: `host[:port]`.
@@ -139,6 +141,10 @@ pub struct Config {
     pub network: NetworkDefaults,
     /// What virtual machines are like that do not say it themselves.
     pub vm: VmDefaults,
+    /// Which walls hold which images, for whom, when the engine starts.
+    pub policy: Policy,
+    /// The config file that was named.
+    pub file: Option<PathBuf>,
 }
 
 impl Config {
@@ -200,8 +206,18 @@ impl Config {
             certs_dirs: certs_dirs.unwrap_or_else(|| CERTS_DIRS.map(PathBuf::from).into()),
             network,
             vm,
+            policy: file.policy,
+            file: flags.config_file,
         })
     }
+}
+
+/// The policy that the config file has now.
+///
+/// # Errors
+/// A file that cannot be read, or means nothing.
+pub fn policy(named: Option<&Path>) -> anyhow::Result<Policy> {
+    Ok(read_file(named)?.policy)
 }
 
 /// Mirrors by the registry that they stand for.
@@ -292,5 +308,10 @@ mod tests {
         assert!(parse_file("[registries.r]\nmirror = 'x'").is_err());
         assert!(super::mirrors(vec!["http://a/path".into()], BTreeMap::new()).is_err());
         assert!(exec_opts(["isolation=moon".to_owned()].iter()).is_err());
+        let rule = "[[policy]]\nname = 'a'\nexcept-images = ['r.example/*']\nwalls = ['hyperv']";
+        let json = r#"{"policy": [{"name": "a", "except-images": ["r.example/*"], "walls": ["hyperv"]}]}"#;
+        assert_eq!(parse_file(rule).unwrap().policy, parse_file(json).unwrap().policy);
+        let why = parse_file(&rule.replace("hyperv", "process")).unwrap_err().to_string();
+        assert!(why.contains("a policy can only ask for a thicker wall"), "{why}");
     }
 }

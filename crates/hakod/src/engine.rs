@@ -17,12 +17,13 @@ use crate::{
 };
 use anyhow::Context;
 use hako_model::{Error, Result};
+use hako_platform::Policy;
 use hako_store::Store;
 use std::{
     fs,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -56,6 +57,8 @@ pub struct Engine {
     pub execs: Execs,
     /// The accelerator of VMs.
     pub accelerator: Arc<AcceleratorCell>,
+    /// Which walls hold which images, for whom.
+    pub policy: RwLock<Policy>,
     /// Builds that run.
     pub builds: Arc<Builds>,
     /// Compiled seccomp filters.
@@ -117,6 +120,7 @@ impl Engine {
             containers: Containers::default(),
             collectors: Collectors::default(),
             execs: Execs::default(),
+            policy: RwLock::new(config.policy.clone()),
             builds: Arc::default(),
             volumes: Volumes::default(),
             events: Arc::default(),

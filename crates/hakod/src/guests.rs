@@ -189,6 +189,14 @@ impl Guests {
         self.default().present().ok().into_iter().chain(others).collect()
     }
 
+    /// Those that boot here: one for other processors where the emulator for it is
+    /// installed.
+    #[must_use]
+    pub fn bootable(&self) -> Vec<Guest> {
+        let boots = |guest: &Guest| guest.is_native() || hako_qemu::is_installed(&guest.qemu);
+        self.all().into_iter().filter(boots).collect()
+    }
+
     /// The guest `name`.
     ///
     /// # Errors

@@ -23,7 +23,6 @@ pub mod http;
 mod image_api;
 pub mod images;
 mod networks;
-#[expect(dead_code, reason = "create does not ask yet")]
 mod placement;
 mod programs;
 mod shim;

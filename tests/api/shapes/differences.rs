@@ -105,6 +105,7 @@ pub const TABLE: &[Row] = &[
     both("version.body.*", OWN),
     both("info.body.KernelMemory*", GONE),
     both("info.body.CDISpecDirs", NEWER),
+    both("info.body.Guests", OWN),
     both("info.body.RegistryConfig.AllowNondistributable*", GONE),
     both("info.body.Runtimes.*", OWN),
 ];

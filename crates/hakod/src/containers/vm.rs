@@ -10,6 +10,7 @@ use crate::{
     Engine,
     accelerator::{self, Status},
     containers::settings::storage_size,
+    guests,
     images::ImageConfig,
     shim::ShimDir,
     spec::{self, resources::PERIOD},
@@ -26,9 +27,6 @@ use serde::{Deserialize, Serialize};
 
 /// The container's writable disk: sparse, so this is a bound and not a cost.
 const DISK_MIB: u64 = 20 << 10;
-
-/// What the usual guest kernel is called.
-const DEFAULT_KERNEL: &str = "default";
 
 /// The options of a container's virtual machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,6 +226,8 @@ pub async fn shown(engine: &Engine, record: &Record) -> Option<VirtualMachine> {
             (size.map_or(0, |size| size.memory_mib), size.map_or(0, |size| size.cpus), known.to_string())
         }
     };
+    // A record of before placement has none; the usual one is what it boots.
+    let kernel = record.kernel.as_deref().or(record.vm.own.kernel.as_deref());
     let disk = tokio::fs::metadata(engine.container_dir(record.id.as_str()).join(spec::SCRATCH)).await;
     let disk = match disk {
         Ok(made) => made.len(),
@@ -237,7 +237,7 @@ pub async fn shown(engine: &Engine, record: &Record) -> Option<VirtualMachine> {
         memory: memory_mib << 20,
         cpus,
         disk,
-        kernel: DEFAULT_KERNEL.to_owned(),
+        kernel: kernel.unwrap_or(guests::DEFAULT).to_owned(),
         kernel_args: record.vm.kernel_args().to_vec(),
         accelerator,
     })
