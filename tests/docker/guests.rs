@@ -152,7 +152,8 @@ guests! {
             case.docker(["logs", "box"]).run().out() == "started"
         });
         assert_eq!(case.docker(["logs", "box"]).run().err(), "aside");
-        assert_eq!(case.exec("box", "hostname; tr '\\0' ' ' < /proc/1/cmdline | cut -d ' ' -f 1").ok(), "there\n/sbin/docker-init\n");
+        let said = case.exec("box", "hostname; cat /proc/1/comm").ok();
+        assert!(said.starts_with("there\n") && said.contains("init"), "{said}");
         assert_eq!(case.exec("box", "exit 9").code, 9);
         let echoed = case.docker(["exec", "-i", "box", "cat"]).stdin("in and out").text();
         assert_eq!(echoed, "in and out");
@@ -201,10 +202,10 @@ guests! {
 
     fn cpus(guest) {
         guest.daemon("box", &["--cpus=2", "-m", "64m"], WAIT);
-        assert_eq!(guest.case.exec("box", "nproc; cat /sys/fs/cgroup/cpu.max").ok(), "2\n200000 100000\n");
+        assert_eq!(guest.case.exec("box", "nproc; cat /sys/fs/cgroup/cpu.max").ok(), "2\n200000 100000");
         let _ = guest.case.docker(["update", "--cpus=1.5", "-m", "96m", "--memory-swap=96m", "box"]).text();
         let said = guest.case.exec("box", "cat /sys/fs/cgroup/cpu.max /sys/fs/cgroup/memory.max").ok();
-        assert_eq!(said, "150000 100000\n100663296\n");
+        assert_eq!(said, "150000 100000\n100663296");
         let _ = guest.case.docker(["rm", "-f", "box"]).text();
     }
 
