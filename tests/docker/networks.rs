@@ -398,14 +398,22 @@ fn modes() {
 #[test]
 fn links() {
     with_networks(Wall::Process, |case| {
-        web(case, "web", &["--expose=80", "-e", "COLOUR=red"]);
+        web(case, "web", &["--expose=80", "--expose=8000-8002", "-e", "COLOUR=red"]);
         case.on_network("user", &["--link=web:site", "busybox", "sleep", "1000"]);
         for name in ["site", "web", &case.inspect("web", "{{.Config.Hostname}}")] {
             assert_eq!(fetch(case, "user", name, 80), "web");
         }
         let ip = case.inspect("web", "{{.NetworkSettings.Networks.bridge.IPAddress}}");
         let env = case.exec("user", "env").ok();
-        for line in [format!("SITE_PORT=tcp://{ip}:80"), "SITE_NAME=/user/site".into(), "SITE_ENV_COLOUR=red".into()] {
+        let lines = [
+            format!("SITE_PORT=tcp://{ip}:80"),
+            format!("SITE_PORT_8001_TCP=tcp://{ip}:8001"),
+            format!("SITE_PORT_8000_TCP_START=tcp://{ip}:8000"),
+            format!("SITE_PORT_8000_TCP_END=tcp://{ip}:8002"),
+            "SITE_NAME=/user/site".into(),
+            "SITE_ENV_COLOUR=red".into(),
+        ];
+        for line in lines {
             assert!(env.lines().any(|found| found == line), "{line}: {env}");
         }
         assert_eq!(case.inspect("user", "{{json .HostConfig.Links}}"), r#"["/web:/user/site"]"#);
@@ -431,6 +439,32 @@ fn links() {
         case.on_network("plain", &["--network=mine", "busybox", "sleep", "1000"]);
         assert_eq!(fetch(case, "linked", "other", 80), "web");
         assert!(!reaches(case, "plain", "other"));
+    });
+}
+
+/// `docker rm --link`: what one container calls another is taken back.
+#[test]
+fn a_link_is_removed() {
+    with_networks(Wall::Process, |case| {
+        web(case, "web", &[]);
+        case.on_network("user", &["--link=web:site", "--link=web:other", "busybox", "sleep", "1000"]);
+        let hosts = || case.exec("user", "cat /etc/hosts").ok().to_owned();
+        let names = |alias: &str| hosts().lines().any(|line| line.split_whitespace().any(|word| word == alias));
+        assert!(names("site") && names("other"));
+        let _ = case.docker(["rm", "--link", "/user/site"]).text();
+        wait_until(PATIENCE, "the name to go", || !names("site"));
+        assert!(names("other"), "{}", hosts());
+        assert_eq!(case.inspect("user", "{{json .HostConfig.Links}}"), r#"["/web:/user/other"]"#);
+        case.docker(["rm", "--link", "user/site"]).run().fails(1, "No such container: user/site");
+        case.docker(["rm", "--link", "nobody/site"]).run().fails(1, "No such container: nobody/site");
+        case.docker(["rm", "--link", "user"])
+            .run()
+            .fails(1, "Conflict, cannot remove the default link name of the container");
+        let _ = case.docker(["rm", "--link", "user/other"]).text();
+        // Both run on, and the end of a link outlives a restart.
+        assert_eq!(case.inspect("web", "{{.State.Running}}") + &case.inspect("user", "{{.State.Running}}"), "truetrue");
+        let _ = case.docker(["restart", "-t", "0", "user"]).text();
+        assert!(!names("other") && case.inspect("user", "{{json .HostConfig.Links}}") == "null");
     });
 }
 

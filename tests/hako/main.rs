@@ -6,6 +6,7 @@ mod build;
 mod client;
 mod compat;
 mod demand;
+mod machine;
 mod networks;
 mod registry;
 mod volumes;

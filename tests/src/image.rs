@@ -1,6 +1,6 @@
 //! Images made by the tests themselves: good ones and bad ones.
 
-use crate::places::on_path;
+use crate::places::{cache_dir, on_path};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{fs, io::Write, path::Path, process::Command, sync::OnceLock};
@@ -120,6 +120,8 @@ pub struct Image {
     layers: Vec<Vec<u8>>,
     config: Value,
     architecture: String,
+    /// Of Windows; empty for Linux.
+    os_version: String,
 }
 
 impl Image {
@@ -132,6 +134,7 @@ impl Image {
             layers,
             config: json!({ "Cmd": ["sh"], "Env": [path] }),
             architecture: "amd64".to_owned(),
+            os_version: String::new(),
         }
     }
 
@@ -156,6 +159,13 @@ impl Image {
         self
     }
 
+    /// The same image, said to be of this version of Windows.
+    #[must_use]
+    pub fn for_windows(mut self, version: &str) -> Self {
+        version.clone_into(&mut self.os_version);
+        self
+    }
+
     /// `name:tag`.
     #[must_use]
     pub fn tag(&self) -> &str {
@@ -176,11 +186,15 @@ impl Image {
             .iter()
             .map(|_| json!({ "created": "2024-01-02T03:04:05Z", "created_by": "the tests' harness" }))
             .collect();
-        let config = json!({
+        let mut config = json!({
             "architecture": self.architecture, "os": "linux", "created": "2024-01-02T03:04:05Z",
             "config": self.config, "history": history,
             "rootfs": { "type": "layers", "diff_ids": diffs },
         });
+        if !self.os_version.is_empty() {
+            config["os"] = json!("windows");
+            config["os.version"] = json!(self.os_version);
+        }
         config.to_string().into_bytes()
     }
 
@@ -274,8 +288,17 @@ pub fn busybox() -> Image {
     Image::new("busybox:latest", vec![layer.clone()])
 }
 
+/// The same for arm64, as `busybox:arm64`.
+#[must_use]
+pub fn busybox_arm64() -> Image {
+    let program = cache_dir().join("tools/busybox-static_arm64/bin/busybox");
+    Image::new("busybox:arm64", vec![busybox_layer(&program)]).for_architecture("arm64")
+}
+
+/// `program` may be another machine's; its applets are those of this one's.
 fn busybox_layer(program: &Path) -> Vec<u8> {
-    let list = Command::new(program).arg("--list").output().expect("busybox runs");
+    let native = on_path("busybox").expect("package busybox-static");
+    let list = Command::new(native).arg("--list").output().expect("busybox runs");
     let applets = String::from_utf8(list.stdout).expect("names are text");
     let passwd = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n\
                   someone:x:1000:1000:Some One:/home/someone:/bin/sh\n";

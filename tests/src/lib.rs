@@ -45,7 +45,7 @@ pub use debian::{debian, debian_tree, packages, packages_and_needs};
 pub use engine::{Engine, Options};
 pub use fake_registry::{FakeRegistry, Reply};
 pub use http::{Answer, http};
-pub use image::{Compression, Image, Layer, busybox, sha256};
+pub use image::{Compression, Image, Layer, busybox, busybox_arm64, sha256};
 pub use network::NetworkNamespace;
 pub use places::{Tool, bin_dir, on_path, tool};
 pub use pty::Terminal;

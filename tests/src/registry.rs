@@ -143,8 +143,9 @@ impl Registry {
         let _ = self.put(&format!("{user}:{password}"), repository, tag, OCI_MANIFEST, &manifest, &blobs);
     }
 
-    /// Puts an index of images there, each with what its platform is; `docker`
-    /// makes it and the manifests Docker's own. The index's digest.
+    /// Puts an index of images there, each with what its platform is (and with
+    /// `annotations`, which go beside that); `docker` makes it and the manifests
+    /// Docker's own. The index's digest.
     #[must_use]
     pub fn push_index(&self, images: &[(Image, Value)], repository: &str, tag: &str, docker: bool) -> String {
         let (list, single) = if docker { (DOCKER_LIST, DOCKER_MANIFEST) } else { (OCI_INDEX, OCI_MANIFEST) };
@@ -156,7 +157,11 @@ impl Registry {
                 let target = format!("sha256:{}", sha256(&manifest));
                 let _ = self.put("", repository, &target, single, &manifest, &blobs);
                 let mut entry = descriptor(single, &manifest);
-                entry["platform"] = platform.clone();
+                let mut platform = platform.clone();
+                if let Some(annotations) = platform.as_object_mut().and_then(|parts| parts.remove("annotations")) {
+                    entry["annotations"] = annotations;
+                }
+                entry["platform"] = platform;
                 entry
             })
             .collect();

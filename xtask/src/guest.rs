@@ -1,16 +1,21 @@
-//! `cargo xtask guest`: the guest's kernel and initramfs, cached by content.
+//! `cargo xtask guest`: guests, each a kernel and an initramfs, cached by content.
 //!
 //! ```text
 //! linux-source-6.12.tar.xz ─┐
 //! guest/kernel/config ──────┼─ sha256 ─► <cache>/hako/guest/<key>/vmlinux ─┐
 //! guest/kernel/*.patch ─────┘                                             ├─► <binaries>/guest/
 //! hako-agent, hako-runtime ────────────► initramfs.cpio ──────────────────┘
+//! linux-image-cloud-amd64, the same programs ─────────────────────────────► <binaries>/guests/debian/
+//! linux-image-cloud-arm64, the programs for arm64 ────────────────────────► <binaries>/guests/arm64/
 //! ```
 
+mod cross;
 mod initramfs;
 mod kernel;
+mod packaged;
 
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -18,9 +23,12 @@ use std::{
 };
 
 /// What `cargo xtask guest` takes.
-#[derive(Debug, Clone, Default, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Make only the kernel
+    /// Which guests
+    #[arg(value_enum, default_values_t = [Name::Default])]
+    pub guests: Vec<Name>,
+    /// Make only the kernel of the default one
     #[arg(long)]
     pub kernel_only: bool,
     /// Put the programs into the initramfs as they lie, without building them
@@ -31,15 +39,50 @@ pub struct Args {
     pub source: PathBuf,
 }
 
-/// Makes `guest/vmlinux` and `guest/initramfs.cpio` beside the programs.
+/// The guests that can be made here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Name {
+    /// Our own kernel
+    Default,
+    /// Debian's cloud kernel for amd64
+    Debian,
+    /// Debian's cloud kernel for arm64, emulated
+    Arm64,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self { guests: vec![Name::Default], kernel_only: false, no_build: false, source: PathBuf::from(kernel::SOURCE) }
+    }
+}
+
+/// Makes guests beside the programs.
 ///
 /// # Errors
 /// What is missing, with the package that has it, or the step that failed.
 pub fn run(args: Args) -> Result<()> {
     if env::consts::ARCH != "x86_64" {
-        bail!("the guest's kernel is built for x86_64 only, this machine is {}", env::consts::ARCH);
+        bail!("guests are made on x86_64 only, this machine is {}", env::consts::ARCH);
     }
     let programs = programs_dir()?;
+    if args.kernel_only && args.guests != [Name::Default] {
+        bail!("--kernel-only is for the default guest alone");
+    }
+    if !args.no_build && !args.kernel_only && args.guests != [Name::Arm64] {
+        build_programs()?;
+    }
+    for name in &args.guests {
+        match name {
+            Name::Default => default(&args, &programs)?,
+            Name::Debian => packaged::make(&packaged::DEBIAN, &programs.join("guests"), &programs, false)?,
+            Name::Arm64 => packaged::make(&packaged::ARM64, &programs.join("guests"), &cross::build()?, true)?,
+        }
+    }
+    Ok(())
+}
+
+/// `guest/` beside the programs.
+fn default(args: &Args, programs: &Path) -> Result<()> {
     let out = programs.join("guest");
     fs::create_dir_all(&out).with_context(|| format!("create {}", out.display()))?;
     let source = if args.source.as_os_str().is_empty() { Path::new(kernel::SOURCE) } else { &args.source };
@@ -49,13 +92,25 @@ pub fn run(args: Args) -> Result<()> {
     if args.kernel_only {
         return Ok(());
     }
-    if !args.no_build {
-        build_programs()?;
-    }
     let cpio = out.join("initramfs.cpio");
-    initramfs::write(&programs, &cpio)?;
+    initramfs::write(programs, &[], &cpio)?;
+    let description = json!({
+        "os": "linux",
+        "architecture": "amd64",
+        "kernel": kernel::release(&vmlinux)?,
+        "board": "microvm",
+        "image": "vmlinux",
+    });
+    write(&out.join("guest.json"), &description)?;
     println!("guest: {}", cpio.display());
     Ok(())
+}
+
+/// Writes a description by temp and rename.
+fn write(path: &Path, description: &serde_json::Value) -> Result<()> {
+    let part = path.with_extension("part");
+    fs::write(&part, format!("{description:#}\n")).with_context(|| format!("write {}", part.display()))?;
+    fs::rename(&part, path).with_context(|| format!("rename to {}", path.display()))
 }
 
 /// The folder of the built programs: xtask itself lies in it.

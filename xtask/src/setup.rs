@@ -5,7 +5,10 @@
 
 mod python;
 
-use crate::programs::{self, cache_dir};
+use crate::{
+    deb,
+    programs::{self, cache_dir},
+};
 use anyhow::{Context, Result, bail};
 use std::{
     fs,
@@ -78,6 +81,15 @@ const PACKAGES: &[Package] = &[
     package(Purpose::Run, "e2fsprogs", "mke2fs"),
     // Networks: the firewall's table is written by this program.
     package(Purpose::Run, "nftables", "nft"),
+    // A guest for arm64: its emulator, and what compiles its programs.
+    package(Purpose::Test, "qemu-system-arm", "qemu-system-aarch64"),
+    package(Purpose::Test, "gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
+    package(Purpose::Test, "libc6-dev-arm64-cross", "/usr/aarch64-linux-gnu/lib/libc.a"),
+    // Libraries of Debian's Rust compiler, which is unpacked and not installed.
+    package(Purpose::Test, "libedit2", "/usr/lib/x86_64-linux-gnu/libedit.so.2"),
+    package(Purpose::Test, "libffi8", "/usr/lib/x86_64-linux-gnu/libffi.so.8"),
+    package(Purpose::Test, "libxml2", "/usr/lib/x86_64-linux-gnu/libxml2.so.2"),
+    package(Purpose::Test, "libz3-4", "/usr/lib/x86_64-linux-gnu/libz3.so.4"),
     // Tests make their images of these.
     package(Purpose::Test, "busybox-static", "busybox"),
     package(Purpose::Test, "debootstrap", "debootstrap"),
@@ -127,6 +139,7 @@ pub fn packages(purpose: Purpose) -> Result<()> {
         for unpacked in UNPACKED {
             unpack(unpacked)?;
         }
+        foreign_busybox()?;
         python::packages()?;
     }
     Ok(())
@@ -224,6 +237,20 @@ fn unpack(package: &Unpacked) -> Result<()> {
         fs::rename(&root, &target)?;
     }
     Ok(())
+}
+
+/// Of what tests make an image for arm64: `tools/busybox-static_arm64/bin/busybox`.
+fn foreign_busybox() -> Result<()> {
+    if programs::find("apt-get").is_none() {
+        return Ok(());
+    }
+    let tree = deb::Archive::ARM64.unpacked("busybox-static")?;
+    let tools = cache_dir()?.join("tools");
+    fs::create_dir_all(&tools).with_context(|| format!("{}", tools.display()))?;
+    let work = tempfile::tempdir_in(&tools)?;
+    let link = work.path().join("link");
+    std::os::unix::fs::symlink(&tree, &link)?;
+    fs::rename(&link, tools.join("busybox-static_arm64")).context("link the busybox for arm64")
 }
 
 /// Leaves of `root` only `program`.

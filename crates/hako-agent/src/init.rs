@@ -84,6 +84,8 @@ fn prepare() -> Result<()> {
     mount_at("proc", "/proc", safe, "")?;
     mount_at("sysfs", "/sys", safe, "")?;
     mount_at("devtmpfs", "/dev", MsFlags::MS_NOSUID, "mode=0755")?;
+    // The console may be one of theirs.
+    crate::modules::load()?;
     speak().context("open the console")?;
     fs::create_dir_all("/dev/pts").context("create /dev/pts")?;
     mount_at("devpts", "/dev/pts", MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, "ptmxmode=0666,mode=0620,gid=5")?;

@@ -12,6 +12,7 @@
 mod clock;
 mod grow;
 mod init;
+mod modules;
 mod mounts;
 mod network;
 mod port;

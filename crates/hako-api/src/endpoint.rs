@@ -186,7 +186,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     row(Head, "/containers/{name}/archive", Op::ContainerArchiveStat),
     row(Get, "/containers/{name}/archive", Op::ContainerArchive),
     row(Put, "/containers/{name}/archive", Op::ContainerExtract),
-    row(Delete, "/containers/{name}", Op::ContainerRemove),
+    // With a slash it is a link.
+    row(Delete, "/containers/{name..}", Op::ContainerRemove),
     row(Post, "/exec/{id}/start", Op::ExecStart),
     row(Post, "/exec/{id}/resize", Op::ExecResize),
     row(Get, "/exec/{id}/json", Op::ExecInspect),
@@ -306,7 +307,7 @@ mod tests {
         assert_eq!(lookup(Method::Get, "/nothing"), None);
         let checkpoint = lookup(Method::Delete, "/containers/abc/checkpoints/one").unwrap();
         assert_eq!(checkpoint, Matched { op: Op::Unsupported("checkpoints"), param: "abc" });
-        assert_eq!(lookup(Method::Delete, "/containers/abc/checkpoints/"), None);
+        assert_eq!(lookup(Method::Delete, "/containers/user/site").unwrap().param, "user/site");
         assert_eq!(lookup(Method::Delete, "/plugins/a/b:1").unwrap().param, "a/b:1");
         assert_eq!(
             lookup(Method::Post, "/swarm/init").unwrap().op,

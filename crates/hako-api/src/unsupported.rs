@@ -156,11 +156,10 @@ const HOST_CONFIG: &[Refusal<HostConfig>] = &[
         |host| host.cpu_realtime_period != 0, No("the engine has no share of real-time scheduling to give away")),
     row("CpuRealtimeRuntime", r#"{"CpuRealtimeRuntime": 950000}"#, Both,
         |host| host.cpu_realtime_runtime != 0, No("the engine has no share of real-time scheduling to give away")),
-    row("CpuCount", r#"{"CpuCount": 2}"#, Both, |host| host.cpu_count != 0, No("a limit of Windows containers")),
     row("IOMaximumBandwidth", r#"{"IOMaximumBandwidth": 1000000}"#, Both, |host| host.io_maximum_bandwidth != 0,
-        Docker(Invalid, |_| "Invalid QoS settings: linux does not support configuration of maximum bandwidth".to_owned())),
+        Docker(Invalid, |_| "invalid option: QoS maximum bandwidth configuration is not supported on linux".to_owned())),
     row("IOMaximumIOps", r#"{"IOMaximumIOps": 100}"#, Both, |host| host.io_maximum_iops != 0,
-        Docker(Invalid, |_| "Invalid QoS settings: linux does not support configuration of maximum IOPs".to_owned())),
+        Docker(Invalid, |_| "invalid option: QoS maximum IOPs configuration is not supported on linux".to_owned())),
     row("Runtime", r#"{"Runtime": "crun"}"#, Both,
         |host| !matches!(host.runtime.as_str(), "" | "hako-runtime" | "runc" | "io.containerd.runc.v2"),
         Docker(Invalid, |host| format!("unknown or invalid runtime name: {}", host.runtime))),
@@ -229,9 +228,6 @@ pub struct Request {
     what: &'static str,
 }
 
-/// `docker rm --link`.
-pub const REMOVE_LINK: Request =
-    Request { method: "DELETE", target: "/containers/{name}?link=1", what: "the removal of a link alone" };
 /// `docker import URL`.
 pub const IMPORT_URL: Request = Request {
     method: "POST",
@@ -251,7 +247,7 @@ pub const BUILD_REMOTE: Request = Request {
 pub const BUILD_OUTPUTS: Request =
     Request { method: "POST", target: "/build?outputs=[1]", what: "outputs of a build (BuildKit)" };
 /// What is refused of requests that otherwise work.
-const REQUESTS: &[&Request] = &[&REMOVE_LINK, &IMPORT_URL, &BUILDKIT, &BUILD_REMOTE, &BUILD_OUTPUTS];
+const REQUESTS: &[&Request] = &[&IMPORT_URL, &BUILDKIT, &BUILD_REMOTE, &BUILD_OUTPUTS];
 
 /// What a Dockerfile may not ask for: the instruction, and the answer.
 pub struct Step {

@@ -96,10 +96,10 @@ pub fn apparmor_profile() -> &'static str {
 }
 
 /// The default profile as OCI `linux.seccomp`, for a container with these
-/// capabilities (`CAP_…`) on a kernel of this version, on this program's
-/// architecture.
-pub fn seccomp_profile(caps: &[String], kernel: (u32, u32)) -> Value {
-    resolve_seccomp(SECCOMP, caps, kernel, native_arch()).unwrap_or_else(|_| json!({"defaultAction": "SCMP_ACT_ERRNO"}))
+/// capabilities (`CAP_…`) on a kernel of this version and this architecture, by
+/// Go's name.
+pub fn seccomp_profile(caps: &[String], kernel: (u32, u32), arch: &str) -> Value {
+    resolve_seccomp(SECCOMP, caps, kernel, arch).unwrap_or_else(|_| json!({"defaultAction": "SCMP_ACT_ERRNO"}))
 }
 
 /// Go's name of this program's architecture, as Docker's profiles use it.
@@ -307,10 +307,10 @@ mod tests {
 
     #[test]
     fn capabilities_open_their_calls() {
-        let plain = seccomp_profile(&default_capabilities(), (6, 12));
+        let plain = seccomp_profile(&default_capabilities(), (6, 12), native_arch());
         assert!(allows(&plain, "chroot") && allows(&plain, "ptrace") && allows(&plain, "openat"));
         assert!(!allows(&plain, "mount") && !allows(&plain, "clone") && !allows(&plain, "io_uring_setup"));
-        let admin = seccomp_profile(&["CAP_SYS_ADMIN".into()], (4, 4));
+        let admin = seccomp_profile(&["CAP_SYS_ADMIN".into()], (4, 4), native_arch());
         assert!(allows(&admin, "mount") && allows(&admin, "clone3"));
         assert!(!allows(&admin, "ptrace") && !allows(&admin, "chroot"));
     }

@@ -139,12 +139,15 @@ pub const WINDOW_SLOT: u32 = 1 << 20;
 /// Where a guest has the mount with the shares, in the bundle.
 pub const SHARES_DIR: &str = "shares";
 
-/// The host's half of a boot: the same for every VM of one engine.
+/// The host's half of a boot: the same for every VM with one guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootConfig {
     /// The QEMU program.
     pub qemu: PathBuf,
-    /// The kernel, an ELF `vmlinux` with a PVH entry.
+    /// What the guest is made for, by QEMU's names: `microvm`, `microvm-acpi`, `virt`.
+    #[serde(default = "microvm")]
+    pub board: String,
+    /// The kernel, in a form that the board boots.
     pub kernel: PathBuf,
     /// The initramfs with hako-agent and hako-runtime.
     pub initramfs: PathBuf,
@@ -156,6 +159,11 @@ pub struct BootConfig {
     pub deadline_ms: u64,
     /// How many boots are tried before the start fails, at least 1.
     pub attempts: u32,
+}
+
+/// The board of before there were several.
+fn microvm() -> String {
+    "microvm".to_owned()
 }
 
 /// One virtio-blk disk.

@@ -71,7 +71,7 @@ pub fn loopback_up() -> io::Result<()> {
     // SAFETY: all zeroes are a valid ifreq: an empty name and no flags.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = from.cast_signed();
+        *to = libc::c_char::from_ne_bytes([*from]);
     }
     // SAFETY: an open socket, and an ifreq that lives through the call, which writes its flags.
     unsafe { ioctl::flags(socket.as_raw_fd(), &raw mut request) }?;

@@ -71,7 +71,7 @@ fn attach(name: &str) -> io::Result<File> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("an interface cannot be named {name:?}")));
     }
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from.cast_signed();
+        *to = libc::c_char::from_ne_bytes([from]);
     }
     let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).unwrap_or_default();

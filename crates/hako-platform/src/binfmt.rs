@@ -25,6 +25,16 @@ pub fn architecture(entry: &str) -> Option<&'static str> {
     of_header(&bytes(field("magic ")?)?)
 }
 
+/// The architectures that entries with these contents run, each once.
+#[must_use]
+pub fn architectures(entries: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut names: Vec<String> =
+        entries.into_iter().filter_map(|text| architecture(&text).map(str::to_owned)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 fn bytes(hex: &str) -> Option<Vec<u8>> {
     let digit = |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     hex.as_bytes().chunks(2).map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()

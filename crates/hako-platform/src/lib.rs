@@ -28,7 +28,7 @@ pub mod sizing;
 mod tables;
 mod trace;
 mod version;
-mod vm;
+pub mod vm;
 
 pub use host::{GuestKernel, Host, HostError, HostOs, Install, LinuxHost, Product, WallState, WindowsHost};
 pub use image::{Family, Form, Image, ImageError, ImageVersion, LABEL_KERNEL, LABEL_WALL, Manifest, Wish};
@@ -42,4 +42,4 @@ pub use request::{Caller, Request};
 pub use tables::{Comparison, Need, Row, Tables, tables};
 pub use trace::{Applied, Note, Outcome};
 pub use version::{KernelVersion, OsVersion, VersionError};
-pub use vm::{Accelerator, LABEL_PREFIX, OPTIONS, VmOptionError, VmOptions};
+pub use vm::{Accelerator, ImageBounds, LABEL_PREFIX, Limits, OPTIONS, VmOptionError, VmOptions};

@@ -14,7 +14,7 @@ use crate::{
     rules::{self, Case, Ground},
     sizing::{self, Sizing},
     trace::{Applied, Note, Trace},
-    vm,
+    vm::{self, Limits},
 };
 use hako_model::Isolation;
 use std::cmp::Reverse;
@@ -248,8 +248,9 @@ fn preference(manifest: &Manifest, wall: Isolation, host: &Host) -> (bool, u32, 
 
 /// How large the virtual machine is.
 fn size(ground: &Ground, host: &Host, request: &Request) -> Result<Option<Sizing>, Reason> {
-    let limit = Some(request.memory).filter(|limit| *limit > 0);
-    let cpus = Some(request.nano_cpus).filter(|nano| *nano > 0);
+    let limits = Limits { memory: request.memory, nano_cpus: request.nano_cpus };
+    let limit = Some(limits.memory).filter(|limit| *limit > 0);
+    let cpus = Some(limits.nano_cpus).filter(|nano| *nano > 0);
     let accelerator = request.vm.accelerator.or(request.vm_default.accelerator);
     let emulated = host.emulated || accelerator == Some(Accelerator::Tcg);
     let has_mib = host.memory >> 20;
@@ -259,15 +260,11 @@ fn size(ground: &Ground, host: &Host, request: &Request) -> Result<Option<Sizing
         Ground::Guest(_) if host.memory == 0 || host.cpus == 0 => {
             // Only what is asked for is known, and whether that makes sense.
             let unknown = sizing::Sizing { memory_mib: 0, cpus: 0, most_cpus: 0, workload_limit: 0 };
-            return vm::sized(request, unknown, has_mib).map(|_| None);
+            return vm::sized(&request.vm, &request.vm_default, limits, unknown, has_mib).map(|_| None);
         }
         Ground::Guest(_) => {
             sizing::sizing(sizing::Host { memory: host.memory, cpus: host.cpus, emulated }, limit, cpus)
         }
     };
-    let size = vm::sized(request, size, has_mib)?;
-    if host.memory > 0 && size.memory_mib > has_mib {
-        return Err(Reason::Memory { needs_mib: size.memory_mib, has_mib });
-    }
-    Ok(Some(size))
+    vm::sized(&request.vm, &request.vm_default, limits, size, has_mib).map(Some)
 }

@@ -131,6 +131,13 @@ pub enum Reason {
         /// MiB that it needs.
         needs_mib: u64,
     },
+    /// A virtual machine with fewer processors than the workload may use.
+    VmTooFew {
+        /// As many were asked for.
+        cpus: u32,
+        /// As many the workload's limit needs.
+        needs: u32,
+    },
     /// The host has no such accelerator.
     Accelerator {
         /// What was asked for.
@@ -164,6 +171,7 @@ impl Reason {
             | Self::NoKernel { .. }
             | Self::VmOfProcess { .. }
             | Self::VmTooSmall { .. }
+            | Self::VmTooFew { .. }
             | Self::Accelerator { .. }
             | Self::Memory { .. } => ErrorKind::InvalidParameter,
         }
@@ -197,7 +205,9 @@ impl Reason {
             Self::NanoHost { .. } | Self::NanoFamily { .. } => "windows.nano",
             Self::WallLacks { .. } => "wall",
             Self::NoKernel { .. } => "kernel",
-            Self::VmOfProcess { .. } | Self::VmTooSmall { .. } | Self::Accelerator { .. } => "vm",
+            Self::VmOfProcess { .. } | Self::VmTooSmall { .. } | Self::VmTooFew { .. } | Self::Accelerator { .. } => {
+                "vm"
+            }
             Self::Memory { .. } => "memory",
         }
     }
@@ -286,6 +296,11 @@ impl fmt::Display for Reason {
             Self::VmTooSmall { memory_mib, needs_mib } => write!(
                 f,
                 "a virtual machine of {memory_mib} MiB has no room for the workload: it needs {needs_mib} MiB"
+            ),
+            Self::VmTooFew { cpus, needs } => write!(
+                f,
+                "a virtual machine with {cpus} processor{} cannot give its workload what --cpus allows it: that takes {needs}",
+                if *cpus == 1 { "" } else { "s" }
             ),
             Self::Accelerator { asked } => {
                 write!(f, "virtual machines of this host do not run by {asked}: they are emulated (tcg)")

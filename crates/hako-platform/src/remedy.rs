@@ -92,6 +92,11 @@ pub enum Step {
         /// `--vm-memory` in MiB, at least.
         mib: u64,
     },
+    /// A virtual machine with more processors.
+    VmCpus {
+        /// `--vm-cpus`, at least.
+        cpus: u32,
+    },
     /// A smaller limit.
     Memory {
         /// `--memory` in bytes.
@@ -173,6 +178,7 @@ impl Step {
                 }
             }
             Self::VmMemory { mib } => request.vm.memory_mib = Some(*mib),
+            Self::VmCpus { cpus } => request.vm.cpus = Some(*cpus),
             Self::Memory { bytes } => request.memory = *bytes,
             Self::Image { platform, version } => {
                 let version = version.map_or(ImageVersion::Unsaid, ImageVersion::Known);
@@ -343,6 +349,12 @@ fn against(reason: &Reason, situation: &Situation, steps: &mut Vec<Step>) {
             steps.push(Step::VmMemory { mib: *needs_mib });
             steps.push(Step::WithoutVm { options: vec!["memory".to_owned()] });
         }
+        Reason::VmTooFew { needs, .. } => {
+            if *needs <= sizing::MOST_CPUS {
+                steps.push(Step::VmCpus { cpus: *needs });
+            }
+            steps.push(Step::WithoutVm { options: vec!["cpus".to_owned()] });
+        }
         Reason::Accelerator { .. } => steps.push(Step::WithoutVm { options: vec!["accelerator".to_owned()] }),
         Reason::Memory { has_mib, .. } => {
             let bytes = sizing::most_limit(*has_mib);
@@ -424,6 +436,7 @@ impl fmt::Display for Step {
                 write!(f, "leave out {}", options.iter().map(flag).collect::<Vec<_>>().join(", "))
             }
             Self::VmMemory { mib } => write!(f, "use --vm-memory={mib}m or more"),
+            Self::VmCpus { cpus } => write!(f, "use --vm-cpus={cpus} or more"),
             Self::Memory { bytes } => write!(f, "use --memory={}m or less", bytes >> 20),
             Self::Image { platform, version } => {
                 write!(f, "use an image for {platform}")?;

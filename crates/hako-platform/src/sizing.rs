@@ -27,8 +27,8 @@ const HEADROOM: u64 = 2;
 
 /// A second emulated CPU costs a tenth of a second at boot, further ones gain nothing.
 const DEFAULT_TCG_CPUS: u32 = 2;
-/// `NR_CPUS` of guest/kernel/config.
-const MOST_CPUS: u32 = 32;
+/// The most that a guest has: `NR_CPUS` of guest/kernel/config.
+pub const MOST_CPUS: u32 = 32;
 
 const NANO: u64 = 1_000_000_000;
 

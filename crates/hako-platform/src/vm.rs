@@ -3,7 +3,11 @@
 //! nearer one wins, option by option; what makes no sense is refused before
 //! anything starts.
 
-use crate::{Request, reason::Reason, sizing, tables};
+mod image;
+
+pub use image::ImageBounds;
+
+use crate::{reason::Reason, sizing, tables};
 use hako_model::Isolation;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -14,21 +18,43 @@ pub const LABEL_PREFIX: &str = "hako.vm.";
 /// (the kernel's is `--kernel`) and as keys of the configuration.
 pub const OPTIONS: [&str; 6] = ["memory", "cpus", "kernel", "kernel-args", "disk", "accelerator"];
 
-/// The options.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// Whether there is such an option.
+#[must_use]
+pub fn is_option(name: &str) -> bool {
+    OPTIONS.contains(&name)
+}
+
+/// The options. In JSON as engines keep them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
 pub struct VmOptions {
     /// The machine's memory in MiB, its own need included.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_mib: Option<u64>,
     /// Virtual processors.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cpus: Option<u32>,
     /// A guest kernel by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
     /// More for its command line, of those that are allowed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kernel_args: Vec<String>,
     /// The container's disk in MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_mib: Option<u64>,
     /// How it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub accelerator: Option<Accelerator>,
+}
+
+/// The limits of a workload, as far as its machine's size follows from them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// `--memory` in bytes; 0 is none.
+    pub memory: u64,
+    /// `--cpus` in billionths; 0 is none.
+    pub nano_cpus: u64,
 }
 
 /// How a virtual machine runs.
@@ -66,7 +92,8 @@ pub enum VmOptionError {
 
 /// The most that any machine has; beyond it a number is a mistake.
 const MOST_MIB: u64 = 16 << 20;
-const MOST_CPUS: u32 = 1024;
+/// The smallest disk on which a filesystem fits.
+const LEAST_DISK_MIB: u64 = 16;
 
 impl VmOptions {
     /// Sets one by its name, as flags, labels and the configuration say it.
@@ -77,10 +104,13 @@ impl VmOptions {
         let error = |expected| VmOptionError::Value { option: option.to_owned(), value: value.to_owned(), expected };
         match option {
             "memory" => self.memory_mib = Some(mebibytes(value).ok_or_else(|| error("a size such as 512m or 2g"))?),
-            "disk" => self.disk_mib = Some(mebibytes(value).ok_or_else(|| error("a size such as 512m or 20g"))?),
+            "disk" => {
+                let mib = mebibytes(value).filter(|mib| *mib >= LEAST_DISK_MIB);
+                self.disk_mib = Some(mib.ok_or_else(|| error("a size from 16m on, such as 512m or 20g"))?);
+            }
             "cpus" => {
-                let cpus = value.parse().ok().filter(|cpus| (1..=MOST_CPUS).contains(cpus));
-                self.cpus = Some(cpus.ok_or_else(|| error("a whole number from 1"))?);
+                let cpus = value.parse().ok().filter(|cpus| (1..=sizing::MOST_CPUS).contains(cpus));
+                self.cpus = Some(cpus.ok_or_else(|| error("a whole number from 1 to 32"))?);
             }
             "kernel" => {
                 let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -151,29 +181,53 @@ impl VmOptions {
     }
 }
 
-/// The machine in the size that is asked for, in which the workload must have room,
-/// or in the usual one for this image or engine, as far as that serves.
-pub(crate) fn sized(request: &Request, usual: sizing::Sizing, host_mib: u64) -> Result<sizing::Sizing, Reason> {
-    let limit = Some(request.memory).filter(|limit| *limit > 0);
+/// The machine in the size that is `asked` for, in which the workload must have
+/// room, or in the `default` one of its image and engine as far as that serves, or
+/// in the `usual` one. `host_mib` is 0 where the host's memory is not known.
+///
+/// # Errors
+/// [`Reason::VmTooSmall`], [`Reason::VmTooFew`], [`Reason::Memory`].
+pub fn sized(
+    asked: &VmOptions,
+    default: &VmOptions,
+    limits: Limits,
+    usual: sizing::Sizing,
+    host_mib: u64,
+) -> Result<sizing::Sizing, Reason> {
+    let limit = Some(limits.memory).filter(|limit| *limit > 0);
     let needs_mib = limit.map_or(LEAST_MIB, sizing::memory_mib);
-    let (asked, default) = (&request.vm, &request.vm_default);
     let mut sized = usual;
-    // `--cpus` says more of this container than a default.
-    if let Some(cpus) = asked.cpus.or(default.cpus.filter(|_| request.nano_cpus == 0)) {
-        sized.cpus = cpus;
-        sized.most_cpus = sized.most_cpus.max(cpus);
+    match (asked.cpus, default.cpus) {
+        // Who says how many means that many: an update of `--cpus` brings no others.
+        (Some(cpus), _) => {
+            let needs = u32::try_from(limits.nano_cpus.div_ceil(NANO)).unwrap_or(u32::MAX);
+            if needs > cpus {
+                return Err(Reason::VmTooFew { cpus, needs });
+            }
+            (sized.cpus, sized.most_cpus) = (cpus, cpus);
+        }
+        // `--cpus` says more of this container than a default.
+        (None, Some(cpus)) if limits.nano_cpus == 0 => {
+            (sized.cpus, sized.most_cpus) = (cpus, sized.most_cpus.max(cpus));
+        }
+        (None, _) => {}
     }
     let memory_mib = match (asked.memory_mib, default.memory_mib) {
         (Some(memory_mib), _) if memory_mib < needs_mib => return Err(Reason::VmTooSmall { memory_mib, needs_mib }),
         (Some(memory_mib), _) => Some(memory_mib),
-        (None, default) => default.filter(|mib| (needs_mib..=host_mib).contains(mib)),
+        (None, default) => default.filter(|mib| *mib >= needs_mib && (host_mib == 0 || *mib <= host_mib)),
     };
     if let Some(memory_mib) = memory_mib {
         sized.memory_mib = memory_mib;
         sized.workload_limit = limit.unwrap_or_else(|| sizing::most_limit(memory_mib));
     }
+    if host_mib > 0 && sized.memory_mib > host_mib {
+        return Err(Reason::Memory { needs_mib: sized.memory_mib, has_mib: host_mib });
+    }
     Ok(sized)
 }
+
+const NANO: u64 = 1_000_000_000;
 
 /// A guest boots, and a small workload has room.
 const LEAST_MIB: u64 = 96;
@@ -246,21 +300,23 @@ mod tests {
         for (text, mib) in [("512m", 512), ("2g", 2048), ("1GiB", 1024), ("1", 1), ("1048577", 2), ("2048k", 2)] {
             assert_eq!(set("memory", text).unwrap().memory_mib, Some(mib), "{text}");
         }
-        for bad in ["", "0", "-1", "m", "1.5g", "1e3", "99999999999999999999", "9999999t", "١m"] {
+        for bad in ["", "0", "-1", "m", "1.5g", "1e3", "99999999999999999999", "9999999t", "١m", "15m"] {
             assert!(set("disk", bad).is_err(), "{bad}");
         }
+        assert_eq!(set("disk", "16m").unwrap().disk_mib, Some(16));
     }
 
     #[test]
     fn kernel_arguments_are_of_a_list() {
-        let args = set("kernel-args", " transparent_hugepage=never  hugepages=64 slab_nomerge ").unwrap().kernel_args;
-        assert_eq!(args, ["transparent_hugepage=never", "hugepages=64", "slab_nomerge"]);
+        let args = set("kernel-args", " transparent_hugepage=never  loglevel=7 slab_nomerge ").unwrap().kernel_args;
+        assert_eq!(args, ["transparent_hugepage=never", "loglevel=7", "slab_nomerge"]);
         for bad in [
             "init=/bin/sh",
             "transparent_hugepage=x",
-            "hugepages=",
-            "hugepages=1e9",
-            "hugepages",
+            "loglevel=",
+            "loglevel=1e9",
+            "loglevel",
+            "hugepages=64",
             "slab_nomerge=1",
             "hako.probe=1",
             "mitigations=off,nosmt",
@@ -275,7 +331,8 @@ mod tests {
     fn names_and_values() {
         assert_eq!(set("accelerator", "kvm").unwrap().accelerator, Some(Accelerator::Kvm));
         assert!(set("accelerator", "xen").unwrap_err().contains("auto, kvm or tcg"));
-        assert!(set("cpus", "0").is_err() && set("cpus", "1.5").is_err() && set("cpus", "2").is_ok());
+        assert!(set("cpus", "0").is_err() && set("cpus", "1.5").is_err() && set("cpus", "32").is_ok());
+        assert!(set("cpus", "33").unwrap_err().contains("from 1 to 32"));
         for bad in ["", "../vmlinux", ".hidden", "a b", "a/b"] {
             assert!(set("kernel", bad).is_err(), "{bad}");
         }
@@ -291,5 +348,22 @@ mod tests {
         assert_eq!((all.memory_mib, all.cpus, all.kernel.as_deref()), (Some(1024), Some(1), Some("debian")));
         assert_eq!(all.given(), ["memory", "cpus", "kernel"]);
         assert!(VmOptions::from_labels([("hako.vm.memry", "1g")]).is_err());
+    }
+
+    /// An engine that comes back reads what it has written, also of one before it.
+    #[test]
+    fn what_is_kept_is_read() {
+        let all = VmOptions::from_labels([
+            ("hako.vm.memory", "1g"),
+            ("hako.vm.cpus", "3"),
+            ("hako.vm.kernel", "debian"),
+            ("hako.vm.kernel-args", "slab_nomerge loglevel=7"),
+            ("hako.vm.disk", "30g"),
+            ("hako.vm.accelerator", "tcg"),
+        ]);
+        for options in [all.unwrap(), VmOptions::default()] {
+            let text = serde_json::to_string(&options).unwrap();
+            assert_eq!(serde_json::from_str::<VmOptions>(&text).unwrap(), options, "{text}");
+        }
     }
 }

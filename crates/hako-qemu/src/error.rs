@@ -1,6 +1,9 @@
 //! What can go wrong between us and a QEMU process.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// A failure of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -8,8 +11,8 @@ pub enum Error {
     /// The program is not there.
     #[error(
         "{} is not installed: containers behind the hyperv wall need QEMU \
-         (Debian and Ubuntu: apt-get install qemu-system-x86; Fedora: dnf install qemu-system-x86-core)",
-        program.display()
+         (Debian and Ubuntu: apt-get install {}; Fedora: dnf install {})",
+        program.display(), package(program).0, package(program).1
     )]
     NotInstalled {
         /// What was looked for.
@@ -47,6 +50,14 @@ pub enum Error {
         /// QEMU's words.
         message: String,
     },
+}
+
+/// Who has a QEMU program: Debian's package, and Fedora's.
+fn package(program: &Path) -> (&'static str, &'static str) {
+    if program.ends_with("qemu-system-aarch64") {
+        return ("qemu-system-arm", "qemu-system-aarch64-core");
+    }
+    ("qemu-system-x86", "qemu-system-x86-core")
 }
 
 /// A result with [`Error`].

@@ -12,7 +12,7 @@
 //! | 5 | virtio-net, if there is a network |
 //! | 6, 7 | further disks |
 
-use crate::{Error, Result, tsc_khz};
+use crate::{Board, Error, Result};
 use std::{
     fmt,
     fs::{File, OpenOptions},
@@ -60,27 +60,7 @@ impl Accelerator {
             Self::Tcg => "tcg",
         }
     }
-    /// What the guest's kernel must be told about this machine. Measures the
-    /// TSC's frequency, which takes a tenth of a second: the engine does it once.
-    #[must_use]
-    pub fn kernel_args(self) -> Vec<String> {
-        let khz = tsc_khz();
-        // Spares the further CPUs a calibration of several ticks each.
-        let mut args = vec![format!("{DELAY_ARG}{}", khz * 1000 / GUEST_HZ)];
-        if self == Self::Tcg {
-            // The emulated TSC is the host's, and there is nothing in the
-            // machine to calibrate it against; an emulated CPU does not speculate.
-            args.push(format!("tsc_early_khz={khz}"));
-            args.push("mitigations=off".to_owned());
-        }
-        args
-    }
 }
-
-/// Loops of the delay timer in a tick; the timer is the TSC.
-const DELAY_ARG: &str = "lpj=";
-/// `CONFIG_HZ` of guest/kernel/config.
-const GUEST_HZ: u64 = 100;
 
 impl fmt::Display for Accelerator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,7 +97,10 @@ pub struct Drive {
 pub struct Machine {
     /// The QEMU program: a path, or a name that `$PATH` has.
     pub qemu: PathBuf,
-    /// The kernel: an ELF `vmlinux` with a PVH entry.
+    /// What it is to be.
+    pub board: Board,
+    /// The kernel, in a form that the board boots: on `microvm` an ELF `vmlinux`
+    /// with a PVH entry or a `bzImage`, on `virt` an `Image`.
     pub kernel: PathBuf,
     /// The initramfs.
     pub initramfs: PathBuf,
@@ -132,8 +115,8 @@ pub struct Machine {
     pub most_cpus: u32,
     /// At most four disks.
     pub drives: Vec<Drive>,
-    /// Added to the kernel's command line: [`Accelerator::kernel_args`], which
-    /// are measured anew where they are missing, and more.
+    /// Added to the kernel's command line: [`Board::host_args`], which are
+    /// measured anew where they are missing, and more.
     pub kernel_args: Vec<String>,
     /// The `cgroup.procs` files of the groups that QEMU belongs to.
     pub cgroup_procs: Vec<PathBuf>,
@@ -173,29 +156,9 @@ impl Machine {
     /// The kernel's command line.
     #[must_use]
     pub fn kernel_command_line(&self) -> String {
-        let mut words: Vec<String> = [
-            "console=hvc0",
-            "quiet",
-            // The machine has no power button: the guest ends by a triple fault.
-            "reboot=t",
-            "panic=-1",
-            "tsc=reliable",
-            // QEMU's and KVM's APIC timer runs at 1 GHz (guest/kernel/lapic_timer_khz.patch).
-            "lapic_timer_khz=1000000",
-            "cgroup_no_v1=all",
-            // A container shares the guest's network namespace: no interface but its own.
-            "dummy.numdummies=0",
-            // Mounts and namespaces wait for RCU; at 100 Hz that is tens of milliseconds each.
-            "rcupdate.rcu_expedited=1",
-            // Each of these spares an emulated boot a twentieth of a second: no
-            // patching of locks for one CPU, and no accounting of the initramfs.
-            "noreplace-smp",
-            "rootfstype=ramfs",
-        ]
-        .map(str::to_owned)
-        .into();
-        if !self.kernel_args.iter().any(|arg| arg.starts_with(DELAY_ARG)) {
-            words.extend(self.accelerator.kernel_args());
+        let mut words: Vec<String> = self.board.kernel_args().map(str::to_owned).collect();
+        if self.board.lacks_host_args(&self.kernel_args) {
+            words.extend(self.board.host_args(self.accelerator, None));
         }
         words.extend(self.kernel_args.iter().cloned());
         if self.most_cpus > self.cpus {
@@ -267,21 +230,13 @@ impl CommandLine {
             self.args.push(word.to_owned());
         }
         self.add("-display", "none");
-        // Found by trial, each with its reason in docs/decisions/0001-guest-kernel.md.
-        self.add("-M", "microvm,acpi=off,x-option-roms=off,isa-serial=off,rtc=on,pit=off,pic=off");
+        self.add("-M", machine.board.machine());
         self.add("-global", "virtio-mmio.force-legacy=false");
         match machine.accelerator {
-            Accelerator::Kvm => {
-                self.add("-accel", "kvm");
-                self.add("-cpu", "host");
-            }
-            Accelerator::Tcg => {
-                self.add("-accel", format!("tcg,tb-size={TCG_CACHE_MIB}"));
-                // Without `erms` the guest's kernel clears and copies by words: emulated,
-                // a `rep stosb` goes byte by byte, and a start takes a seventh longer.
-                self.add("-cpu", "max,-erms");
-            }
+            Accelerator::Kvm => self.add("-accel", "kvm"),
+            Accelerator::Tcg => self.add("-accel", format!("tcg,tb-size={TCG_CACHE_MIB}")),
         }
+        self.add("-cpu", machine.board.cpu(machine.accelerator));
         self.add("-m", format!("{}M", machine.memory_mib));
         self.add("-smp", machine.most_cpus.max(machine.cpus).to_string());
         self.add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");

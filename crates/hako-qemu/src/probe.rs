@@ -1,7 +1,7 @@
 //! Which accelerator works. A `/dev/kvm` that opens proves nothing: KVM counts
 //! once a guest has booted under it within a deadline.
 
-use crate::{Accelerator, Error, Machine, PROBE_ARG, PROBE_HELLO, Result, Vm, spawn::find_program};
+use crate::{Accelerator, Board, Error, Machine, PROBE_ARG, PROBE_HELLO, Result, Vm, spawn::find_program};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, OpenOptions},
@@ -21,6 +21,10 @@ const MEMORY_MIB: u64 = 128;
 pub struct ProbeRequest {
     /// The QEMU program.
     pub qemu: PathBuf,
+    /// What the guest is made for.
+    pub board: Board,
+    /// How often its kernel ticks (`CONFIG_HZ`), if it is not known by the board.
+    pub hz: Option<u64>,
     /// The guest's kernel.
     pub kernel: PathBuf,
     /// The initramfs, whose init knows [`PROBE_ARG`].
@@ -39,7 +43,7 @@ pub struct Probe {
     pub accelerator: Accelerator,
     /// Why, for `info` and for the warning that emulation is slow.
     pub reason: String,
-    /// For the kernel's command line of every guest on this host.
+    /// For the kernel's command line of every guest like the one that was asked for.
     pub kernel_args: Vec<String>,
 }
 
@@ -65,7 +69,7 @@ pub async fn probe_accelerator(request: &ProbeRequest) -> Result<Probe> {
         Err(err) if err.kind() == io::ErrorKind::NotFound => (Accelerator::Tcg, format!("{DEVICE} does not exist")),
         Err(err) => (Accelerator::Tcg, format!("{DEVICE} cannot be opened: {err}")),
     };
-    let probe = Probe { accelerator, reason, kernel_args: accelerator.kernel_args() };
+    let probe = Probe { accelerator, reason, kernel_args: request.board.host_args(accelerator, request.hz) };
     write_cache(&request.cache, &Cached { key, probe: probe.clone() });
     Ok(probe)
 }
@@ -73,6 +77,7 @@ pub async fn probe_accelerator(request: &ProbeRequest) -> Result<Probe> {
 async fn boot(request: &ProbeRequest) -> Result<(Accelerator, String)> {
     let machine = Machine {
         qemu: request.qemu.clone(),
+        board: request.board,
         kernel: request.kernel.clone(),
         initramfs: request.initramfs.clone(),
         accelerator: Accelerator::Kvm,
@@ -80,7 +85,7 @@ async fn boot(request: &ProbeRequest) -> Result<(Accelerator, String)> {
         cpus: 1,
         most_cpus: 1,
         drives: Vec::new(),
-        kernel_args: vec![PROBE_ARG.to_owned()],
+        kernel_args: [vec![PROBE_ARG.to_owned()], request.board.host_args(Accelerator::Kvm, request.hz)].concat(),
         cgroup_procs: Vec::new(),
         shares: None,
         netns: None,

@@ -75,6 +75,12 @@ pub(crate) fn find_program(program: &Path) -> Result<PathBuf> {
     env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file()).ok_or_else(absent)
 }
 
+/// Whether a QEMU program (a path, or a name that `$PATH` has) is there.
+#[must_use]
+pub fn is_installed(program: &Path) -> bool {
+    find_program(program).is_ok()
+}
+
 /// In the child. The user changes before the parent-death signal is set: it
 /// would clear that.
 fn prepare(fds: &[i32], user: Option<(u32, u32)>, parent: Pid) -> io::Result<()> {

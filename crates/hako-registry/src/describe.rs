@@ -1,6 +1,6 @@
 //! What a reference leads to, without its content: for `GET /distribution/…`.
 
-use crate::{Descriptor, Platform, Result, Session, parse_index, parse_manifest};
+use crate::{Descriptor, Offered, Result, Session, parse_index, parse_manifest};
 use hako_model::Reference;
 
 /// A manifest or index, and what it is for.
@@ -9,7 +9,7 @@ pub struct Described {
     /// The document that the registry answered with.
     pub descriptor: Descriptor,
     /// The platforms of an index, or of the one image.
-    pub platforms: Vec<Platform>,
+    pub platforms: Vec<Offered>,
 }
 
 impl Session {
@@ -26,8 +26,9 @@ impl Session {
             None => {
                 let manifest = parse_manifest(&document.bytes, &document.media_type)?;
                 let config = self.small_blob(&manifest.config).await?;
-                let platform: Option<Platform> = serde_json::from_slice(&config).ok();
-                platform.into_iter().filter(|p| !p.os.is_empty() && !p.architecture.is_empty()).collect()
+                let offered: Option<Offered> = serde_json::from_slice(&config).ok();
+                let named = |one: &Offered| !one.platform.os.is_empty() && !one.platform.architecture.is_empty();
+                offered.into_iter().filter(named).collect()
             }
         };
         let descriptor =

@@ -52,6 +52,9 @@ pub enum Error {
     /// An answer of another kind.
     #[error("received unexpected HTTP status: {0}")]
     Status(String),
+    /// Who chooses from an index takes nothing of it.
+    #[error("{0}")]
+    Choice(hako_model::Error),
     /// Nothing for this platform.
     #[error("no matching manifest for {0} in the manifest list entries")]
     NoPlatform(String),
@@ -109,6 +112,7 @@ impl Error {
             | Self::Digest { .. }
             | Self::Malformed { .. }
             | Self::Cancelled => ErrorKind::Internal,
+            Self::Choice(err) => err.kind,
             Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::Request(_) => ErrorKind::InvalidParameter,
         }

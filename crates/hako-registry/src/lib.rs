@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Client ── session(repository, credentials) ──────► Session (mirrors first, then the registry)
-//!        │                                             ├─ resolve(tag or digest, platform) ─► Resolved
+//!        │                                             ├─ resolve(tag or digest, choice) ─► Resolved
 //!        │                                             ├─ describe(tag or digest) ─► Described
 //!        │                                             ├─ small_blob(config)
 //!        │                                             └─ blob(layer) ─► bytes, resumed where they break off
@@ -36,7 +36,7 @@ pub use describe::Described;
 pub use endpoint::{Client, Config};
 pub use error::{Error, Result};
 pub use hako_platform::Platform;
-pub use manifest::{Descriptor, IndexEntry, Manifest, is_layer, parse_index, parse_manifest, select};
+pub use manifest::{Descriptor, IndexEntry, Manifest, Offered, is_layer, parse_index, parse_manifest, select};
 pub use mirror::Mirror;
 pub use session::{Resolved, Session};
 pub use upload::{Content, Mounted, Place};

@@ -37,6 +37,20 @@ pub struct Manifest {
     pub layers: Vec<Descriptor>,
 }
 
+/// What an entry of an index, or an image's config, says that it is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// System, architecture and variant.
+    #[serde(flatten)]
+    pub platform: Platform,
+    /// The version of Windows.
+    #[serde(rename = "os.version", default, skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+    /// `win32k` and the like.
+    #[serde(rename = "os.features", default, skip_serializing_if = "Option::is_none")]
+    pub os_features: Option<Vec<String>>,
+}
+
 /// One entry of an index.
 #[derive(Debug, Clone, Deserialize)]
 pub struct IndexEntry {
@@ -45,7 +59,7 @@ pub struct IndexEntry {
     pub descriptor: Descriptor,
     /// What it is for.
     #[serde(default)]
-    pub platform: Option<Platform>,
+    pub platform: Option<Offered>,
     /// Notes; OCI layouts keep names here.
     #[serde(default)]
     pub annotations: Option<std::collections::HashMap<String, String>>,
@@ -151,7 +165,7 @@ pub fn is_layer(media_type: &str) -> bool {
 pub fn select<'a>(entries: &'a [IndexEntry], platform: &Platform) -> Result<&'a IndexEntry> {
     let rated = entries.iter().filter_map(|entry| {
         let offered = entry.platform.as_ref()?;
-        platform.accepts(offered).map(|rate| (rate, entry))
+        platform.accepts(&offered.platform).map(|rate| (rate, entry))
     });
     // Of equals the first, as Docker takes it.
     let best = rated.reduce(|best, next| if next.0 > best.0 { next } else { best });
@@ -191,6 +205,24 @@ mod tests {
             1,
         );
         assert!(matches!(parse_manifest(helm.as_bytes(), ""), Err(Error::Unsupported(_))));
+    }
+
+    #[test]
+    fn what_an_entry_is_for_is_kept_whole() {
+        let platform =
+            r#"{"os":"windows","architecture":"amd64","os.version":"10.0.17763.1","os.features":["win32k"],"x":1}"#;
+        let entry = |platform: &str| {
+            let d = d(1);
+            format!(r#"{{"manifests":[{},"platform":{platform}}}]}}"#, &d[..d.len() - 1])
+        };
+        let read = |platform: &str| parse_index(entry(platform).as_bytes(), "").unwrap().unwrap().remove(0).platform;
+        let offered = serde_json::to_value(read(platform)).unwrap();
+        let kept = r#"{"os":"windows","architecture":"amd64","os.version":"10.0.17763.1","os.features":["win32k"]}"#;
+        assert_eq!(offered, serde_json::from_str::<serde_json::Value>(kept).unwrap());
+        let plain = r#"{"os":"linux","architecture":"amd64"}"#;
+        let nulls = r#"{"os":"linux","architecture":"amd64","os.version":null,"os.features":null}"#;
+        assert_eq!(serde_json::to_string(&read(nulls)).unwrap(), plain);
+        assert!(parse_index(entry(r#"{"os":"windows","os.version":10}"#).as_bytes(), "").is_err());
     }
 
     #[test]

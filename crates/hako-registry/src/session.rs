@@ -1,9 +1,9 @@
 //! Work on one repository: the ping, requests with authorization, manifests.
 
 use crate::{
-    Descriptor, Error, IndexEntry, MAX_CONFIG, MAX_MANIFEST, Manifest, Platform, Result,
+    Descriptor, Error, IndexEntry, MAX_CONFIG, MAX_MANIFEST, Manifest, Result,
     answer::{Subject, check, read_limited},
-    manifest::{ACCEPT, parse_index, parse_manifest, select},
+    manifest::{ACCEPT, parse_index, parse_manifest},
     source::{Access, Source},
 };
 use hako_model::{Digest, Reference, Repository};
@@ -24,7 +24,7 @@ pub struct Session {
     push: bool,
 }
 
-/// What a tag or digest leads to, for one platform.
+/// What a tag or digest leads to, and of an index one entry.
 #[derive(Debug, Clone)]
 pub struct Resolved {
     /// The digest of what the registry answered: an index, or the manifest.
@@ -69,12 +69,16 @@ impl Session {
         Self { repository, sources, access, push: actions.contains("push") }
     }
 
-    /// What `reference` leads to on `platform`. Every document is verified
-    /// against the digest that named it.
+    /// What `reference` leads to; of an index with this digest, `choose` says
+    /// which entry. Every document is verified against the digest that named it.
     ///
     /// # Errors
-    /// In Docker's words.
-    pub async fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Resolved> {
+    /// In Docker's words; [`Error::Choice`] where none is chosen.
+    pub async fn resolve(
+        &self,
+        reference: &Reference,
+        choose: impl FnOnce(&Digest, &[IndexEntry]) -> hako_model::Result<usize>,
+    ) -> Result<Resolved> {
         let first = self.document(reference.target(), reference.digest.as_ref(), &reference.familiar()).await?;
         let Some(entries) = parse_index(&first.bytes, &first.media_type)? else {
             let manifest = parse_manifest(&first.bytes, &first.media_type)?;
@@ -86,7 +90,8 @@ impl Session {
                 manifest,
             });
         };
-        let entry: &IndexEntry = select(&entries, platform)?;
+        let chosen = choose(&first.digest, &entries).map_err(Error::Choice)?;
+        let entry = entries.get(chosen).ok_or_else(|| Error::malformed(MANIFEST, "its index has no such entry"))?;
         let digest = &entry.descriptor.digest;
         let child = self.document(digest.as_str(), Some(digest), &reference.familiar()).await?;
         let manifest = parse_manifest(&child.bytes, &child.media_type)?;

@@ -63,7 +63,7 @@ pub enum Command {
     Resume { id: String },
     Events { id: String },
     Update { id: String, resources: PathBuf },
-    Seccomp { out: PathBuf },
+    Seccomp { out: PathBuf, arch: Option<String> },
     Features,
     Spec { bundle: PathBuf },
     List { json: bool },
@@ -82,7 +82,7 @@ usage: hako-runtime [--root DIR] [--log FILE] [--debug] COMMAND
   delete [--force] ID
   state | ps | pause | resume | events ID
   update --resources FILE ID
-  seccomp --out FILE            compiles linux.seccomp from stdin
+  seccomp --out FILE [--arch A] compiles linux.seccomp from stdin, for arm64 or amd64
   spec [--bundle DIR] | list [--format json] | features";
 
 /// Parses a command line, its first word the program's name.
@@ -114,6 +114,7 @@ struct Given {
     process: Option<PathBuf>,
     resources: Option<PathBuf>,
     out: Option<PathBuf>,
+    arch: Option<String>,
     all: bool,
     force: bool,
     detach: bool,
@@ -163,7 +164,7 @@ fn command(name: &str, parser: &mut lexopt::Parser) -> Result<Command> {
         "resume" => Command::Resume { id: id()? },
         "events" => Command::Events { id: id()? },
         "update" => Command::Update { id: id()?, resources: needed(given.resources, "--resources")? },
-        "seccomp" => Command::Seccomp { out: needed(given.out, "--out")? },
+        "seccomp" => Command::Seccomp { out: needed(given.out, "--out")?, arch: given.arch },
         "features" => Command::Features,
         "spec" => Command::Spec { bundle: given.bundle.unwrap_or_else(|| PathBuf::from(".")) },
         "list" => Command::List { json: given.json },
@@ -181,6 +182,7 @@ fn given(parser: &mut lexopt::Parser) -> Result<Given> {
             Long("process") | Short('p') => given.process = Some(path(parser)?),
             Long("resources") | Short('r') => given.resources = Some(path(parser)?),
             Long("out") => given.out = Some(path(parser)?),
+            Long("arch") => given.arch = Some(string(parser)?),
             Long("all") | Short('a') => given.all = true,
             Long("force") | Short('f') => given.force = true,
             Long("detach") | Short('d') => given.detach = true,

@@ -40,7 +40,7 @@ pub fn run(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Resume { id } => pause::resume(open(&id)?)?,
         Command::Events { id } => events::run(&open(&id)?)?,
         Command::Update { id, resources } => update::run(&open(&id)?, &resources)?,
-        Command::Seccomp { out } => seccomp::run(&out)?,
+        Command::Seccomp { out, arch } => seccomp::run(&out, arch.as_deref())?,
         Command::Features => features::run()?,
         Command::Spec { bundle } => spec::run(&bundle)?,
         Command::List { json } => list::run(globals, json)?,

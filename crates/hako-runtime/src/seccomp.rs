@@ -99,17 +99,28 @@ struct Arg {
     op: String,
 }
 
-/// Compiles OCI's `linux.seccomp`.
+/// Compiles OCI's `linux.seccomp` for this machine.
 pub fn compile(profile: &serde_json::Value) -> Result<Filter> {
+    compile_for(profile, None)
+}
+
+/// Compiles OCI's `linux.seccomp`, for this machine or for the processors that
+/// `arch` names as Go does. libseccomp takes calls by this machine's numbers, and
+/// translates them.
+pub fn compile_for(profile: &serde_json::Value, arch: Option<&str>) -> Result<Filter> {
     let profile = Profile::deserialize(profile).map_err(|err| Error::because("invalid seccomp profile", err))?;
     let default = action(&profile.default_action, profile.default_errno_ret)?;
     let flags = flags(profile.flags.as_deref().unwrap_or_default())?;
-    let archs = architectures(profile.architectures.as_deref().unwrap_or_default())?;
+    let target = arch.map_or(Ok(ScmpArch::native()), target)?;
+    let archs = architectures(target, profile.architectures.as_deref().unwrap_or_default())?;
     let failed = |err| Error::because("compile seccomp profile", err);
 
     let mut context = ScmpFilterContext::new(default).map_err(failed)?;
     for arch in &archs {
         context.add_arch(*arch).map_err(failed)?;
+    }
+    if !archs.contains(&ScmpArch::native()) {
+        context.remove_arch(ScmpArch::native()).map_err(failed)?;
     }
     // A binary tree: the kernel runs the whole filter once for each system call
     // at load time to learn which are always allowed.
@@ -194,9 +205,17 @@ fn action(name: &str, errno: Option<u32>) -> Result<ScmpAction> {
     }
 }
 
-fn architectures(names: &[String]) -> Result<Vec<ScmpArch>> {
-    let native = ScmpArch::native();
-    let mut archs = vec![native];
+/// By Go's name, of those whose bytes are in this machine's order.
+fn target(name: &str) -> Result<ScmpArch> {
+    match name {
+        "amd64" => Ok(ScmpArch::X8664),
+        "arm64" => Ok(ScmpArch::Aarch64),
+        other => Err(Error::message(format!("not supported: seccomp filters for {other}"))),
+    }
+}
+
+fn architectures(target: ScmpArch, names: &[String]) -> Result<Vec<ScmpArch>> {
+    let mut archs = vec![target];
     for name in names {
         let arch =
             ScmpArch::from_str(name).map_err(|_| Error::message(format!("unknown seccomp architecture {name}")))?;
@@ -223,12 +242,29 @@ fn flags(names: &[String]) -> Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hako_model::policy;
     use serde_json::json;
 
     #[test]
+    fn another_machines_filter_has_nothing_of_this_one() {
+        const AMD64: u32 = 0xc000_003e;
+        const ARM64: u32 = 0xc000_00b7;
+        let caps = policy::default_capabilities();
+        let has = |arch: &str, token: u32| {
+            let profile = policy::seccomp_profile(&caps, (6, 1), arch);
+            let filter = compile_for(&profile, Some(arch)).unwrap();
+            filter.program.iter().any(|insn| insn.k == token)
+        };
+        assert!(has("arm64", ARM64) && !has("arm64", AMD64));
+        assert!(has("amd64", AMD64) && !has("amd64", ARM64));
+        let refused = compile_for(&policy::seccomp_profile(&caps, (6, 1), "s390x"), Some("s390x"));
+        assert_eq!(refused.unwrap_err().to_string(), "not supported: seccomp filters for s390x");
+    }
+
+    #[test]
     fn the_default_profile_compiles_and_comes_back_from_its_file() {
-        let caps = hako_model::policy::default_capabilities();
-        let filter = compile(&hako_model::policy::seccomp_profile(&caps, (6, 1))).unwrap();
+        let caps = policy::default_capabilities();
+        let filter = compile(&policy::seccomp_profile(&caps, (6, 1), policy::native_arch())).unwrap();
         assert!(filter.program.len() > 100);
         assert_eq!(Filter::from_bytes(&filter.to_bytes()).unwrap(), filter);
     }

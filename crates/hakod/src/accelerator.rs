@@ -1,7 +1,10 @@
 //! The accelerator of VMs: probed once, when first asked for.
 
-use crate::{config::AcceleratorChoice, programs::Programs};
-use hako_model::{Error, Result};
+use crate::{
+    config::AcceleratorChoice,
+    guests::{Guest, Guests},
+};
+use hako_model::{Error, Result, policy};
 use hako_qemu::{Accelerator, Probe, ProbeRequest, probe_accelerator};
 use std::{
     path::PathBuf,
@@ -17,13 +20,12 @@ use tokio::sync::OnceCell;
 const DEADLINE: Duration = Duration::from_secs(8);
 /// The same in seconds, for a host that is itself emulated or very busy.
 const DEADLINE_VAR: &str = "HAKO_KVM_DEADLINE";
-/// QEMU, found by `PATH`.
-pub const QEMU: &str = "qemu-system-x86_64";
 
 /// The verdict, and how to get it.
 pub struct AcceleratorCell {
     choice: AcceleratorChoice,
-    request: ProbeRequest,
+    guests: Guests,
+    cache: PathBuf,
     verdict: OnceCell<std::result::Result<Probe, String>>,
     probing: AtomicBool,
 }
@@ -43,15 +45,46 @@ pub enum Status {
 impl AcceleratorCell {
     /// A cell that has not probed; the verdict is kept in `cache`.
     #[must_use]
-    pub fn new(choice: AcceleratorChoice, programs: &Programs, cache: PathBuf) -> Self {
-        let request = ProbeRequest {
-            qemu: QEMU.into(),
-            kernel: programs.kernel.clone(),
-            initramfs: programs.initramfs.clone(),
+    pub fn new(choice: AcceleratorChoice, guests: Guests, cache: PathBuf) -> Self {
+        Self { choice, guests, cache, verdict: OnceCell::new(), probing: AtomicBool::new(false) }
+    }
+
+    /// How a guest runs, and what its kernel is told of this host.
+    ///
+    /// # Errors
+    /// As [`AcceleratorCell::get`].
+    pub async fn for_guest(&self, guest: &Guest) -> Result<(Accelerator, Vec<String>)> {
+        let (board, hz) = (guest.board, guest.hz);
+        // Nothing of another architecture runs on these processors.
+        if !guest.is_native() {
+            return Ok((Accelerator::Tcg, board.host_args(Accelerator::Tcg, hz)));
+        }
+        let probe = self.get().await?;
+        let usual = self.usual();
+        if (board, hz) == (usual.board, usual.hz) {
+            return Ok((probe.accelerator, probe.kernel_args));
+        }
+        let measured = tokio::task::spawn_blocking(move || board.host_args(probe.accelerator, hz));
+        let args = measured.await.map_err(|err| Error::internal(err.to_string()))?;
+        Ok((probe.accelerator, args))
+    }
+
+    /// The guest that a probe boots.
+    fn usual(&self) -> Guest {
+        self.guests.usual(policy::native_arch()).unwrap_or_else(|_| self.guests.default())
+    }
+
+    fn request(&self) -> ProbeRequest {
+        let guest = self.usual();
+        ProbeRequest {
+            qemu: guest.qemu,
+            board: guest.board,
+            hz: guest.hz,
+            kernel: guest.kernel,
+            initramfs: guest.initramfs,
             deadline: deadline(),
-            cache,
-        };
-        Self { choice, request, verdict: OnceCell::new(), probing: AtomicBool::new(false) }
+            cache: self.cache.clone(),
+        }
     }
 
     /// The verdict; probes on the first call. A failure is tried again by the
@@ -60,10 +93,13 @@ impl AcceleratorCell {
     /// # Errors
     /// QEMU or the guest is missing.
     pub async fn get(&self) -> Result<Probe> {
-        let fixed = |accelerator: Accelerator| Probe {
-            accelerator,
-            reason: "set by --exec-opt accelerator".to_owned(),
-            kernel_args: accelerator.kernel_args(),
+        let fixed = |accelerator: Accelerator| {
+            let usual = self.usual();
+            Probe {
+                accelerator,
+                reason: "set by --exec-opt accelerator".to_owned(),
+                kernel_args: usual.board.host_args(accelerator, usual.hz),
+            }
         };
         let found = match self.choice {
             AcceleratorChoice::Kvm => Ok(fixed(Accelerator::Kvm)),
@@ -71,7 +107,7 @@ impl AcceleratorCell {
             AcceleratorChoice::Auto => {
                 self.probing.store(true, Ordering::Relaxed);
                 let probed = self.verdict.get_or_try_init(|| async {
-                    let probe = probe_accelerator(&self.request).await.map_err(|err| err.to_string())?;
+                    let probe = probe_accelerator(&self.request()).await.map_err(|err| err.to_string())?;
                     if probe.accelerator == Accelerator::Tcg {
                         tracing::warn!("virtual machines are emulated and slow: {}", probe.reason);
                     }
@@ -150,6 +186,15 @@ impl Status {
 /// Tables have a line for a fact; the log has the rest.
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default().trim_end_matches(':')
+}
+
+/// As options and placement name it.
+#[must_use]
+pub fn of_platform(accelerator: Accelerator) -> hako_platform::Accelerator {
+    match accelerator {
+        Accelerator::Kvm => hako_platform::Accelerator::Kvm,
+        Accelerator::Tcg => hako_platform::Accelerator::Tcg,
+    }
 }
 
 /// As QEMU names it.

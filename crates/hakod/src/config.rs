@@ -1,13 +1,16 @@
 //! From flags and the config file to settings. A flag wins over the file.
 
 mod network;
+mod vm;
 
 pub use network::NetworkDefaults;
+pub use vm::VmDefaults;
 
 use crate::{containers::logs::options, flags::Flags, http::Host};
 use anyhow::{Context, bail};
 use hako_api::types::LogConfig;
 use hako_model::{Isolation, reference::DEFAULT_REGISTRY};
+use hako_platform::Policy;
 use hako_registry::Mirror;
 use serde::Deserialize;
 use std::{
@@ -60,6 +63,8 @@ struct File {
     icc: Option<bool>,
     ip: Option<String>,
     ip_masq: Option<bool>,
+    vm: vm::Table,
+    policy: Policy,
 }
 
 /// What the file says of one registry, by its name: `host[:port]`.
@@ -134,6 +139,12 @@ pub struct Config {
     pub certs_dirs: Vec<PathBuf>,
     /// What networks are like that do not say it themselves.
     pub network: NetworkDefaults,
+    /// What virtual machines are like that do not say it themselves.
+    pub vm: VmDefaults,
+    /// Which walls hold which images, for whom, when the engine starts.
+    pub policy: Policy,
+    /// The config file that was named.
+    pub file: Option<PathBuf>,
 }
 
 impl Config {
@@ -144,6 +155,7 @@ impl Config {
     pub fn resolve(flags: Flags) -> anyhow::Result<Self> {
         let file = read_file(flags.config_file.as_deref())?;
         let network = NetworkDefaults::resolve(&flags, &file)?;
+        let vm = VmDefaults::resolve(&file.vm)?;
         let exec_root = absolute(flags.exec_root.or(file.exec_root).unwrap_or_else(|| "/run/hako".into()))?;
         let data_root = absolute(flags.data_root.or(file.data_root).unwrap_or_else(|| "/var/lib/hako".into()))?;
         let mut hosts = if flags.hosts.is_empty() { file.hosts } else { flags.hosts };
@@ -193,8 +205,19 @@ impl Config {
             mirrors: mirrors(hub, file.registries)?,
             certs_dirs: certs_dirs.unwrap_or_else(|| CERTS_DIRS.map(PathBuf::from).into()),
             network,
+            vm,
+            policy: file.policy,
+            file: flags.config_file,
         })
     }
+}
+
+/// The policy that the config file has now.
+///
+/// # Errors
+/// A file that cannot be read, or means nothing.
+pub fn policy(named: Option<&Path>) -> anyhow::Result<Policy> {
+    Ok(read_file(named)?.policy)
 }
 
 /// Mirrors by the registry that they stand for.
@@ -285,5 +308,10 @@ mod tests {
         assert!(parse_file("[registries.r]\nmirror = 'x'").is_err());
         assert!(super::mirrors(vec!["http://a/path".into()], BTreeMap::new()).is_err());
         assert!(exec_opts(["isolation=moon".to_owned()].iter()).is_err());
+        let rule = "[[policy]]\nname = 'a'\nexcept-images = ['r.example/*']\nwalls = ['hyperv']";
+        let json = r#"{"policy": [{"name": "a", "except-images": ["r.example/*"], "walls": ["hyperv"]}]}"#;
+        assert_eq!(parse_file(rule).unwrap().policy, parse_file(json).unwrap().policy);
+        let why = parse_file(&rule.replace("hyperv", "process")).unwrap_err().to_string();
+        assert!(why.contains("a policy can only ask for a thicker wall"), "{why}");
     }
 }

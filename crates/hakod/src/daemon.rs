@@ -1,16 +1,21 @@
 //! The life of the server: lock, recover, listen, serve, go.
 //!
-//! A SIGTERM ends the server and leaves the containers running; the next start
-//! finds them again. So does a SIGKILL.
+//! A SIGHUP has it read the policy again. A SIGTERM ends the server and leaves
+//! the containers running; the next start finds them again. So does a SIGKILL.
 
 use crate::{
     Engine,
-    config::Config,
+    config::{self, Config},
     containers::{self, recover},
     http, networks,
 };
 use anyhow::{Context, bail};
-use std::{fs, io::IsTerminal, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::IsTerminal,
+    sync::{Arc, PoisonError},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -64,6 +69,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     write_pid(&engine.config)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     networks::recover::open(&engine).await.context("networks")?;
     recover::all(&engine).await.context("recover containers")?;
     networks::recover::settle(&engine).await;
@@ -79,9 +85,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
     hako_os::process::trim_memory();
     tracing::info!("API listen on {:?}", engine.config.hosts);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reload(&engine),
+        }
     }
     tracing::info!("shutting down; containers run on");
     // No receiver left means that the servers have ended, which is what is wanted.
@@ -92,6 +101,19 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // Another hakod may have written its own.
     let _ = fs::remove_file(&engine.config.pidfile);
     Ok(())
+}
+
+/// Reads the policy again, and nothing else: all other settings are in use.
+fn reload(engine: &Engine) {
+    match config::policy(engine.config.file.as_deref()) {
+        Ok(policy) => {
+            *engine.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+            let attributes = BTreeMap::from([("name".to_owned(), engine.host.hostname.clone())]);
+            engine.events.emit("daemon", "reload", &engine.id, attributes);
+            tracing::info!("the policy was read again");
+        }
+        Err(err) => tracing::error!("the policy stays as it was: {err:#}"),
+    }
 }
 
 fn write_pid(config: &Config) -> anyhow::Result<()> {

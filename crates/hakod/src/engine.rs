@@ -7,6 +7,7 @@ use crate::{
     containers::{Containers, stats::Collectors},
     events::Events,
     exec::Execs,
+    guests::Guests,
     host::HostInfo,
     images::{Consumer, ImageService, ImagesConfig},
     networks::Networks,
@@ -16,12 +17,13 @@ use crate::{
 };
 use anyhow::Context;
 use hako_model::{Error, Result};
+use hako_platform::Policy;
 use hako_store::Store;
 use std::{
     fs,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -33,6 +35,8 @@ pub struct Engine {
     pub config: Config,
     /// The other programs.
     pub programs: Programs,
+    /// What virtual machines boot.
+    pub guests: Guests,
     /// The host.
     pub host: HostInfo,
     /// The engine's own identifier, kept in the data root.
@@ -53,6 +57,8 @@ pub struct Engine {
     pub execs: Execs,
     /// The accelerator of VMs.
     pub accelerator: Arc<AcceleratorCell>,
+    /// Which walls hold which images, for whom.
+    pub policy: RwLock<Policy>,
     /// Builds that run.
     pub builds: Arc<Builds>,
     /// Compiled seccomp filters.
@@ -100,15 +106,21 @@ impl Engine {
             },
         )?;
         let cache = root.join("cache");
+        let guests = Guests::new(&root, &programs.init);
         let engine = Arc::new(Self {
             id: engine_id(&root.join("engine-id"))?,
-            accelerator: Arc::new(AcceleratorCell::new(config.accelerator, &programs, cache.join("accelerator.json"))),
+            accelerator: Arc::new(AcceleratorCell::new(
+                config.accelerator,
+                guests.clone(),
+                cache.join("accelerator.json"),
+            )),
             seccomp: SeccompCache::new(cache.join("seccomp"), programs.runtime.clone()),
             host: HostInfo::read(),
             networks: Networks::default(),
             containers: Containers::default(),
             collectors: Collectors::default(),
             execs: Execs::default(),
+            policy: RwLock::new(config.policy.clone()),
             builds: Arc::default(),
             volumes: Volumes::default(),
             events: Arc::default(),
@@ -117,6 +129,7 @@ impl Engine {
             images,
             store,
             programs,
+            guests,
             config,
         });
         engine.wire_images();

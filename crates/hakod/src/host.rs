@@ -1,6 +1,8 @@
 //! What the engine knows of its host, read once.
 
 use crate::sysinfo::SysInfo;
+use hako_model::policy;
+use hako_platform::tables;
 use std::fs;
 
 /// The facts.
@@ -8,7 +10,9 @@ use std::fs;
 pub struct HostInfo {
     /// `uname -r`.
     pub kernel: String,
-    /// Its first two numbers.
+    /// What its processors are, where that has a name: `v3` of amd64.
+    pub variant: String,
+    /// The first two numbers of the kernel.
     pub kernel_version: (u32, u32),
     /// `PRETTY_NAME` of os-release.
     pub os_name: String,
@@ -42,6 +46,7 @@ impl HostInfo {
         Self {
             kernel_version: version_of(&kernel),
             kernel,
+            variant: variant(policy::native_arch(), &fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
             os_name: field("PRETTY_NAME"),
             os_version: field("VERSION_ID"),
             hostname: text("/proc/sys/kernel/hostname"),
@@ -57,6 +62,17 @@ impl HostInfo {
 fn version_of(release: &str) -> (u32, u32) {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// By the features that the first processor has; all others are as it is.
+fn variant(architecture: &str, cpuinfo: &str) -> String {
+    if architecture != "amd64" {
+        // Of arm64 there is one, and `Platform` knows it.
+        return String::new();
+    }
+    let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")?.trim_start().strip_prefix(':'));
+    let flags: Vec<String> = flags.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    tables().level(&flags).to_owned()
 }
 
 fn memory(meminfo: &str) -> i64 {
@@ -126,5 +142,8 @@ mod tests {
         assert_eq!(memory("MemTotal:       16 kB\nMemFree: 1 kB"), 16384);
         assert_eq!(bounding("CapBnd:\t0000000000000003\n"), ["CAP_CHOWN", "CAP_DAC_OVERRIDE"]);
         assert_eq!(version_of("6.12.4-amd64"), (6, 12));
+        let flags = "processor: 0\nflags\t\t: fpu cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3\nflags: avx2\n";
+        assert_eq!((variant("amd64", flags).as_str(), variant("arm64", flags).as_str()), ("v2", ""));
+        assert_eq!(variant("amd64", ""), "");
     }
 }

@@ -7,13 +7,13 @@ mod save;
 use crate::{
     Engine,
     http::{Request, Response, empty, json, streaming},
-    images::{JsonLines, ListParams, PullRequest, PushRequest},
+    images::{JsonLines, ListParams, PullRequest, PushRequest, Wanted},
+    placement,
 };
 use bytes::Bytes;
 use futures::StreamExt;
 use hako_api::{Filters, Op};
 use hako_model::{Error, Result};
-use hako_registry::Platform;
 use http_body_util::BodyExt;
 use hyper::{StatusCode, body::Incoming};
 use std::{collections::HashMap, io, sync::Arc};
@@ -38,7 +38,9 @@ pub async fn serve(engine: &Arc<Engine>, op: Op, req: Request) -> Result<Respons
         Op::ImageLoad => load(engine, req).await,
         Op::ImageSave => save::serve(engine, &req).await,
         Op::ImagePrune => prune::serve(engine, &req).await,
-        Op::ImageInspect => Ok(json(&images.inspect(&req.param, platform(&req)?, minor).await?)),
+        Op::ImageInspect => {
+            Ok(json(&images.inspect(&req.param, Wanted::read(req.query.get("platform"))?, minor).await?))
+        }
         Op::ImageHistory => Ok(json(&images.history(&req.param).await?)),
         Op::ImageTag => {
             let tag = Some(req.query.get("tag")).filter(|tag| !tag.is_empty());
@@ -53,7 +55,7 @@ pub async fn serve(engine: &Arc<Engine>, op: Op, req: Request) -> Result<Respons
             let request = PushRequest {
                 name: req.param.clone(),
                 tag: req.query.get("tag").to_owned(),
-                platform: platform(&req)?,
+                platform: Wanted::read(req.query.get("platform"))?,
                 auth: auth(&req),
             };
             Ok(stream(images.push(request).await?))
@@ -72,28 +74,14 @@ fn auth(req: &Request) -> Option<String> {
     req.headers.get("x-registry-auth").and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-/// The parameter `platform` of newer endpoints: OCI's object as JSON.
-fn platform(req: &Request) -> Result<Option<Platform>> {
-    match req.query.get("platform") {
-        "" => Ok(None),
-        text => {
-            let read: Platform =
-                serde_json::from_str(text).map_err(|err| Error::invalid(format!("failed to parse platform: {err}")))?;
-            Ok(Some(Platform::parse(&read.to_string())?))
-        }
-    }
-}
-
 async fn pull(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
-    let lines = engine
-        .images
-        .pull(PullRequest {
-            from_image: req.query.get("fromImage").to_owned(),
-            tag: req.query.get("tag").to_owned(),
-            platform: req.query.get("platform").to_owned(),
-            auth: auth(req),
-        })
-        .await?;
+    let request = PullRequest {
+        from_image: req.query.get("fromImage").to_owned(),
+        tag: req.query.get("tag").to_owned(),
+        platform: req.query.get("platform").to_owned(),
+        auth: auth(req),
+    };
+    let lines = engine.images.pull(request, placement::for_pull(engine, &req.peer)).await?;
     Ok(stream(lines))
 }
 

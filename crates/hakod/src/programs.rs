@@ -4,7 +4,7 @@ use hako_model::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// The folders that are looked in, in order.
-fn folders() -> Vec<PathBuf> {
+pub fn folders() -> Vec<PathBuf> {
     let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
     beside.into_iter().chain([PathBuf::from("/usr/lib/hako")]).collect()
 }
@@ -24,10 +24,6 @@ pub struct Programs {
     pub runtime: PathBuf,
     /// `hako-init`.
     pub init: PathBuf,
-    /// `guest/vmlinux`.
-    pub kernel: PathBuf,
-    /// `guest/initramfs.cpio`.
-    pub initramfs: PathBuf,
 }
 
 impl Programs {
@@ -35,13 +31,7 @@ impl Programs {
     #[must_use]
     pub fn locate() -> Self {
         let path = |name: &str| find(name).unwrap_or_else(|| PathBuf::from(name));
-        Self {
-            shim: path("hako-shim"),
-            runtime: path("hako-runtime"),
-            init: path("hako-init"),
-            kernel: path("guest/vmlinux"),
-            initramfs: path("guest/initramfs.cpio"),
-        }
+        Self { shim: path("hako-shim"), runtime: path("hako-runtime"), init: path("hako-init") }
     }
 }
 

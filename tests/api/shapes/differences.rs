@@ -65,6 +65,7 @@ pub const TABLE: &[Row] = &[
     process("inspect, *.GraphDriver.Data.ID", NEWER),
     hyperv("inspect, *.GraphDriver.*", "a disk, and an image of EROFS"),
     hyperv("inspect, *.body.Driver", "a disk, and an image of EROFS"),
+    hyperv("inspect, *.body.VM*", "the virtual machine"),
     both("*.Networks.none.DNSNames", NEWER),
     both("*.Networks.none.GwPriority", NEWER),
     both("bad: filter.body.message", TEXT),
@@ -104,6 +105,7 @@ pub const TABLE: &[Row] = &[
     both("version.body.*", OWN),
     both("info.body.KernelMemory*", GONE),
     both("info.body.CDISpecDirs", NEWER),
+    both("info.body.Guests", OWN),
     both("info.body.RegistryConfig.AllowNondistributable*", GONE),
     both("info.body.Runtimes.*", OWN),
 ];

@@ -1,4 +1,5 @@
-//! The initramfs: two programs and the folders that PID 1 mounts onto. It is
+//! The initramfs: two programs, the folders that PID 1 mounts onto, and modules
+//! for a kernel that has not everything built in. It is
 //! not compressed (the emulated guest would pay for that), and the same input
 //! gives the same bytes.
 
@@ -7,7 +8,7 @@ use cpio::newc::{Builder, ModeFileType, trailer};
 use std::{
     fs,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Folders, parents first.
@@ -22,8 +23,12 @@ const NODES: &[(&str, u32, u32, u32)] = &[("dev/console", 0o600, 5, 1), ("dev/nu
 /// Files of a few lines that programs expect to find.
 const FILES: &[(&str, &str)] = &[("etc/passwd", "root:x:0:0:root:/root:/bin/false\n"), ("etc/group", "root:x:0:\n")];
 
-/// Writes the archive of the programs in `programs` to `out`, by temp and rename.
-pub fn write(programs: &Path, out: &Path) -> Result<()> {
+/// Where hako-agent looks for modules.
+const MODULES: &str = "modules";
+
+/// Writes the archive of the programs in `programs` and of `modules`, which are
+/// loaded in this order, to `out`, by temp and rename.
+pub fn write(programs: &Path, modules: &[PathBuf], out: &Path) -> Result<()> {
     let part = out.with_extension("part");
     let file = fs::File::create(&part).with_context(|| format!("create {}", part.display()))?;
     let mut archive = Archive { out: io::BufWriter::new(file), ino: 0 };
@@ -42,6 +47,15 @@ pub fn write(programs: &Path, out: &Path) -> Result<()> {
         let path = programs.join(program);
         let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         archive.add(entry(name, ModeFileType::Regular, 0o755), &content)?;
+    }
+    if !modules.is_empty() {
+        archive.add(entry(MODULES, ModeFileType::Directory, 0o755), &[])?;
+    }
+    for (position, path) in modules.iter().enumerate() {
+        let content = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = format!("{MODULES}/{position:02}-{name}");
+        archive.add(entry(&name, ModeFileType::Regular, 0o644), &content)?;
     }
     let mut file = trailer(archive.out).context("end the archive")?;
     file.flush().with_context(|| format!("write {}", part.display()))?;

@@ -51,6 +51,23 @@ pub fn build(root: &Path, cache: &Path, source: &Path) -> Result<PathBuf> {
     Ok(vmlinux)
 }
 
+/// `uname -r`, as the kernel's own banner has it.
+pub fn release(vmlinux: &Path) -> Result<String> {
+    let bytes = fs::read(vmlinux).with_context(|| format!("read {}", vmlinux.display()))?;
+    banner(&bytes).with_context(|| format!("{} has no banner", vmlinux.display()))
+}
+
+/// The word after `Linux version`, where one is.
+fn banner(bytes: &[u8]) -> Option<String> {
+    const BANNER: &[u8] = b"Linux version ";
+    let begins = bytes.windows(BANNER.len()).enumerate().filter(|(_, window)| *window == BANNER);
+    begins.map(|(at, _)| &bytes[at + BANNER.len()..]).find_map(|rest| {
+        let end = rest.iter().position(|byte| *byte == b' ')?;
+        let word = std::str::from_utf8(&rest[..end]).ok()?;
+        word.starts_with(|c: char| c.is_ascii_digit()).then(|| word.to_owned())
+    })
+}
+
 fn patches(recipe: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(recipe).with_context(|| format!("read {}", recipe.display()))? {
@@ -137,4 +154,15 @@ fn with_log(err: anyhow::Error, work: &Path, log: &str) -> anyhow::Error {
     let lines: Vec<&str> = text.lines().collect();
     let tail = lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n");
     err.context(format!("build the guest's kernel:\n{tail}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::banner;
+
+    #[test]
+    fn release_is_read() {
+        assert_eq!(banner(b"xLinux version %s (\0Linux version 6.12.1-hako (a@b)\0").as_deref(), Some("6.12.1-hako"));
+        assert_eq!(banner(b"Linux"), None);
+    }
 }

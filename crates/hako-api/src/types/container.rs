@@ -113,6 +113,28 @@ pub struct ContainerInspect {
     pub mounts: Vec<MountPoint>,
     pub config: ContainerConfig,
     pub network_settings: NetworkSettings,
+    /// Hako's own, behind the hyperv wall.
+    #[serde(rename = "VM", skip_serializing_if = "Option::is_none")]
+    pub vm: Option<VirtualMachine>,
+}
+
+/// The virtual machine that a container runs in, or will run in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct VirtualMachine {
+    /// Bytes of its memory, its own need included.
+    pub memory: u64,
+    /// Its processors, with which it boots.
+    #[serde(rename = "CPUs")]
+    pub cpus: u32,
+    /// Bytes of the container's writable disk.
+    pub disk: u64,
+    /// The guest kernel, by its name.
+    pub kernel: String,
+    /// What was added to its command line.
+    pub kernel_args: Vec<String>,
+    /// `kvm` or `tcg`; `auto` where nobody has looked yet.
+    pub accelerator: String,
 }
 
 /// `GET /containers/{id}/top`.

@@ -112,6 +112,20 @@ pub struct Info {
     #[serde(rename = "CDISpecDirs")]
     pub cdi_spec_dirs: Vec<String>,
     pub warnings: Option<Vec<String>>,
+    /// Hako's own: what virtual machines can boot.
+    pub guests: Vec<InfoGuest>,
+}
+
+/// A guest kernel that is installed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct InfoGuest {
+    /// What `--kernel` takes.
+    pub name: String,
+    /// Go's name of the processors that it is for.
+    pub architecture: String,
+    /// `uname -r` in it; empty where the file does not say.
+    pub release: String,
 }
 
 /// The kinds of plugins and their names.

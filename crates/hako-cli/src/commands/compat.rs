@@ -11,7 +11,7 @@ use answer::Answer;
 use clap::Args;
 pub(super) use facts::interpreters;
 use hako_model::Isolation;
-use hako_platform::{Platform, Request, VmOptions, comparison, matrix, tables};
+use hako_platform::{Caller, Platform, Request, VmOptions, comparison, matrix, tables};
 
 /// Say whether an image runs on a host, and behind which wall
 #[derive(Debug, Args)]
@@ -54,6 +54,12 @@ pub(crate) struct Compat {
     /// Allow an image newer than its Windows host, behind the hyperv wall
     #[arg(long)]
     allow_newer: bool,
+    /// A file with an administrator's policy, or the engine's whole configuration
+    #[arg(long, value_name = "FILE")]
+    policy: Option<String>,
+    /// The user to ask as, for the policy (default: nobody in particular)
+    #[arg(long, value_name = "NAME", requires = "policy")]
+    user: Option<String>,
     /// Show every rule that was applied
     #[arg(long)]
     explain: bool,
@@ -108,7 +114,10 @@ impl Compat {
 
     fn request(&self) -> Result<Request> {
         let platform = self.platform.as_deref().map(Platform::parse).transpose();
+        let policy = self.policy.as_deref().map(facts::policy).transpose()?.unwrap_or_default();
         Ok(Request {
+            policy,
+            caller: Caller { user: self.user.clone(), socket: None },
             isolation: Isolation::from_request(&self.isolation)?,
             platform: platform.map_err(|err| Error::msg(err.to_string()))?,
             vm: VmOptions { kernel: self.kernel.clone(), ..VmOptions::default() },

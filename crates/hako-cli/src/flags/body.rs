@@ -189,4 +189,29 @@ mod tests {
         let bad = ContainerFlags { isolation: Some("jail".into()), ..flags(&["img"]) };
         assert!(create_body(&bad, false).is_err());
     }
+
+    /// What remedies name is a flag, and every option reaches the engine.
+    #[test]
+    fn options_of_the_machine() {
+        use clap::{Args, FromArgMatches};
+        let command = ContainerFlags::augment_args(clap::Command::new("run"));
+        let mut words = vec!["run".to_owned()];
+        for option in hako_platform::OPTIONS {
+            let flag = if option == "kernel" { "--kernel".to_owned() } else { format!("--vm-{option}") };
+            words.extend([flag, format!("of-{option}")]);
+        }
+        words.extend(
+            ["--vm-kernel-args", "more", "--annotation", "hako.vm.cpus=7", "--annotation", "a=b", "img"]
+                .map(str::to_owned),
+        );
+        let matches = command.try_get_matches_from(words).unwrap_or_else(|err| panic!("{err}"));
+        let flags = ContainerFlags::from_arg_matches(&matches).unwrap_or_else(|err| panic!("{err}"));
+        let body = create_body(&flags, false).map(|(body, _)| body).unwrap_or_default();
+        let expected = json!({
+            "a": "b", "hako.vm.memory": "of-memory", "hako.vm.cpus": "of-cpus", "hako.vm.kernel": "of-kernel",
+            "hako.vm.kernel-args": "of-kernel-args more", "hako.vm.disk": "of-disk",
+            "hako.vm.accelerator": "of-accelerator",
+        });
+        assert_eq!(body["HostConfig"]["Annotations"], expected);
+    }
 }

@@ -97,6 +97,8 @@ pub(crate) struct ContainerFlags {
     pub(crate) quiet: bool,
 
     #[command(flatten)]
+    pub(crate) machine: Machine,
+    #[command(flatten)]
     pub(crate) health: Health,
     #[command(flatten)]
     pub(crate) limits: Limits,
@@ -114,6 +116,46 @@ pub(crate) struct ContainerFlags {
     /// The image, then the command and its arguments
     #[arg(value_name = "IMAGE [COMMAND] [ARG...]", required = true, trailing_var_arg = true, hide = true)]
     pub(crate) words: Vec<String>,
+}
+
+/// What its virtual machine is like, behind the hyperv wall: hako-platform's options.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Virtual machine")]
+pub(crate) struct Machine {
+    /// Guest kernel, by the name of an installed one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kernel: Option<String>,
+    /// Memory of the machine, its own need included
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) vm_memory: Option<String>,
+    /// Virtual processors
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) vm_cpus: Option<String>,
+    /// Arguments for the guest kernel, of those that are allowed
+    #[arg(long, value_name = "ARGS")]
+    pub(crate) vm_kernel_args: Vec<String>,
+    /// Size of the writable disk
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) vm_disk: Option<String>,
+    /// How the machine runs: auto, kvm, tcg
+    #[arg(long, value_name = "NAME")]
+    pub(crate) vm_accelerator: Option<String>,
+}
+
+impl Machine {
+    /// The options that are given, by hako-platform's names.
+    pub(crate) fn given(&self) -> Vec<(&'static str, String)> {
+        let kernel_args = (!self.vm_kernel_args.is_empty()).then(|| self.vm_kernel_args.join(" "));
+        let all = [
+            ("memory", self.vm_memory.clone()),
+            ("cpus", self.vm_cpus.clone()),
+            ("kernel", self.kernel.clone()),
+            ("kernel-args", kernel_args),
+            ("disk", self.vm_disk.clone()),
+            ("accelerator", self.vm_accelerator.clone()),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
 }
 
 /// How the engine finds out whether it is well.

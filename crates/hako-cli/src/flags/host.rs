@@ -6,6 +6,7 @@ use super::mount::Mounts;
 use super::parse::{device, nano_cpus, pairs, restart, size, swap, ulimit};
 use crate::error::{Error, Result};
 use hako_model::Isolation;
+use hako_platform::LABEL_PREFIX;
 use serde_json::{Map, Value, json};
 
 /// `HostConfig`, key by key.
@@ -63,7 +64,11 @@ pub(crate) fn host_config(
     }
     host.flag("Init", flags.init);
     host.list("GroupAdd", &flags.group_add);
-    host.map("Annotations", pairs(&flags.annotation));
+    let mut annotations = pairs(&flags.annotation);
+    for (option, value) in flags.machine.given() {
+        annotations.insert(format!("{LABEL_PREFIX}{option}"), value.into());
+    }
+    host.map("Annotations", annotations);
     if !flags.ulimit.is_empty() {
         let mut ulimits = flags.ulimit.iter().map(|text| ulimit(text)).collect::<Result<Vec<_>>>()?;
         ulimits.sort_by(|a, b| a["Name"].as_str().cmp(&b["Name"].as_str()));

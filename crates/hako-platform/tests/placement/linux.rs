@@ -200,6 +200,15 @@ fn options_of_the_machine() {
     let size = placed(&usual, &host, &with(&[("memory", "1g"), ("cpus", "3")], Some(Hyperv), 0)).sizing.unwrap();
     assert_eq!((size.memory_mib, size.cpus), (1024, 3));
     assert!(size.workload_limit < 1024 << 20);
+    // Processors that were asked for are neither fewer nor more.
+    assert_eq!(size.most_cpus, 3);
+    let few = Request { nano_cpus: 1_500_000_000, ..with(&[("cpus", "1")], Some(Hyperv), 0) };
+    let refusal = refused(&usual, &host, &few);
+    assert_eq!(refusal.reason, Reason::VmTooFew { cpus: 1, needs: 2 });
+    assert_eq!(refusal.remedies[0].0, [Step::VmCpus { cpus: 2 }]);
+    assert!(refusal.to_string().contains("use --vm-cpus=2 or more"), "{refusal}");
+    let enough = Request { nano_cpus: 1_500_000_000, ..with(&[("cpus", "2")], Some(Hyperv), 0) };
+    assert_eq!(placed(&usual, &host, &enough).sizing.unwrap().cpus, 2);
     // Bad combinations are refused before anything starts.
     let refusal = refused(&usual, &host, &with(&[("disk", "5g"), ("cpus", "1")], None, 0));
     assert_eq!(refusal.reason, Reason::VmOfProcess { options: vec!["cpus".into(), "disk".into()] });

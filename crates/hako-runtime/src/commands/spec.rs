@@ -35,7 +35,7 @@ fn default_spec() -> Value {
         "linux": {
             "resources": {"devices": policy::device_rules()},
             "namespaces": namespaces,
-            "seccomp": policy::seccomp_profile(&caps, kernel_version(&release.unwrap_or_default())),
+            "seccomp": policy::seccomp_profile(&caps, kernel_version(&release.unwrap_or_default()), policy::native_arch()),
             "maskedPaths": policy::masked_paths(),
             "readonlyPaths": policy::readonly_paths(),
         },

@@ -4,7 +4,7 @@ use super::{guest::Parts, shares::Connection, stdio::open_stream};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::Utc;
 use hako_model::{Error, ErrorKind, Result, SHARES_WINDOW, SandboxConfig, VmConfig};
-use hako_qemu::{Accelerator, Drive, MOST_DRIVES, Machine, Nic, Vm};
+use hako_qemu::{Accelerator, Board, Drive, MOST_DRIVES, Machine, Nic, Vm};
 use hako_task::{
     extra::{ConfigureRequest, ExtraClient},
     mux::Mux,
@@ -87,6 +87,7 @@ async fn boot_patiently(machine: &Machine, config: &SandboxConfig, vm: &VmConfig
 
 fn machine(vm: &VmConfig, ephemeral: bool) -> Result<Machine> {
     let accelerator: Accelerator = vm.boot.accelerator.parse().map_err(Error::invalid)?;
+    let board: Board = vm.boot.board.parse().map_err(Error::invalid)?;
     let drives = vm.disks.iter().map(|disk| Drive {
         serial: disk.serial.clone(),
         path: disk.path.clone(),
@@ -95,6 +96,7 @@ fn machine(vm: &VmConfig, ephemeral: bool) -> Result<Machine> {
     });
     Ok(Machine {
         qemu: vm.boot.qemu.clone(),
+        board,
         kernel: vm.boot.kernel.clone(),
         initramfs: vm.boot.initramfs.clone(),
         accelerator,

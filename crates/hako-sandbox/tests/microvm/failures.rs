@@ -5,7 +5,7 @@ use crate::{
     fixture::{Fixture, PIPES, programs},
 };
 use hako_model::ErrorKind;
-use hako_qemu::{Accelerator, ProbeRequest, probe_accelerator};
+use hako_qemu::{Accelerator, Board, ProbeRequest, probe_accelerator};
 use hako_sandbox::Sandbox;
 use std::{
     fs,
@@ -115,6 +115,8 @@ async fn the_accelerator_is_proved_and_remembered() {
     let guest = programs().join("guest");
     let request = ProbeRequest {
         qemu: "qemu-system-x86_64".into(),
+        board: Board::Microvm,
+        hz: None,
         kernel: guest.join("vmlinux"),
         initramfs: guest.join("initramfs.cpio"),
         deadline: Duration::from_secs(3),

@@ -1,7 +1,7 @@
 //! A busybox image as disks, a bundle, and a sandbox over both.
 
 use hako_model::{BootConfig, Disk, Isolation, LogConfig, LogDriver, SandboxConfig, VmConfig};
-use hako_qemu::Accelerator;
+use hako_qemu::{Accelerator, Board};
 use hako_sandbox::{
     CreateRequest, Mount, Sandbox, Stdio, StdioRequest,
     microvm::{
@@ -94,10 +94,11 @@ impl Fixture {
         let vm = VmConfig {
             boot: BootConfig {
                 qemu: "qemu-system-x86_64".into(),
+                board: "microvm".to_owned(),
                 kernel: guest.join("vmlinux"),
                 initramfs: guest.join("initramfs.cpio"),
                 accelerator: "tcg".to_owned(),
-                kernel_args: Accelerator::Tcg.kernel_args(),
+                kernel_args: Board::Microvm.host_args(Accelerator::Tcg, None),
                 deadline_ms: 30_000,
                 attempts: 2,
             },

@@ -55,10 +55,11 @@ fn vm(path: &Path) -> VmConfig {
     VmConfig {
         boot: BootConfig {
             qemu: "qemu-system-x86_64".into(),
+            board: "microvm".to_owned(),
             kernel: guest.join("vmlinux"),
             initramfs: guest.join("initramfs.cpio"),
             accelerator: "tcg".to_owned(),
-            kernel_args: hako_qemu::Accelerator::Tcg.kernel_args(),
+            kernel_args: hako_qemu::Board::Microvm.host_args(hako_qemu::Accelerator::Tcg, None),
             deadline_ms: 60_000,
             attempts: 2,
         },

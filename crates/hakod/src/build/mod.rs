@@ -41,6 +41,8 @@ pub use usage::{Usage, usage};
 use crate::{
     Engine,
     http::{Request, Response, empty, streaming},
+    images::Wanted,
+    placement::{self, Source},
 };
 use context::Context;
 use hako_dockerfile::{Dockerfile, args::Global};
@@ -86,6 +88,8 @@ struct Build {
     warned: Mutex<HashSet<String>>,
     /// What stages have come to, by their index.
     results: Mutex<BTreeMap<usize, Option<Digest>>>,
+    /// What they are made of.
+    sources: Mutex<BTreeMap<usize, Vec<Source>>>,
 }
 
 /// Why a build failed: `code` is a command's exit code.
@@ -148,6 +152,7 @@ pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
         used: Mutex::default(),
         warned: Mutex::default(),
         results: Mutex::default(),
+        sources: Mutex::default(),
     });
     let running = engine.builds.begin(&build.options.id);
     tokio::spawn(async move {
@@ -296,7 +301,8 @@ impl Build {
             platform: platform.to_owned(),
             auth: self.options.auth(&reference),
         };
-        let mut lines = images.pull(request).await?;
+        let choose = placement::for_pull(&self.engine, &self.options.peer);
+        let mut lines = images.pull(request, choose).await?;
         while let Some(line) = lines.next().await {
             if let Some(text) = line.get("error").and_then(|error| error.as_str()) {
                 return Err(Error::internal(text));
@@ -310,13 +316,18 @@ impl Build {
         }
     }
 
-    /// The image `name` that is here, for `platform` where one is named.
+    /// The image `name` that is here, for `platform` where one is named. One of
+    /// another system has its files elsewhere, so that no step can be upon it.
     async fn local(&self, name: &str, platform: &str) -> Result<Digest> {
         let images = &self.engine.images;
-        let image = match platform {
-            "" => images.resolve(name).await?,
-            platform => images.resolve_for(name, &hako_registry::Platform::parse(platform)?).await?,
+        let image = match Wanted::read(platform)? {
+            None => images.resolve(name).await?,
+            Some(wanted) => images.resolve_for(name, &wanted).await?,
         };
+        let choose = placement::for_pull(&self.engine, &self.options.peer);
+        for candidate in images.candidates(image.id.as_str()).await? {
+            choose(&hako_platform::Image::of(candidate.manifest()), None)?;
+        }
         Ok(image.id)
     }
 }

@@ -15,10 +15,7 @@ mod caches;
 pub use caches::caches;
 
 use super::{sources, stage::Stage};
-use crate::{
-    Engine,
-    containers::step::{self, StepContainer, StepMount, StepSource},
-};
+use crate::containers::step::{self, StepContainer, StepMount, StepSource};
 use caches::Held;
 use hako_api::{
     types::{ContainerConfig, HostConfig},
@@ -31,7 +28,6 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 use tempfile::TempDir;
 
@@ -150,9 +146,7 @@ impl Wanted {
     ///
     /// # Errors
     /// A secret that is not there; the host's.
-    pub async fn prepare(&mut self, stage: &Stage<'_>, host: &mut HostConfig) -> Result<()> {
-        let isolation = Isolation::from_request(&host.isolation).ok().flatten();
-        let isolation = isolation.unwrap_or(stage.build.engine.config.isolation);
+    pub async fn prepare(&mut self, stage: &Stage<'_>, host: &mut HostConfig, isolation: Isolation) -> Result<()> {
         if let Some((name, content)) = self.script.take() {
             let source = self.file(stage, content.as_bytes(), 0o755, None)?;
             let destination = format!("{SCRIPTS}/{name}");
@@ -265,13 +259,16 @@ impl Wanted {
     /// As a client's create.
     pub async fn container(
         self,
-        engine: &Arc<Engine>,
+        stage: &Stage<'_>,
         config: ContainerConfig,
         host: HostConfig,
+        platform: String,
     ) -> Result<(StepContainer, Vec<String>)> {
         let Self { step, tmpfs, folders, held, .. } = self;
-        let held = Box::new((folders, held));
-        StepContainer::create(engine, step::Wanted { config, host, mounts: step, tmpfs, held }).await
+        let (build, held) = (stage.build, Box::new((folders, held)));
+        let (peer, sources) = (build.options.peer.clone(), stage.sources());
+        let wanted = step::Wanted { config, host, platform, peer, sources, mounts: step, tmpfs, held };
+        StepContainer::create(&build.engine, wanted).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a client asks of a build: the query and the headers of `POST /build`.
 
-use crate::http::{Query, Request};
+use crate::http::{Peer, Query, Request};
 use base64::{Engine as _, engine::general_purpose};
 use hako_api::{
     decode,
@@ -51,6 +51,8 @@ pub struct Options {
     pub secrets: Secrets,
     /// By which the build can be cancelled.
     pub id: String,
+    /// Who asks.
+    pub peer: Peer,
 }
 
 /// Secrets by id. They are never shown and never stored.
@@ -113,6 +115,7 @@ impl Options {
             registries: header("x-registry-config").map(registries).unwrap_or_default(),
             secrets: header(SECRETS).map_or_else(|| Ok(Secrets::default()), Secrets::read)?,
             id: query.get("buildid").to_owned(),
+            peer: req.peer.clone(),
         })
     }
 }

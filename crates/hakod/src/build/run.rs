@@ -44,8 +44,10 @@ pub async fn run(stage: &mut Stage<'_>, step: &Run) -> Done<()> {
         Some(_) if host.network_mode == "none" => {}
         Some(network) => network.clone_into(&mut host.network_mode),
     }
-    wanted.prepare(stage, &mut host).await?;
-    execute(stage, &asked, container_config(&image, &config, argv, given), host, wanted).await
+    let container = container_config(&image, &config, argv, given);
+    let (wall, platform) = stage.wall(&container, &host).await?;
+    wanted.prepare(stage, &mut host, wall).await?;
+    execute(stage, &asked, container, host, (wanted, platform)).await
 }
 
 /// The configuration of the container: the image's, without its entrypoint and
@@ -78,11 +80,11 @@ async fn execute(
     asked: &Asked<'_>,
     config: ContainerConfig,
     host: HostConfig,
-    wanted: mounts::Wanted,
+    (wanted, platform): (mounts::Wanted, String),
 ) -> Done<()> {
     let build = stage.build.clone();
     let shown = config.cmd.clone().unwrap_or_default().join(" ");
-    let (container, warnings) = wanted.container(&build.engine, config, host).await?;
+    let (container, warnings) = wanted.container(stage, config, host, platform).await?;
     for warning in warnings {
         // Once, and not for every step.
         if lock(&build.warned).insert(warning.clone()) {

@@ -1,17 +1,27 @@
 //! One stage: from its base, step by step.
 
 use super::{Build, Done, cache::Asked, copy, created_by, lock, output::StageOutput, run, sources};
-use hako_api::{decode, types::ContainerConfig};
+use crate::{
+    images::Wanted,
+    placement::{self, Ask, Source},
+};
+use hako_api::{
+    decode,
+    types::{ContainerConfig, HostConfig},
+};
 use hako_dockerfile::{
     self as dockerfile, Instruction,
     args::Scope,
     config::{self, Changes},
     stages::{self, Needed, Origin},
 };
-use hako_model::{Digest, Error, Result, policy};
+use hako_model::{Digest, Error, Isolation, Result, policy};
 use hako_registry::Platform;
 use hako_store::Blob;
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 /// A stage to be built.
 pub struct Task {
@@ -39,6 +49,8 @@ pub struct Stage<'a> {
     platform: Option<Platform>,
     /// The stages that it has waited for.
     after: Vec<usize>,
+    /// The images that it has begun with or has taken files from.
+    sources: Mutex<Vec<Source>>,
 }
 
 /// Builds a stage; what it has come to.
@@ -47,10 +59,14 @@ pub async fn run(build: &Arc<Build>, task: Task) -> Done<Option<Digest>> {
     let source = &build.file.stages[needed.stage];
     out.text(&format!("Step {first}/{total} : {}\n", source.original)).await?;
     let platform = source.platform.as_deref().map(|text| build.global.expand(text)).transpose()?.unwrap_or_default();
-    let image = match &needed.base {
-        Origin::Scratch => None,
-        Origin::Stage(index) => lock(&build.results).get(index).cloned().flatten(),
-        Origin::Image(name) => Some(build.image(name, &platform, &out).await?),
+    let (image, sources) = match &needed.base {
+        Origin::Scratch => (None, Vec::new()),
+        Origin::Stage(index) => (lock(&build.results).get(index).cloned().flatten(), build.sources_of(*index)),
+        Origin::Image(name) => {
+            let image = build.image(name, &platform, &out).await?;
+            let source = build.source(&image).await?;
+            (Some(image), vec![source])
+        }
     };
     let mut stage = Stage {
         build,
@@ -63,6 +79,7 @@ pub async fn run(build: &Arc<Build>, task: Task) -> Done<Option<Digest>> {
         changes: Changes::default(),
         platform: asked_for(build, &platform)?,
         after: needed.after,
+        sources: Mutex::new(sources),
     };
     stage.triggers().await?;
     stage.tell_image().await?;
@@ -74,7 +91,21 @@ pub async fn run(build: &Arc<Build>, task: Task) -> Done<Option<Digest>> {
     if let Some(image) = &stage.image {
         stage.out.value(&serde_json::json!({ "aux": { "ID": image } })).await?;
     }
+    lock(&build.sources).insert(stage.index, stage.sources());
     Ok(stage.image)
+}
+
+impl Build {
+    /// What a stage that has ended is made of.
+    fn sources_of(&self, stage: usize) -> Vec<Source> {
+        lock(&self.sources).get(&stage).cloned().unwrap_or_default()
+    }
+
+    /// An image as a source of others.
+    async fn source(&self, image: &Digest) -> Result<Source> {
+        let candidates = self.engine.images.candidates(image.as_str()).await?;
+        Ok(candidates.first().map_or_else(Source::nothing, Source::of))
+    }
 }
 
 /// The platform that is asked for, by the stage or by the client; none for the host's.
@@ -205,9 +236,55 @@ impl Stage<'_> {
             Origin::Stage(index) if !self.after.contains(&index) => Err(Error::invalid(format!(
                 "an ONBUILD trigger cannot take files from the stage {name}, which nothing else of this stage needs"
             ))),
-            Origin::Stage(index) => lock(&self.build.results).get(&index).cloned().flatten().ok_or_else(nothing),
-            Origin::Image(name) => self.build.image(&name, "", &self.out).await,
+            Origin::Stage(index) => {
+                let image = lock(&self.build.results).get(&index).cloned().flatten().ok_or_else(nothing)?;
+                self.made_of(self.build.sources_of(index));
+                Ok(image)
+            }
+            Origin::Image(name) => {
+                let image = self.build.image(&name, "", &self.out).await?;
+                self.made_of(vec![self.build.source(&image).await?]);
+                Ok(image)
+            }
         }
+    }
+
+    fn made_of(&self, more: Vec<Source>) {
+        let mut sources = lock(&self.sources);
+        for source in more {
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
+        }
+    }
+
+    /// The images that it has begun with or has taken files from.
+    pub fn sources(&self) -> Vec<Source> {
+        lock(&self.sources).clone()
+    }
+
+    /// The wall of a container of this stage, and the platform that it is asked for by.
+    ///
+    /// # Errors
+    /// Why it may not run.
+    pub async fn wall(&self, config: &ContainerConfig, host: &HostConfig) -> Result<(Isolation, String)> {
+        let candidates = self.build.engine.images.candidates(&config.image).await?;
+        // A stage on another stage is for what that one is for.
+        let fits = |platform: &Platform| {
+            candidates.iter().any(|candidate| platform.accepts(&candidate.manifest().platform).is_some())
+        };
+        let platform = self.platform.clone().filter(fits).map(Wanted::from);
+        let sources = self.sources();
+        let ask = Ask {
+            name: &config.image,
+            platform: platform.as_ref(),
+            config,
+            host,
+            peer: &self.build.options.peer,
+            sources: Some(&sources),
+        };
+        let choice = placement::choose(&self.build.engine, candidates, &ask)?;
+        Ok((choice.wall, platform.map(|platform| platform.to_string()).unwrap_or_default()))
     }
 
     /// The folders of the layers so far, bottom first.

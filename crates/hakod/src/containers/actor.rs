@@ -238,6 +238,7 @@ impl Actor {
             | Request::Files(_)
             | Request::Connect { .. }
             | Request::Disconnect { .. }
+            | Request::Unlink { .. }
             | Request::Update { .. } => request.refuse(Error::internal("a verb without a name")),
         }
     }
@@ -272,6 +273,9 @@ impl Actor {
             }
             Request::Disconnect { network, reply } => {
                 let _ = reply.send(network::disconnect(self, &network).await);
+            }
+            Request::Unlink { alias, name, reply } => {
+                let _ = reply.send(network::unlink(self, &alias, &name).await);
             }
             Request::Files(reply) => {
                 // Who is not there any more leaves its lease by being dropped.

@@ -147,7 +147,7 @@ pub(super) async fn layer(engine: &Arc<Engine>, container: &Container, more: &[S
         Isolation::Process => u64::MAX,
         // A guest's layer may have as many bytes as its disk, and the heads of its entries.
         Isolation::Hyperv => {
-            let disk = engine.container_dir(container.id.as_str()).join("scratch.img");
+            let disk = engine.container_dir(container.id.as_str()).join(crate::spec::SCRATCH);
             let size = std::fs::metadata(disk)?.len();
             size.saturating_add(size / 2)
         }

@@ -10,9 +10,10 @@ use super::{
 };
 use crate::{
     Engine,
-    http::{Request, Response, json_status},
+    http::{Peer, Request, Response, json_status},
     images::ResolvedImage,
     networks,
+    placement::{self, Ask, Choice, Source},
     volumes::Held,
 };
 use hako_api::{
@@ -28,11 +29,11 @@ use std::{collections::BTreeMap, sync::Arc};
 pub async fn serve(engine: &Arc<Engine>, req: Request) -> Result<Response> {
     let name = req.query.get("name").trim_start_matches('/').to_owned();
     let wanted = req.query.get("platform").to_owned();
-    let version = req.version;
+    let (version, peer) = (req.version, req.peer.clone());
     let body = req.bytes().await?;
     let engine = engine.clone();
     // A create that has begun is finished, also if the client goes.
-    let work = tokio::spawn(async move { create(&engine, &name, &wanted, &body, version).await });
+    let work = tokio::spawn(async move { create(&engine, &name, &wanted, &body, version, &peer).await });
     let answer = work.await.map_err(|err| Error::internal(err.to_string()))??;
     Ok(json_status(StatusCode::CREATED, &answer))
 }
@@ -43,6 +44,7 @@ async fn create(
     platform: &str,
     body: &[u8],
     version: ApiVersion,
+    peer: &Peer,
 ) -> Result<CreateAnswer> {
     let (config, host, endpoints) = parse(body)?;
     if version < SEVERAL_NETWORKS && endpoints.len() > 1 {
@@ -54,7 +56,7 @@ async fn create(
         validate_name(name).map_err(|err| Error::invalid(err.to_string()))?;
     }
     let id = ContainerId::random();
-    make(engine, Wanted { id, name, platform, config, host, endpoints, step: None }).await
+    make(engine, Wanted { id, name, platform, config, host, endpoints, peer, step: None }).await
 }
 
 /// A container to be made.
@@ -68,8 +70,18 @@ pub(super) struct Wanted<'a> {
     pub host: HostConfig,
     /// What it asks for of networks.
     pub endpoints: BTreeMap<String, EndpointSettings>,
-    /// Of a build's step: what it mounts besides.
-    pub step: Option<Vec<StepMount>>,
+    /// Who asks.
+    pub peer: &'a Peer,
+    /// Of a build's step.
+    pub step: Option<Step>,
+}
+
+/// What a build's step has besides.
+pub(super) struct Step {
+    /// What it mounts.
+    pub mounts: Vec<StepMount>,
+    /// What its image is made of.
+    pub sources: Vec<Source>,
 }
 
 /// Makes a container; it is durable when this returns.
@@ -83,24 +95,18 @@ pub(super) async fn make(engine: &Arc<Engine>, wanted: Wanted<'_>) -> Result<Cre
 }
 
 async fn make_with(engine: &Arc<Engine>, wanted: Wanted<'_>, held: &mut Held) -> Result<CreateAnswer> {
-    let Wanted { id, name, platform, mut config, mut host, endpoints, step } = wanted;
-    let isolation = Isolation::from_request(&host.isolation)
-        .map_err(|err| Error::invalid(err.to_string()))?
-        .unwrap_or(engine.config.isolation);
+    let Choice { image, wall, kernel, machine, warnings: mut notes } = place(engine, &wanted).await?;
+    let Wanted { id, name, mut config, mut host, endpoints, step, .. } = wanted;
     options::merge(&mut host.log_config, &engine.config.log)?;
-    let warnings = settings::validate(engine, &config, &mut host, isolation)?;
+    let mut warnings = settings::validate(engine, &config, &mut host, wall)?;
+    warnings.append(&mut notes);
     let (wanted, from) = (settings::mounts::wanted(&host)?, settings::mounts::volumes_from(&host)?);
     let on = networks::asked(engine, endpoints, &config, &host)?;
     let links = networks::resolve_links(engine, &host)?;
-    let image = match platform {
-        "" => engine.images.resolve(&config.image).await?,
-        wanted => engine.images.resolve_for(&config.image, &platform::parse(wanted)?).await?,
-    };
-    platform::check(&image, &config.image)?;
     merge::merge(&mut config, &image.config)?;
     // What a step of a build writes below a volume is the image's.
     let anonymous = if step.is_none() { settings::mounts::anonymous(&config)? } else { Vec::new() };
-    settings::fill(&mut host, isolation, &engine.host);
+    settings::fill(&mut host, wall, &engine.host);
     name_host(engine, &mut config, &host, &id);
     let (path, args) = merge::command(&config);
     let name = reserve(engine, name, &id)?;
@@ -120,7 +126,9 @@ async fn make_with(engine: &Arc<Engine>, wanted: Wanted<'_>, held: &mut Held) ->
         args,
         config,
         host,
-        isolation,
+        isolation: wall,
+        kernel,
+        vm: machine,
         mounts,
         networks: on,
         links,
@@ -130,7 +138,7 @@ async fn make_with(engine: &Arc<Engine>, wanted: Wanted<'_>, held: &mut Held) ->
         limits_due: false,
         remove_volumes: false,
         is_step: step.is_some(),
-        step: step.unwrap_or_default(),
+        step: step.map(|step| step.mounts).unwrap_or_default(),
         id,
     };
     if let Err(err) = commit(engine, record, image).await {
@@ -143,6 +151,31 @@ async fn make_with(engine: &Arc<Engine>, wanted: Wanted<'_>, held: &mut Held) ->
     }
     let container = engine.containers.find(&name)?;
     Ok(CreateAnswer { id: container.id.to_string(), warnings })
+}
+
+/// The wall, and the image of those that the name leads to. The wall is first:
+/// what else is asked for is judged behind it.
+async fn place(engine: &Arc<Engine>, wanted: &Wanted<'_>) -> Result<Choice> {
+    let isolation = Isolation::from_request(&wanted.host.isolation).map_err(|err| Error::invalid(err.to_string()))?;
+    let platform = platform::parse(wanted.platform)?;
+    let candidates = match engine.images.candidates(&wanted.config.image).await {
+        Ok(candidates) => candidates,
+        Err(err) => {
+            // A client that is told "not found" pulls: what is wrong besides is said first.
+            let usual = isolation.unwrap_or(engine.config.isolation);
+            settings::validate(engine, &wanted.config, &mut wanted.host.clone(), usual)?;
+            return Err(err);
+        }
+    };
+    let ask = Ask {
+        name: &wanted.config.image,
+        platform: platform.as_ref(),
+        config: &wanted.config,
+        host: &wanted.host,
+        peer: wanted.peer,
+        sources: wanted.step.as_ref().map(|step| &step.sources[..]),
+    };
+    placement::choose(engine, candidates, &ask)
 }
 
 /// Who shares a network's interfaces has also its host's name.

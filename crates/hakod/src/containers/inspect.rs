@@ -1,6 +1,6 @@
 //! `GET /containers/{id}/json`.
 
-use super::{health::Health, logs::options, record::Record};
+use super::{health::Health, logs::options, record::Record, vm};
 use crate::{
     Engine,
     http::{Request, Response, json},
@@ -56,6 +56,7 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
         mounts: record.mounts.iter().map(|mount| mount.point.clone()).collect(),
         config: record.config.clone(),
         network_settings: networks::settings(engine, record, req.version),
+        vm: vm::shown(engine, record).await,
         ..ContainerInspect::default()
     }))
 }
@@ -83,7 +84,7 @@ async fn graph_data(engine: &Engine, record: &Record) -> BTreeMap<String, String
                 ("WorkDir".to_owned(), text(dir.join("work"))),
             ])
         }
-        Isolation::Hyperv => BTreeMap::from([("Scratch".to_owned(), text(dir.join("scratch.img")))]),
+        Isolation::Hyperv => BTreeMap::from([("Scratch".to_owned(), text(dir.join(spec::SCRATCH)))]),
     }
 }
 
@@ -102,7 +103,7 @@ pub async fn sizes(engine: &Engine, record: &Record) -> (Option<i64>, Option<i64
     let isolation = record.isolation;
     let written = tokio::task::spawn_blocking(move || match isolation {
         Isolation::Process => tree_size(&dir.join("upper")),
-        Isolation::Hyperv => std::fs::metadata(dir.join("scratch.img")).map_or(0, |meta| meta.blocks() * 512),
+        Isolation::Hyperv => std::fs::metadata(dir.join(spec::SCRATCH)).map_or(0, |meta| meta.blocks() * 512),
     });
     let written = written.await.unwrap_or(0);
     (i64::try_from(written).ok(), i64::try_from(written + image.unwrap_or(0)).ok())

@@ -41,6 +41,7 @@ pub mod stop;
 pub mod top;
 pub mod update;
 mod view;
+pub mod vm;
 pub mod wait;
 
 pub use actor::{Container, View, emit};

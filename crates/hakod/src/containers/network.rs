@@ -5,11 +5,14 @@ use super::{
     Container,
     actor::{Actor, Request as Ask},
 };
-use crate::networks::{
-    self,
-    record::{Asked, Network},
+use crate::{
+    Engine,
+    networks::{
+        self,
+        record::{Asked, Network},
+    },
 };
-use hako_model::Result;
+use hako_model::{Error, Result};
 use std::sync::Arc;
 
 /// Connects `container` to a network.
@@ -73,4 +76,45 @@ pub(super) async fn disconnect(actor: &mut Actor, name: &str) -> Result<()> {
         }
     }
     done
+}
+
+/// `docker rm --link parent/alias`: the link goes, and both containers stay.
+///
+/// # Errors
+/// There is no such link, or the name is a container's own.
+pub async fn ask_unlink(engine: &Engine, name: &str) -> Result<()> {
+    let name = name.trim_matches('/');
+    let Some((parent, alias)) = name.rsplit_once('/') else {
+        engine.containers.find(name)?;
+        return Err(Error::conflict("Conflict, cannot remove the default link name of the container"));
+    };
+    let parent = engine.containers.find(parent).map_err(|_| no_link(name))?;
+    let (alias, name) = (alias.to_owned(), name.to_owned());
+    parent.ask(|reply| Ask::Unlink { alias, name, reply }).await
+}
+
+/// As of a container, which a link's name stands for.
+fn no_link(name: &str) -> Error {
+    Error::not_found(format!("No such container: {name}"))
+}
+
+/// In the owner.
+pub(super) async fn unlink(actor: &mut Actor, alias: &str, name: &str) -> Result<()> {
+    let before = actor.record.clone();
+    actor.record.links.retain(|link| link.alias != alias);
+    if actor.record.links.len() == before.links.len() {
+        return Err(no_link(name));
+    }
+    if actor.record.links.is_empty() {
+        // What inspect would otherwise show in their place.
+        actor.record.host.links = None;
+    }
+    if let Err(err) = actor.save().await {
+        actor.record = before;
+        return Err(err);
+    }
+    if actor.record.state.run().is_some() {
+        networks::unlinked(&actor.engine, &before, &actor.record, actor.live.as_ref()).await;
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! What the engine knows of a container, as it is kept in the store.
 
-use super::{health::Health, policy::Restarts};
+use super::{health::Health, policy::Restarts, vm::Machine};
 use crate::networks::{Link, record::Asked};
 use hako_api::types::{ContainerConfig, HostConfig, MountPoint};
 use hako_model::{ContainerId, Isolation};
@@ -30,6 +30,13 @@ pub struct Record {
     pub host: HostConfig,
     /// The wall.
     pub isolation: Isolation,
+    /// The guest kernel that its virtual machine boots, by name; none behind a
+    /// wall that has no machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// What is said of its virtual machine.
+    #[serde(default, skip_serializing_if = "Machine::is_empty")]
+    pub vm: Machine,
     /// Volumes, host folders and the like.
     pub mounts: Vec<Mounted>,
     /// What it asks for of networks, by their names.

@@ -5,6 +5,7 @@ use super::{
     actor::{Actor, Request as Ask},
     end, files, kill,
     life::{self, Event, Todo},
+    network,
     record::{Record, State},
 };
 use crate::{
@@ -15,10 +16,11 @@ use crate::{
 use hako_model::{Error, ErrorKind, Result};
 use std::{io, sync::Arc};
 
-/// Removes a container.
+/// Removes a container, or a link alone.
 pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     if req.query.flag("link") {
-        return Err(hako_api::unsupported::REMOVE_LINK.error());
+        network::ask_unlink(engine, &req.param).await?;
+        return Ok(no_content());
     }
     let container = engine.containers.find(&req.param)?;
     let how = How { force: req.query.flag("force"), volumes: req.query.flag("v") };

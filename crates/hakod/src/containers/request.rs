@@ -58,6 +58,12 @@ pub(super) enum Request {
         network: String,
         reply: Reply<()>,
     },
+    /// Not what it calls `alias` any more; `name` is the client's word for that.
+    Unlink {
+        alias: String,
+        name: String,
+        reply: Reply<()>,
+    },
     /// For the container's files, whatever its state.
     Files(Reply<files::Lease>),
     /// From the watcher of a session: nobody has used it for a while.
@@ -100,7 +106,7 @@ impl Request {
             Self::Attach { .. } => Verb::Attach,
             Self::Update { .. } => Verb::Update,
             Self::Files(_) => Verb::Files,
-            Self::Connect { .. } | Self::Disconnect { .. } => Verb::Network,
+            Self::Connect { .. } | Self::Disconnect { .. } | Self::Unlink { .. } => Verb::Network,
             Self::Keep { .. }
             | Self::FilesIdle { .. }
             | Self::FilesEnd(_)
@@ -124,6 +130,7 @@ impl Request {
             | Self::Keep { .. }
             | Self::Connect { .. }
             | Self::Disconnect { .. }
+            | Self::Unlink { .. }
             | Self::Files(_)
             | Self::FilesIdle { .. }
             | Self::FilesEnd(_)
@@ -147,6 +154,7 @@ impl Request {
             | Self::LetGo(reply)
             | Self::Connect { reply, .. }
             | Self::Disconnect { reply, .. }
+            | Self::Unlink { reply, .. }
             | Self::Keep { reply, .. } => {
                 let _ = reply.send(Err(err));
             }

@@ -11,7 +11,7 @@ use super::{
     remove::{self, How},
     view::End,
 };
-use crate::Engine;
+use crate::{Engine, http::Peer, placement::Source};
 use bytes::Bytes;
 use hako_api::types::{ContainerConfig, HostConfig};
 use hako_model::{ContainerId, Error, ErrorKind, Result};
@@ -46,6 +46,12 @@ pub struct Wanted {
     pub config: ContainerConfig,
     /// As of a client's create.
     pub host: HostConfig,
+    /// Empty for the image's.
+    pub platform: String,
+    /// Who has asked for the build.
+    pub peer: Peer,
+    /// What the image is made of.
+    pub sources: Vec<Source>,
     /// What it mounts besides.
     pub mounts: Vec<StepMount>,
     /// Where it has a tmpfs.
@@ -69,16 +75,17 @@ impl StepContainer {
     async fn make(engine: Arc<Engine>, wanted: Wanted) -> Result<(Self, Vec<String>)> {
         let id = ContainerId::random();
         note(&engine, &id, true).await?;
-        let Wanted { config, host, mounts, mut tmpfs, held } = wanted;
+        let Wanted { config, host, platform, peer, sources, mounts, mut tmpfs, held } = wanted;
         tmpfs.extend(mounts.iter().map(|mount| mount.destination.clone()));
         let wanted = create::Wanted {
             id: id.clone(),
             name: "",
-            platform: "",
+            platform: &platform,
             config,
             host,
             endpoints: std::collections::BTreeMap::new(),
-            step: Some(mounts),
+            peer: &peer,
+            step: Some(create::Step { mounts, sources }),
         };
         match create::make(&engine, wanted).await {
             Ok(answer) => {

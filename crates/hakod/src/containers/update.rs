@@ -4,6 +4,7 @@ use super::{
     actor::{Actor, Request as Ask},
     policy,
     settings::resources::verify,
+    vm,
 };
 use crate::{
     Engine,
@@ -64,6 +65,7 @@ pub(super) async fn run(actor: &mut Actor, asked: &HostConfig) -> Result<()> {
     let failed = |err: Error| err.context(format!("Cannot update container {id}"));
     let before = actor.record.clone();
     let merged = merge(&before.host, asked).map_err(failed)?;
+    vm::check_update(&actor.engine, &before, &merged).map_err(failed)?;
     let limits = completed(asked, &merged).map_err(failed)?;
     let live = actor.live.clone().filter(|_| before.state.is_running() && !limits.is_empty());
     actor.record.host = merged;

@@ -5,6 +5,7 @@
 
 pub mod hijack;
 mod listen;
+mod peer;
 mod query;
 mod router;
 mod server;
@@ -12,6 +13,7 @@ mod tls;
 pub mod websocket;
 
 pub use listen::{Host, Listener, bind};
+pub use peer::Peer;
 pub use query::Query;
 pub use server::serve;
 pub use tls::acceptor;
@@ -55,6 +57,8 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body.
     pub body: Incoming,
+    /// Who asks.
+    pub peer: Peer,
     /// Present on every request; resolves once an answer with status 101 was sent.
     pub upgrade: hyper::upgrade::OnUpgrade,
     /// `HEAD` instead of `GET`.

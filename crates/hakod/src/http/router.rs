@@ -1,17 +1,17 @@
 //! From a request to its handler: version, table, dispatch, and the headers
 //! that every answer carries.
 
-use super::{Query, Request, Response, error, json, query::decode};
+use super::{Peer, Query, Request, Response, error, json, query::decode};
 use crate::{Engine, build, containers, exec, image_api, networks, system, volumes};
 use hako_api::{ApiVersion, Method, Op, endpoint::no_plugin, lookup, version};
 use hako_model::{Error, ErrorKind, Result};
 use hyper::{body::Incoming, header::HeaderValue};
 use std::sync::Arc;
 
-/// Serves one request.
-pub async fn route(engine: Arc<Engine>, req: hyper::Request<Incoming>) -> Response {
+/// Serves one request of `peer`'s.
+pub async fn route(engine: Arc<Engine>, peer: Peer, req: hyper::Request<Incoming>) -> Response {
     let line = format!("{} {}", req.method(), req.uri());
-    let (mut response, version) = match resolve(req) {
+    let (mut response, version) = match resolve(peer, req) {
         Ok((op, request)) => {
             let version = request.version;
             match Box::pin(dispatch(&engine, op, request)).await {
@@ -40,7 +40,7 @@ pub async fn route(engine: Arc<Engine>, req: hyper::Request<Incoming>) -> Respon
     response
 }
 
-fn resolve(mut req: hyper::Request<Incoming>) -> Result<(Op, Request)> {
+fn resolve(peer: Peer, mut req: hyper::Request<Incoming>) -> Result<(Op, Request)> {
     let page_not_found = || Error::not_found("page not found");
     let upgrade = hyper::upgrade::on(&mut req);
     let (parts, body) = req.into_parts();
@@ -53,6 +53,7 @@ fn resolve(mut req: hyper::Request<Incoming>) -> Result<(Op, Request)> {
         query: Query::parse(parts.uri.query().unwrap_or_default()),
         headers: parts.headers,
         body,
+        peer,
         upgrade,
         head: method == Method::Head,
     };

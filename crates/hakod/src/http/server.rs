@@ -1,6 +1,6 @@
 //! The accept loops.
 
-use super::{Listener, router::route};
+use super::{Listener, Peer, router::route};
 use crate::Engine;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,10 +15,15 @@ use tokio_rustls::TlsAcceptor;
 pub async fn serve(engine: Arc<Engine>, listener: Listener, tls: Option<TlsAcceptor>, mut stop: watch::Receiver<bool>) {
     match listener {
         Listener::Unix(listener, path) => {
+            let socket: Arc<str> = path.to_string_lossy().into();
             loop {
                 tokio::select! {
                     accepted = listener.accept() => match accepted {
-                        Ok((io, _)) => { tokio::spawn(connection(engine.clone(), io)); }
+                        Ok((io, _)) => {
+                            let uid = io.peer_cred().ok().map(|peer| peer.uid());
+                            let peer = Peer { uid, socket: Some(socket.clone()) };
+                            tokio::spawn(connection(engine.clone(), peer, io));
+                        }
                         Err(err) => refused(&err).await,
                     },
                     _ = stop.changed() => break,
@@ -27,15 +32,21 @@ pub async fn serve(engine: Arc<Engine>, listener: Listener, tls: Option<TlsAccep
             // Another process may have replaced it; a stale file is only untidy.
             let _ = std::fs::remove_file(path);
         }
-        Listener::Tcp(listener) => loop {
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((io, _)) => { tokio::spawn(tcp(engine.clone(), io, tls.clone())); }
-                    Err(err) => refused(&err).await,
-                },
-                _ = stop.changed() => break,
+        Listener::Tcp(listener) => {
+            let socket: Option<Arc<str>> = listener.local_addr().ok().map(|address| address.to_string().into());
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => match accepted {
+                        Ok((io, _)) => {
+                            let peer = Peer { uid: None, socket: socket.clone() };
+                            tokio::spawn(tcp(engine.clone(), peer, io, tls.clone()));
+                        }
+                        Err(err) => refused(&err).await,
+                    },
+                    _ = stop.changed() => break,
+                }
             }
-        },
+        }
     }
 }
 
@@ -45,22 +56,22 @@ async fn refused(err: &std::io::Error) {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
-async fn tcp(engine: Arc<Engine>, io: tokio::net::TcpStream, tls: Option<TlsAcceptor>) {
+async fn tcp(engine: Arc<Engine>, peer: Peer, io: tokio::net::TcpStream, tls: Option<TlsAcceptor>) {
     // Interactive streams go by single keys.
     let _ = io.set_nodelay(true);
     match tls {
-        None => connection(engine, io).await,
+        None => connection(engine, peer, io).await,
         Some(acceptor) => match acceptor.accept(io).await {
-            Ok(io) => connection(engine, io).await,
+            Ok(io) => connection(engine, peer, io).await,
             Err(err) => tracing::debug!("tls: {err}"),
         },
     }
 }
 
-async fn connection<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(engine: Arc<Engine>, io: T) {
+async fn connection<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(engine: Arc<Engine>, peer: Peer, io: T) {
     let service = service_fn(move |req: hyper::Request<Incoming>| {
-        let engine = engine.clone();
-        async move { Ok::<_, Infallible>(route(engine, req).await) }
+        let (engine, peer) = (engine.clone(), peer.clone());
+        async move { Ok::<_, Infallible>(route(engine, peer, req).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

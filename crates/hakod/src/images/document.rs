@@ -25,6 +25,8 @@ pub(super) struct Document {
     pub os: String,
     #[serde(rename = "os.version", deserialize_with = "or_default")]
     pub os_version: String,
+    #[serde(rename = "os.features", deserialize_with = "or_default")]
+    pub os_features: Vec<String>,
     #[serde(deserialize_with = "or_default")]
     pub comment: String,
     #[serde(deserialize_with = "or_default")]
@@ -59,7 +61,8 @@ pub(super) struct History {
 }
 
 impl Document {
-    /// Reads a config that came from outside.
+    /// Reads a config that came from outside, for whatever system: what cannot
+    /// run here can be kept here.
     ///
     /// # Errors
     /// `InvalidParameter` where it is no image's config.
@@ -68,9 +71,6 @@ impl Document {
         let document: Self = serde_json::from_slice(bytes).map_err(|err| invalid(err.to_string()))?;
         if document.os.is_empty() || document.architecture.is_empty() {
             return Err(invalid("it names no operating system or no architecture".into()));
-        }
-        if document.os != "linux" {
-            return Err(Error::invalid(format!("operating system \"{}\" is not supported", document.os)));
         }
         Ok(document)
     }
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(chains[0].as_str(), diff(1));
         assert_eq!(chains[1], digest_of(format!("{} {}", diff(1), diff(2)).as_bytes()));
         assert!(Document::parse(b"{}").is_err() && Document::parse(b"[]").is_err());
-        assert!(Document::parse(br#"{"os":"windows","architecture":"amd64"}"#).is_err());
+        assert!(Document::parse(br#"{"os":"windows","architecture":"amd64","os.version":"10.0.1"}"#).is_ok());
         assert!(Document::parse(br#"{"os":"linux","architecture":"amd64","rootfs":{"diff_ids":["x"]}}"#).is_err());
     }
 }

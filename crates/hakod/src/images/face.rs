@@ -1,9 +1,9 @@
 //! What the router and the engine give to and get from the image service.
 
-use super::ImageConfig;
+use super::{ImageConfig, platform::Wanted};
 use futures::stream::BoxStream;
-use hako_model::Digest;
-use hako_registry::{Mirror, Platform};
+use hako_model::{Digest, Result};
+use hako_registry::Mirror;
 use serde_json::Value;
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
@@ -15,6 +15,10 @@ pub type InUse = Arc<dyn Fn(&Digest) -> Vec<Consumer> + Send + Sync>;
 
 /// Who hears of events about images.
 pub type Notify = Arc<dyn Fn(ImageEvent) + Send + Sync>;
+
+/// Which manifest of an image is pulled, by its place, for the platform that was
+/// asked for: said by who knows what runs here.
+pub type Choose = Box<dyn Fn(&hako_platform::Image, Option<&Wanted>) -> Result<usize> + Send + Sync>;
 
 /// Settings.
 #[derive(Debug, Clone)]
@@ -85,7 +89,7 @@ pub struct PushRequest {
     /// `tag`, or empty: then the name's own, or every tag.
     pub tag: String,
     /// Push this platform's image alone.
-    pub platform: Option<Platform>,
+    pub platform: Option<Wanted>,
     /// The `X-Registry-Auth` header as it came.
     pub auth: Option<String>,
 }
@@ -116,6 +120,10 @@ pub struct ResolvedImage {
     pub architecture: String,
     /// `v8` and the like, or empty.
     pub variant: String,
+    /// Of Windows, or empty.
+    pub os_version: String,
+    /// `win32k` and the like.
+    pub os_features: Vec<String>,
     /// Folders of its layers, bottom first: overlay lower directories.
     pub layers: Vec<PathBuf>,
     /// The top layer's chain id, the key of its EROFS image; of nothing for an image without layers.
@@ -124,4 +132,15 @@ pub struct ResolvedImage {
     pub repo_tags: Vec<String>,
     /// Familiar: `busybox@sha256:…`.
     pub repo_digests: Vec<String>,
+}
+
+/// One of the images that a name leads to, with what is known of it besides.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The image.
+    pub image: ResolvedImage,
+    /// Digests of its manifests and of the indexes that led to them.
+    pub digests: Vec<Digest>,
+    /// What these say of it.
+    pub annotations: Vec<(String, String)>,
 }

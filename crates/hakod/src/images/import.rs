@@ -7,11 +7,11 @@ use super::{
     Document, ImageEvent, ImageService, JsonLines,
     install::{LayerSource, install_image, install_layer_keeping, run_apart},
     load::refused,
-    platform,
+    platform::Wanted,
     progress::Lines,
 };
 use chrono::{SecondsFormat, Utc};
-use hako_model::{Digest, Reference, Result};
+use hako_model::{Digest, Error, Reference, Result};
 use hako_registry::Platform;
 use hako_store::{NewRef, Store};
 use serde_json::{Value, json};
@@ -40,7 +40,10 @@ impl ImageService {
         body: impl AsyncRead + Send + Unpin + 'static,
         request: ImportRequest,
     ) -> Result<JsonLines> {
-        let platform = platform::read(&request.platform)?.unwrap_or_else(Platform::host);
+        let platform = Wanted::read(&request.platform)?.map_or_else(Platform::host, |wanted| wanted.platform);
+        if platform.os != "linux" {
+            return Err(Error::invalid(format!("operating system \"{}\" is not supported", platform.os)));
+        }
         let service = self.clone();
         self.stream(move |lines: Lines| async move {
             let store = service.store.clone();

@@ -1,14 +1,13 @@
 //! `GET /images/{name}/json`.
 
-use super::{Document, ImageConfig, names};
+use super::{Document, ImageConfig, names, platform::Wanted};
 use chrono::{DateTime, SecondsFormat, Utc};
 use hako_model::Result;
-use hako_registry::Platform;
 use hako_store::{LayerRow, Store};
 use serde_json::{Map, Value, json};
 
 /// The image as Docker describes it.
-pub(super) fn inspect(store: &Store, name: &str, platform: Option<&Platform>, api_minor: u32) -> Result<Value> {
+pub(super) fn inspect(store: &Store, name: &str, platform: Option<&Wanted>, api_minor: u32) -> Result<Value> {
     let image = match platform {
         None => names::find(store, name)?.image,
         Some(platform) => names::find_for(store, name, platform)?,

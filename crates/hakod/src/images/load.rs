@@ -12,12 +12,11 @@ use super::{
     Document, ImageEvent, ImageService, JsonLines,
     archive::Archive,
     install::{install_image, run_apart},
-    platform,
+    platform::Wanted,
     progress::Lines,
 };
 use describe::Described;
 use hako_model::{Digest, Error, Reference, Result};
-use hako_registry::Platform;
 use hako_store::{NewRef, Store};
 use serde_json::json;
 use std::{
@@ -37,7 +36,7 @@ impl ImageService {
         quiet: bool,
         platform: &str,
     ) -> Result<JsonLines> {
-        let platform = platform::read(platform)?;
+        let platform = Wanted::read(platform)?;
         let service = self.clone();
         self.stream(move |lines| async move {
             let mut bridge = tokio_util::io::SyncIoBridge::new(body);
@@ -80,7 +79,7 @@ pub(super) fn load_blocking(
     store: &Store,
     reader: impl Read + Send,
     quiet: bool,
-    platform: Option<&Platform>,
+    platform: Option<&Wanted>,
     lines: &Lines,
 ) -> Result<Vec<Digest>> {
     let mut archive = Archive::read(store, reader)?;
@@ -120,12 +119,15 @@ fn load_image(
     archive: &mut Archive,
     image: Described,
     quiet: bool,
-    platform: Option<&Platform>,
+    platform: Option<&Wanted>,
     lines: &Lines,
 ) -> Result<Option<(Digest, Vec<Option<Digest>>)>> {
     let config = archive.read_file(&image.config, hako_registry::MAX_CONFIG)?;
     let document = Document::parse(&config)?;
-    if platform.is_some_and(|platform| platform.accepts(&document.platform()).is_none()) {
+    let fits = |wanted: &Wanted| {
+        wanted.platform.accepts(&document.platform()).is_some() && wanted.admits(&document.os_version)
+    };
+    if !platform.is_none_or(fits) {
         return Ok(None);
     }
     let (layers, diffs) = (image.layers.len(), document.rootfs.diff_ids.len());

@@ -17,6 +17,7 @@ mod install;
 mod list;
 mod load;
 mod names;
+mod offer;
 mod pack;
 mod parcel;
 mod platform;
@@ -37,16 +38,17 @@ pub use commit::CommitRequest;
 pub use config::{Healthcheck, ImageConfig};
 pub use disk_usage::DiskUsage;
 pub use face::{
-    Consumer, ImageEvent, ImagesConfig, InUse, JsonLines, ListParams, Notify, PullRequest, PushRequest, ResolvedImage,
+    Candidate, Choose, Consumer, ImageEvent, ImagesConfig, InUse, JsonLines, ListParams, Notify, PullRequest,
+    PushRequest, ResolvedImage,
 };
 pub use import::ImportRequest;
+pub use platform::Wanted;
 pub use prune::Pruned;
 
 use bytes::Bytes;
 use document::Document;
 use futures::{Stream, StreamExt, stream};
 use hako_model::{Digest, Error, ErrorKind, Result};
-use hako_registry::Platform;
 use hako_store::Store;
 use progress::{Lines, error_line};
 use serde_json::Value;
@@ -107,9 +109,9 @@ impl ImageService {
     /// Dropping the stream cancels the pull.
     ///
     /// # Errors
-    /// In Docker's words.
-    pub async fn pull(self: &Arc<Self>, request: PullRequest) -> Result<JsonLines> {
-        self.pull_inner(request).await
+    /// In Docker's words; `choose`'s.
+    pub async fn pull(self: &Arc<Self>, request: PullRequest, choose: Choose) -> Result<JsonLines> {
+        self.pull_inner(request, choose).await
     }
 
     /// `POST /images/{name}/push`; errors as [`ImageService::pull`].
@@ -187,7 +189,7 @@ impl ImageService {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn inspect(self: &Arc<Self>, name: &str, platform: Option<Platform>, api_minor: u32) -> Result<Value> {
+    pub async fn inspect(self: &Arc<Self>, name: &str, platform: Option<Wanted>, api_minor: u32) -> Result<Value> {
         let name = name.to_owned();
         self.blocking(move |store| inspect::inspect(store, &name, platform.as_ref(), api_minor)).await
     }
@@ -242,8 +244,17 @@ impl ImageService {
     /// # Errors
     /// As [`ImageService::resolve`]; `NotFound` in Docker's words where only
     /// other platforms' are there, upon which clients pull.
-    pub async fn resolve_for(self: &Arc<Self>, name: &str, platform: &Platform) -> Result<ResolvedImage> {
-        self.resolve_for_inner(name, platform).await
+    pub async fn resolve_for(self: &Arc<Self>, name: &str, wanted: &Wanted) -> Result<ResolvedImage> {
+        self.resolve_for_inner(name, wanted).await
+    }
+
+    /// All images that `name` leads to, the one of [`ImageService::resolve`]
+    /// first: what a container's is chosen from.
+    ///
+    /// # Errors
+    /// As [`ImageService::resolve`].
+    pub async fn candidates(self: &Arc<Self>, name: &str) -> Result<Vec<Candidate>> {
+        self.candidates_inner(name).await
     }
 
     /// The EROFS image of its root filesystem, built on first use; all who

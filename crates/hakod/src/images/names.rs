@@ -1,10 +1,10 @@
 //! From what a client calls an image to the image, and back.
 
-use super::{Document, ImageService, ResolvedImage};
+use super::{Candidate, Document, ImageService, ResolvedImage, platform::Wanted};
 use hako_model::{Digest, Error, ImageName, Reference, Result};
 use hako_registry::Platform;
 use hako_store::{ImageRow, RefRow, Store};
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf};
 
 /// An embedded image's name.
 const HELLO: &str = "docker.io/library/hello:latest";
@@ -47,17 +47,29 @@ pub(super) fn find(store: &Store, name: &str) -> Result<Found> {
 
 /// [`find`], for a platform: of the images that a name leads to the one that
 /// serves it best.
-pub(super) fn find_for(store: &Store, name: &str, platform: &Platform) -> Result<ImageRow> {
+pub(super) fn find_for(store: &Store, name: &str, wanted: &Wanted) -> Result<ImageRow> {
     let found = find(store, name)?;
-    let mut offered = vec![found.image.clone()];
-    if let Some(reference) = &found.reference {
-        for row in store.references_named(&reference.key())? {
-            offered.extend(store.image(&row.image)?);
+    let mut best: Option<(u32, ImageRow)> = None;
+    for image in all(store, &found)? {
+        let rate = wanted.rate(store, &image)?;
+        if let Some(rate) = rate.filter(|rate| best.as_ref().is_none_or(|(most, _)| rate > most)) {
+            best = Some((rate, image));
         }
     }
-    let rated = offered.into_iter().filter_map(|image| Some((platform.accepts(&platform_of(&image))?, image)));
-    let best = rated.reduce(|best, next| if next.0 > best.0 { next } else { best });
-    best.map(|(_, image)| image).ok_or_else(|| mismatch(name, platform, &platform_of(&found.image)))
+    best.map(|(_, image)| image).ok_or_else(|| mismatch(name, wanted, &platform_of(&found.image)))
+}
+
+/// All images that a name leads to, the one that it means alone first.
+fn all(store: &Store, found: &Found) -> Result<Vec<ImageRow>> {
+    let mut images = vec![found.image.clone()];
+    if let Some(reference) = &found.reference {
+        for row in store.references_named(&reference.key())? {
+            if row.image != found.image.id {
+                images.extend(store.image(&row.image)?);
+            }
+        }
+    }
+    Ok(images)
 }
 
 /// What an image is for.
@@ -66,7 +78,7 @@ pub(super) fn platform_of(image: &ImageRow) -> Platform {
 }
 
 /// That the image there is not for the platform that was asked for, in Docker's words.
-pub(super) fn mismatch(name: &str, wanted: &Platform, actual: &Platform) -> Error {
+pub(super) fn mismatch(name: &str, wanted: &Wanted, actual: &Platform) -> Error {
     Error::not_found(format!(
         "image with reference {name} was found but does not match the specified platform: \
          wanted {wanted}, actual: {actual}"
@@ -128,9 +140,12 @@ fn resolved(store: &Store, image: &ImageRow) -> Result<ResolvedImage> {
         None => NO_LAYERS.parse().map_err(|_| Error::internal("the digest of nothing is malformed"))?,
     };
     let (repo_tags, repo_digests) = tags_and_digests(&store.references(Some(&image.id))?);
+    let document = document(store, &image.id)?;
     Ok(ResolvedImage {
         id: image.id.clone(),
-        config: document(store, &image.id)?.config,
+        config: document.config,
+        os_version: document.os_version,
+        os_features: document.os_features,
         os: image.os.clone(),
         architecture: image.architecture.clone(),
         variant: image.variant.clone(),
@@ -139,6 +154,40 @@ fn resolved(store: &Store, image: &ImageRow) -> Result<ResolvedImage> {
         repo_tags,
         repo_digests,
     })
+}
+
+/// An image with what its manifests, and the indexes that led to them, say of it.
+fn candidate(store: &Store, image: &ImageRow) -> Result<Candidate> {
+    let (mut digests, mut annotations) = (Vec::new(), Vec::new());
+    for row in store.references(Some(&image.id))? {
+        for digest in row.manifest.iter().chain(&row.target) {
+            if digests.contains(digest) {
+                continue;
+            }
+            digests.push(digest.clone());
+            // What was lost says nothing, and is no reason not to run the image.
+            if let Ok(bytes) = store.read_blob(digest, hako_registry::MAX_MANIFEST) {
+                annotations.extend(annotated(&bytes, row.manifest.as_ref()));
+            }
+        }
+    }
+    Ok(Candidate { image: resolved(store, image)?, digests, annotations })
+}
+
+/// The annotations of a manifest, or of its entry in an index.
+fn annotated(document: &[u8], manifest: Option<&Digest>) -> Vec<(String, String)> {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct Noted {
+        annotations: Option<HashMap<String, String>>,
+        digest: String,
+        manifests: Option<Vec<Noted>>,
+    }
+    let noted: Noted = serde_json::from_slice(document).unwrap_or_default();
+    let own =
+        noted.manifests.into_iter().flatten().filter(|entry| manifest.is_some_and(|own| entry.digest == own.as_str()));
+    let of_entries = own.filter_map(|entry| entry.annotations);
+    noted.annotations.into_iter().chain(of_entries).flatten().collect()
 }
 
 impl ImageService {
@@ -161,16 +210,31 @@ impl ImageService {
         }
     }
 
-    pub(super) async fn resolve_for_inner(&self, name: &str, platform: &Platform) -> Result<ResolvedImage> {
+    pub(super) async fn resolve_for_inner(&self, name: &str, wanted: &Wanted) -> Result<ResolvedImage> {
         // Loads what is part of this program, if that is meant.
         let first = self.resolve_inner(name).await?;
         let own =
             Platform { os: first.os.clone(), architecture: first.architecture.clone(), variant: first.variant.clone() };
-        if platform.accepts(&own) == Some(Platform::EXACT) {
+        if wanted.version.is_none() && wanted.platform.accepts(&own) == Some(Platform::EXACT) {
             return Ok(first);
         }
-        let (owned, platform) = (name.to_owned(), platform.clone());
-        self.blocking(move |store| resolved(store, &find_for(store, &owned, &platform)?)).await
+        let (owned, wanted) = (name.to_owned(), wanted.clone());
+        self.blocking(move |store| resolved(store, &find_for(store, &owned, &wanted)?)).await
+    }
+
+    pub(super) async fn candidates_inner(&self, name: &str) -> Result<Vec<Candidate>> {
+        let owned = name.to_owned();
+        let find = move |store: &Store| {
+            let images = all(store, &find(store, &owned)?)?;
+            images.iter().map(|image| candidate(store, image)).collect()
+        };
+        match self.blocking(find.clone()).await {
+            Err(err) if err.kind == hako_model::ErrorKind::NotFound && is_hello(name) => {
+                self.load_embedded().await?;
+                self.blocking(find).await
+            }
+            other => other,
+        }
     }
 
     /// Loads the image that is part of this program, once.
@@ -194,6 +258,20 @@ fn is_hello(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn annotations_of_a_manifest_and_of_its_entry() {
+        let one = "sha256:aa".to_owned() + &"0".repeat(62);
+        let index = format!(
+            r#"{{"annotations":{{"a":"1"}},"manifests":[{{"digest":"{one}","annotations":{{"b":"2"}}}},
+            {{"digest":"sha256:bb","annotations":{{"c":"3"}}}},{{"digest":"sha256:cc"}}]}}"#
+        );
+        let mut found = annotated(index.as_bytes(), Some(&one.parse().unwrap()));
+        found.sort();
+        assert_eq!(found, [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())]);
+        assert_eq!(annotated(index.as_bytes(), None).len(), 1);
+        assert!(annotated(b"[]", None).is_empty() && annotated(br#"{"annotations":null}"#, None).is_empty());
+    }
 
     #[test]
     fn stored_names_are_split() {

@@ -15,10 +15,11 @@ use super::{
     install::Kept,
     names,
     pack::Packer,
+    platform::Wanted,
     progress::Lines,
 };
 use hako_model::{Digest, Error, Result};
-use hako_registry::{Descriptor, MAX_CONFIG, MAX_MANIFEST, Platform, parse_index, parse_manifest};
+use hako_registry::{Descriptor, MAX_CONFIG, MAX_MANIFEST, parse_index, parse_manifest};
 use hako_store::{Lease, RefRow, Store};
 use serde::Serialize;
 use serde_json::json;
@@ -62,7 +63,7 @@ pub(super) struct Origin<'a> {
 impl Origin<'_> {
     /// What the name that leads to `rows` is pushed as. Blocks, and where a
     /// layer is to be packed for long.
-    pub fn parcel(&self, lease: &mut Lease, rows: &[RefRow], platform: Option<&Platform>) -> Result<Parcel> {
+    pub fn parcel(&self, lease: &mut Lease, rows: &[RefRow], platform: Option<&Wanted>) -> Result<Parcel> {
         let row = self.choose(rows, platform)?;
         if platform.is_none()
             && let Some(index) = row.target.as_ref().filter(|target| row.manifest.as_ref() != Some(target))
@@ -86,13 +87,13 @@ impl Origin<'_> {
         self.make(lease, &row.image)
     }
 
-    fn choose<'r>(&self, rows: &'r [RefRow], platform: Option<&Platform>) -> Result<&'r RefRow> {
+    fn choose<'r>(&self, rows: &'r [RefRow], platform: Option<&Wanted>) -> Result<&'r RefRow> {
         let first = rows.first().ok_or_else(|| Error::internal("nothing to push"))?;
         let Some(platform) = platform else { return Ok(first) };
         let mut best: Option<(u32, &RefRow)> = None;
         for row in rows {
             let image = self.store.image(&row.image)?;
-            let rate = image.and_then(|image| platform.accepts(&names::platform_of(&image)));
+            let rate = image.map(|image| platform.rate(self.store, &image)).transpose()?.flatten();
             if let Some(rate) = rate.filter(|rate| best.is_none_or(|(best, _)| *rate > best)) {
                 best = Some((rate, row));
             }

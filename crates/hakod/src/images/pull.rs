@@ -7,15 +7,16 @@
 //! ```
 
 use super::{
-    Document, ImageEvent, ImageService, JsonLines, PullRequest,
+    Choose, Document, ImageEvent, ImageService, JsonLines, PullRequest,
     install::{Kept, LayerSource, install_image, install_layer, run_blocking},
-    names,
+    names, offer,
+    platform::Wanted,
     progress::{Lines, Meter},
     task::Task,
 };
 use bytes::Bytes;
 use hako_model::{Digest, Error, Reference, Result};
-use hako_registry::{Credentials, Descriptor, Platform, Resolved, Session};
+use hako_registry::{Credentials, Descriptor, IndexEntry, Resolved, Session};
 use hako_store::{Lease, NewRef, Store};
 use serde_json::json;
 use std::{
@@ -28,14 +29,14 @@ use tokio::sync::{Semaphore, mpsc};
 /// A pull, its parameters read.
 struct Plan {
     reference: Reference,
-    platform: Platform,
-    /// The client asked for the platform by name.
-    platform_named: bool,
+    /// The platform, where the client names one.
+    platform: Option<Wanted>,
     credentials: Option<Credentials>,
+    choose: Choose,
 }
 
 impl Plan {
-    fn read(request: &PullRequest) -> Result<Self> {
+    fn read(request: &PullRequest, choose: Choose) -> Result<Self> {
         let mut reference = Reference::parse(&request.from_image)?;
         if !request.tag.is_empty() {
             let text = match request.tag.parse::<Digest>() {
@@ -46,14 +47,13 @@ impl Plan {
         }
         // As in Docker, a header that cannot be read is as none.
         let credentials = request.auth.as_deref().and_then(|header| Credentials::from_header(header).ok().flatten());
-        let platform = Platform::parse(&request.platform)?;
-        Ok(Self { reference, platform, platform_named: !request.platform.is_empty(), credentials })
+        Ok(Self { reference, platform: Wanted::read(&request.platform)?, credentials, choose })
     }
 }
 
 impl ImageService {
-    pub(super) async fn pull_inner(self: &Arc<Self>, request: PullRequest) -> Result<JsonLines> {
-        let plan = Plan::read(&request)?;
+    pub(super) async fn pull_inner(self: &Arc<Self>, request: PullRequest, choose: Choose) -> Result<JsonLines> {
+        let plan = Plan::read(&request, choose)?;
         let service = self.clone();
         self.stream(move |lines| async move { service.run_pull(plan, lines).await }).await
     }
@@ -74,7 +74,12 @@ impl ImageService {
 
     async fn pull_one(&self, session: &Arc<Session>, plan: &Plan, lines: &Lines) -> Result<()> {
         let reference = &plan.reference;
-        let resolved = session.resolve(reference, &plan.platform).await?;
+        let choose = |target: &Digest, entries: &[IndexEntry]| {
+            let (image, places) = offer::index(reference, target, entries, plan.platform.as_ref());
+            let chosen = (plan.choose)(&image, plan.platform.as_ref())?;
+            places.get(chosen).copied().ok_or_else(|| Error::internal("the chosen manifest is gone"))
+        };
+        let resolved = session.resolve(reference, choose).await?;
         let shown = reference.digest.as_ref().map_or_else(|| reference.target().to_owned(), Digest::to_string);
         let from = format!("Pulling from {}", reference.repository.path());
         lines.send(json!({ "status": from, "id": shown })).await?;
@@ -222,11 +227,15 @@ impl ImageService {
     }
 }
 
+/// The image's own word for what it is counts, whatever its index says.
 fn check(plan: &Plan, resolved: &Resolved, document: &Document) -> Result<()> {
     let actual = document.platform();
-    if plan.platform_named && plan.platform.accepts(&actual).is_none() {
-        return Err(names::mismatch(&plan.reference.familiar(), &plan.platform, &actual));
+    if let Some(wanted) = &plan.platform
+        && (wanted.platform.accepts(&actual).is_none() || !wanted.admits(&document.os_version))
+    {
+        return Err(names::mismatch(&plan.reference.familiar(), wanted, &actual));
     }
+    (plan.choose)(&offer::image(&plan.reference, resolved, document), None)?;
     let (layers, diffs) = (resolved.manifest.layers.len(), document.rootfs.diff_ids.len());
     if layers != diffs {
         return Err(Error::invalid(format!("manifest has {layers} layers and the image config {diffs}")));

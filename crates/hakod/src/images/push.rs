@@ -10,12 +10,13 @@ use super::{
     ImageEvent, ImageService, JsonLines, PushRequest,
     names::split,
     parcel::{Origin, Parcel, Piece},
+    platform::Wanted,
     progress::{Lines, Meter},
     task::Task,
 };
 use futures::{StreamExt, TryStreamExt};
 use hako_model::{Digest, Error, Reference, Repository, Result};
-use hako_registry::{Content, Credentials, MAX_MANIFEST, Mounted, Platform, Session, parse_manifest};
+use hako_registry::{Content, Credentials, MAX_MANIFEST, Mounted, Session, parse_manifest};
 use hako_store::{Lease, NewRef, RefRow, Store};
 use serde_json::json;
 use std::{
@@ -35,7 +36,7 @@ struct Plan {
     repository: Repository,
     /// `None` pushes every tag.
     tag: Option<Reference>,
-    platform: Option<Platform>,
+    platform: Option<Wanted>,
     credentials: Option<Credentials>,
 }
 
@@ -111,7 +112,7 @@ impl ImageService {
         &self,
         session: &Arc<Session>,
         reference: &Reference,
-        platform: Option<&Platform>,
+        platform: Option<&Wanted>,
         lines: &Lines,
     ) -> Result<()> {
         let mut packed = self.pack(reference, platform, false, lines).await?;
@@ -136,7 +137,7 @@ impl ImageService {
     async fn pack(
         &self,
         reference: &Reference,
-        platform: Option<&Platform>,
+        platform: Option<&Wanted>,
         all_held: bool,
         lines: &Lines,
     ) -> Result<PackedUp> {

@@ -17,13 +17,12 @@
 mod contents;
 mod manifest;
 
-use super::{ImageEvent, ImageService, install::run_blocking, names, platform};
+use super::{ImageEvent, ImageService, install::run_blocking, names, platform::Wanted};
 use bytes::Bytes;
 use contents::Contents;
 use futures::{Stream, stream};
 use hako_layers::ArchiveWriter;
 use hako_model::{Digest, Error, ErrorKind, Reference, Result};
-use hako_registry::Platform;
 use hako_store::Store;
 use std::{
     collections::HashMap,
@@ -47,7 +46,7 @@ impl ImageService {
         wanted: Vec<String>,
         platform: &str,
     ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
-        let platform = platform::read(platform)?;
+        let platform = Wanted::read(platform)?;
         let store = self.store.clone();
         let (contents, ids) = run_blocking(move || {
             let picked = pick(&store, &wanted, platform.as_ref())?;
@@ -77,7 +76,7 @@ impl ImageService {
 
 /// By Docker's rules: an id or the beginning of one saves the image without a
 /// name, a repository all its tags, a reference that one.
-fn pick(store: &Store, wanted: &[String], platform: Option<&Platform>) -> Result<Vec<Picked>> {
+fn pick(store: &Store, wanted: &[String], platform: Option<&Wanted>) -> Result<Vec<Picked>> {
     if wanted.is_empty() {
         return Err(Error::invalid("no image is named that shall be saved"));
     }
@@ -103,7 +102,7 @@ fn pick(store: &Store, wanted: &[String], platform: Option<&Platform>) -> Result
 
 /// The image that a name leads to, for the platform or else for this host, and
 /// the tag that the name is, if it is one.
-fn one(store: &Store, name: &str, platform: Option<&Platform>) -> Result<(Digest, Option<Reference>)> {
+fn one(store: &Store, name: &str, platform: Option<&Wanted>) -> Result<(Digest, Option<Reference>)> {
     let found = names::find(store, name)?;
     let tag = found.reference.filter(|reference| reference.tag.is_some() && reference.digest.is_none());
     let Some(platform) = platform else { return Ok((found.image.id, tag)) };

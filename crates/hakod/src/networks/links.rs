@@ -3,7 +3,7 @@
 //! one container alone knows: see `names`.)
 
 use super::{asked::network_of, files};
-use crate::{Engine, containers::record::Record};
+use crate::{Engine, containers::record::Record, shim::Live};
 use hako_api::types::HostConfig;
 use hako_model::{Error, Isolation, Result};
 use serde::{Deserialize, Serialize};
@@ -120,22 +120,8 @@ pub fn environment(engine: &Engine, record: &Record) -> Result<Vec<String>> {
 
 fn variables(record: &Record, link: &Link, other: &Record, address: IpAddr) -> Vec<String> {
     let alias = link.alias.to_uppercase().replace('-', "_");
-    let mut ports: Vec<(&str, &str)> = Vec::new();
-    for port in other.config.exposed_ports.iter().flatten().map(|(port, _)| port) {
-        ports.push(port.split_once('/').unwrap_or((port, "tcp")));
-    }
-    ports.sort_by_key(|(port, protocol)| (*protocol != "tcp", port.parse::<u16>().unwrap_or(0)));
-    let mut env = Vec::new();
-    if let Some((port, protocol)) = ports.first() {
-        env.push(format!("{alias}_PORT={protocol}://{address}:{port}"));
-    }
-    for (port, protocol) in ports {
-        let key = format!("{alias}_PORT_{port}_{}", protocol.to_uppercase());
-        env.push(format!("{key}={protocol}://{address}:{port}"));
-        env.push(format!("{key}_ADDR={address}"));
-        env.push(format!("{key}_PORT={port}"));
-        env.push(format!("{key}_PROTO={protocol}"));
-    }
+    let ports = other.config.exposed_ports.iter().flatten().map(|(port, _)| port.as_str());
+    let mut env = port_variables(&alias, address, ports);
     env.push(format!("{alias}_NAME=/{}/{}", record.name, link.alias));
     let theirs = other.config.env.iter().flatten().filter_map(|entry| entry.split_once('='));
     env.extend(
@@ -144,6 +130,45 @@ fn variables(record: &Record, link: &Link, other: &Record, address: IpAddr) -> V
             .map(|(name, value)| format!("{alias}_ENV_{name}={value}")),
     );
     env
+}
+
+/// Of each port, and of the first and the last of those that follow one another.
+fn port_variables<'a>(alias: &str, address: IpAddr, ports: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let parse = |port: &'a str| {
+        let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+        Some((protocol != "tcp", protocol, number.parse::<u16>().ok()?))
+    };
+    let mut ports: Vec<(bool, &str, u16)> = ports.filter_map(parse).collect();
+    ports.sort_unstable();
+    let url = |protocol: &str, port: u16| format!("{protocol}://{address}:{port}");
+    let mut env = Vec::new();
+    if let Some((_, protocol, port)) = ports.first() {
+        env.push(format!("{alias}_PORT={}", url(protocol, *port)));
+    }
+    for range in ports.chunk_by(|one, next| one.1 == next.1 && one.2.checked_add(1) == Some(next.2)) {
+        let key = |port: u16, protocol: &str| format!("{alias}_PORT_{port}_{}", protocol.to_uppercase());
+        for (_, protocol, port) in range {
+            let key = key(*port, protocol);
+            env.push(format!("{key}={}", url(protocol, *port)));
+            env.push(format!("{key}_ADDR={address}"));
+            env.push(format!("{key}_PORT={port}"));
+            env.push(format!("{key}_PROTO={protocol}"));
+        }
+        if let [(_, protocol, first), .., (_, _, last)] = range {
+            let key = key(*first, protocol);
+            env.push(format!("{key}_START={}", url(protocol, *first)));
+            env.push(format!("{key}_PORT_START={first}"));
+            env.push(format!("{key}_END={}", url(protocol, *last)));
+            env.push(format!("{key}_PORT_END={last}"));
+        }
+    }
+    env
+}
+
+/// A running container has lost a link: its files do not name it any more.
+pub async fn unlinked(engine: &Engine, before: &Record, after: &Record, live: Option<&Live>) {
+    let facts = files::facts(engine, before).ok();
+    files::refresh(engine, after, live, facts.as_ref()).await;
 }
 
 /// A container has started: who links to it learns its address.
@@ -161,5 +186,29 @@ pub(super) async fn tell(engine: &Arc<Engine>, container: &str) {
             // One that does not answer is not waited for.
             Isolation::Hyperv => drop(tokio::spawn(refreshed)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_that_follow_one_another() {
+        let ports = ["6381/tcp", "6380/tcp", "53/udp", "6379", "6382/udp", "80/tcp", "65535/tcp"];
+        let env = port_variables("DB", IpAddr::from([172, 17, 0, 2]), ports.into_iter());
+        assert_eq!(env[0], "DB_PORT=tcp://172.17.0.2:80");
+        let ends: Vec<&String> = env.iter().filter(|line| line.contains("START") || line.contains("END")).collect();
+        let expected = [
+            "DB_PORT_6379_TCP_START=tcp://172.17.0.2:6379",
+            "DB_PORT_6379_TCP_PORT_START=6379",
+            "DB_PORT_6379_TCP_END=tcp://172.17.0.2:6381",
+            "DB_PORT_6379_TCP_PORT_END=6381",
+        ];
+        assert_eq!(ends, expected);
+        for line in ["DB_PORT_6380_TCP=tcp://172.17.0.2:6380", "DB_PORT_6382_UDP_PROTO=udp", "DB_PORT_53_UDP_PORT=53"] {
+            assert!(env.iter().any(|found| found == line), "{line}: {env:?}");
+        }
+        assert!(port_variables("DB", IpAddr::from([1, 2, 3, 4]), std::iter::empty()).is_empty());
     }
 }

@@ -41,7 +41,7 @@ pub use create::serve as create;
 pub use inspect::serve as inspect;
 pub use join::{Joined, join};
 pub use leave::{leave, leave_ports};
-pub use links::{Link, environment as link_environment, resolve as resolve_links, shown as shown_links};
+pub use links::{Link, environment as link_environment, resolve as resolve_links, shown as shown_links, unlinked};
 pub use list::serve as list;
 pub use ports::{check as check_ports, listed as listed_ports};
 pub use prune::serve as prune;

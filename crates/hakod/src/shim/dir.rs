@@ -74,6 +74,12 @@ impl ShimDir {
         Ok(fs::write(self.0.join("sandbox.json"), text)?)
     }
 
+    /// `sandbox.json`, if there is a whole one.
+    #[must_use]
+    pub fn config(&self) -> Option<SandboxConfig> {
+        serde_json::from_slice(&fs::read(self.0.join("sandbox.json")).ok()?).ok()
+    }
+
     /// `state.json`, if there is a whole one.
     #[must_use]
     pub fn state(&self) -> Option<ShimState> {

@@ -3,6 +3,7 @@
 use crate::{
     Engine,
     containers::record::Record,
+    guests::Guest,
     networks::{Joined, files},
     programs::present,
 };
@@ -28,7 +29,13 @@ pub fn place(engine: &Engine, record: &Record) -> PathBuf {
 ///
 /// # Errors
 /// The kernel's, or a missing `hako-init`.
-pub fn write(engine: &Engine, bundle: &Path, record: &Record, joined: Option<&Joined>) -> Result<()> {
+pub fn write(
+    engine: &Engine,
+    bundle: &Path,
+    record: &Record,
+    guest: Option<&Guest>,
+    joined: Option<&Joined>,
+) -> Result<()> {
     let place = place(engine, record);
     let put = |name: &str, text: String| {
         let path = place.join(name);
@@ -42,7 +49,8 @@ pub fn write(engine: &Engine, bundle: &Path, record: &Record, joined: Option<&Jo
     put("hosts", files::hosts(record, &facts))?;
     put("resolv.conf", files::resolv_conf(engine, record, &facts))?;
     if super::process::has_init(&record.host) {
-        let (from, to) = (present(&engine.programs.init)?, bundle.join("init"));
+        let init = guest.map_or(&engine.programs.init, |guest| &guest.init);
+        let (from, to) = (present(init)?, bundle.join("init"));
         fs::copy(from, &to).map_err(|err| Error::internal(format!("{}: {err}", to.display())))?;
         fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
     }

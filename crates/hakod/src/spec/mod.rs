@@ -23,13 +23,18 @@ use crate::{
     containers::{
         logs::options,
         record::{Mounted, Record},
+        vm::Machine,
     },
+    guests,
     networks::Joined,
     programs::present,
     shim::ShimDir,
 };
 use hako_model::{Isolation, LogConfig, LogDriver, Result, SandboxConfig, VmConfig};
 use hako_task::extra::{BindMount, MountRequest};
+
+/// The writable disk of a container behind the hyperv wall, in its folder.
+pub const SCRATCH: &str = "scratch.img";
 
 /// One mount of the root filesystem, as Task carries it.
 pub type RootMount = hako_task::protos::types::mount::Mount;
@@ -48,20 +53,24 @@ pub async fn prepare(
     let log = options::for_shim(engine, record)?;
     present(&engine.programs.runtime)?;
     let plan = mounts::plan(engine, record)?;
-    let mut vm = match record.isolation {
+    let guest = match record.isolation {
         Isolation::Process => None,
-        Isolation::Hyperv => Some(vm::config(engine, record, &image, &plan.shares).await?),
+        Isolation::Hyperv => Some(guests::of(engine, record, &image)?),
+    };
+    let mut vm = match &guest {
+        None => None,
+        Some(guest) => Some(vm::config(engine, record, &image, guest, &plan.shares).await?),
     };
     if let (Some((config, _)), Some(joined)) = (&mut vm, joined) {
         config.network = Some(joined.vm_network());
     }
     dir.make()?;
     let bundle = dir.bundle();
-    files::write(engine, &bundle, record, joined)?;
+    files::write(engine, &bundle, record, guest.as_ref(), joined)?;
     step::files(&bundle, &record.step)?;
     let workload_limit = vm.as_ref().map(|(_, sizing)| sizing.workload_limit);
     let namespaces = namespaces::of(engine, record, joined)?;
-    let spec = oci::spec(engine, record, &bundle, &namespaces, &plan, workload_limit).await?;
+    let spec = oci::spec(engine, record, &bundle, guest.as_ref(), &namespaces, &plan, workload_limit).await?;
     let text = serde_json::to_vec(&spec).map_err(|err| hako_model::Error::internal(err.to_string()))?;
     std::fs::write(bundle.join("config.json"), text)?;
     let mut rootfs = match record.isolation {
@@ -95,9 +104,16 @@ pub async fn prepare_files(engine: &Engine, record: &Record, dir: &ShimDir) -> R
         Isolation::Hyperv => {
             let mut small = record.clone();
             (small.host.memory, small.host.nano_cpus) = (FILES_MEMORY, 1_000_000_000);
+            // The disk is the same, and so is how it runs; nothing else matters to files.
+            let Machine { own, usual } = &mut small.vm;
+            for options in [own, usual] {
+                (options.memory_mib, options.cpus) = (None, None);
+                options.kernel_args.clear();
+            }
             // What a build's step had mounted is none of its files.
             small.step.clear();
-            Some(vm::config(engine, &small, &image, &plan.shares).await?.0)
+            let guest = guests::of(engine, record, &image)?;
+            Some(vm::config(engine, &small, &image, &guest, &plan.shares).await?.0)
         }
     };
     dir.make()?;

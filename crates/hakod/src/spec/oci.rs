@@ -1,6 +1,6 @@
 //! `config.json`.
 
-use super::{apparmor, devices, files, mounts, namespaces::Namespaces, process, resources};
+use super::{apparmor, devices, files, mounts, namespaces::Namespaces, process, resources, seccomp::Target};
 use crate::{
     Engine,
     containers::{
@@ -8,8 +8,12 @@ use crate::{
         record::Record,
         settings::security::{self, Security},
     },
+    guests::Guest,
 };
-use hako_model::{Error, Isolation, Result, policy::DeviceRule};
+use hako_model::{
+    Error, Isolation, Result,
+    policy::{self, DeviceRule},
+};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -24,13 +28,14 @@ pub async fn spec(
     engine: &Engine,
     record: &Record,
     bundle: &Path,
+    guest: Option<&Guest>,
     namespaces: &Namespaces,
     plan: &mounts::Plan,
     workload_limit: Option<u64>,
 ) -> Result<Value> {
     let host = &record.host;
     let security = security::parse(host)?;
-    let annotations = annotations(engine, record, bundle, namespaces, &security).await?;
+    let annotations = annotations(engine, record, bundle, guest, namespaces, &security).await?;
     let (nodes, rules) = devices::oci(host)?;
     let mut sysctl = host.sysctls.clone();
     if !record.config.domainname.is_empty() {
@@ -105,14 +110,18 @@ async fn annotations(
     engine: &Engine,
     record: &Record,
     bundle: &Path,
+    guest: Option<&Guest>,
     namespaces: &Namespaces,
     security: &Security<'_>,
 ) -> Result<BTreeMap<String, String>> {
     let host = &record.host;
     let mut annotations: BTreeMap<String, String> = host.annotations.clone();
     let caps = capabilities(host, &engine.host, record.isolation)?;
-    let (wall, kernel) = (record.isolation, engine.host.kernel_version);
-    let filter = engine.seccomp.filter(security.seccomp, host.privileged, &caps, wall, kernel).await?;
+    let target = match guest {
+        Some(guest) => Target { kernel: guest.kernel_version(), architecture: guest.board.architecture() },
+        None => Target { kernel: engine.host.kernel_version, architecture: policy::native_arch() },
+    };
+    let filter = engine.seccomp.filter(security.seccomp, host.privileged, &caps, target).await?;
     if let Some(filter) = filter {
         fs::copy(&filter, bundle.join(FILTER))
             .map_err(|err| Error::internal(format!("{}: {err}", filter.display())))?;

@@ -1,7 +1,7 @@
-//! Compiled seccomp filters: one per profile and set of capabilities, kept in
-//! the data root.
+//! Compiled seccomp filters: one per profile, set of capabilities and target,
+//! kept in the data root.
 
-use hako_model::{Error, Isolation, Result, policy};
+use hako_model::{Error, Result, policy};
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
@@ -11,14 +11,20 @@ use std::{
 };
 use tokio::{io::AsyncWriteExt, process::Command, sync::Mutex};
 
-/// The guest's kernel, which is ours and the same on every host.
-const GUEST_KERNEL: (u32, u32) = (6, 12);
-
 /// The cache. The lock also keeps two starts from compiling the same.
 pub struct SeccompCache {
     dir: PathBuf,
     runtime: PathBuf,
     known: Mutex<HashMap<String, PathBuf>>,
+}
+
+/// Where a filter is loaded.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// The kernel's first two numbers.
+    pub kernel: (u32, u32),
+    /// Go's name of the processors.
+    pub architecture: &'static str,
 }
 
 /// What `--security-opt seccomp=` says.
@@ -44,43 +50,39 @@ impl SeccompCache {
         said: Option<&str>,
         privileged: bool,
         caps: &[String],
-        isolation: Isolation,
-        kernel: (u32, u32),
+        target: Target,
     ) -> Result<Option<PathBuf>> {
         let profile = match choose(said, privileged) {
             Profile::Unconfined => return Ok(None),
             Profile::Default => None,
             Profile::Custom(text) => Some(text),
         };
-        let kernel = match isolation {
-            Isolation::Process => kernel,
-            Isolation::Hyperv => GUEST_KERNEL,
-        };
-        let key = format!("{kernel:?} {} {}", caps.join(","), profile.unwrap_or_default());
+        let Target { kernel, architecture } = target;
+        let key = format!("{kernel:?} {architecture} {} {}", caps.join(","), profile.unwrap_or_default());
         let mut known = self.known.lock().await;
         if let Some(path) = known.get(&key) {
             return Ok(Some(path.clone()));
         }
         let resolved = match profile {
-            None => policy::seccomp_profile(caps, kernel),
-            Some(text) => policy::resolve_seccomp(text, caps, kernel, policy::native_arch())?,
+            None => policy::seccomp_profile(caps, kernel, architecture),
+            Some(text) => policy::resolve_seccomp(text, caps, kernel, architecture)?,
         };
         let json = resolved.to_string();
-        let path = self.dir.join(format!("{}.bpf", hex::encode(Sha256::digest(&json))));
+        let digest = Sha256::new().chain_update(architecture).chain_update(&json).finalize();
+        let path = self.dir.join(format!("{}.bpf", hex::encode(digest)));
         if !path.is_file() {
-            self.compile(&json, &path).await?;
+            self.compile(&json, architecture, &path).await?;
         }
         known.insert(key, path.clone());
         Ok(Some(path))
     }
 
-    async fn compile(&self, json: &str, path: &Path) -> Result<()> {
+    async fn compile(&self, json: &str, architecture: &str, path: &Path) -> Result<()> {
         fs::create_dir_all(&self.dir)?;
         let part = path.with_extension("part");
         let failed = |what: String| Error::internal(format!("compile seccomp profile: {what}"));
         let mut child = Command::new(&self.runtime)
-            .arg("seccomp")
-            .arg("--out")
+            .args(["seccomp", "--arch", architecture, "--out"])
             .arg(&part)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

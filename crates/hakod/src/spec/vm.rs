@@ -1,53 +1,39 @@
 //! The virtual machine of a container behind the hyperv wall.
 
-use crate::{
-    Engine,
-    accelerator::{self, QEMU},
-    containers::{record::Record, settings::storage_size},
-    images::ResolvedImage,
-    programs::present,
-    spec::resources::PERIOD,
-    sysinfo::numbers,
-};
-use hako_api::types::HostConfig;
+use crate::{Engine, accelerator, containers::record::Record, guests::Guest, images::ResolvedImage};
 use hako_model::{BootConfig, Disk, Error, Result, Share, Shares, VmConfig};
-use hako_sandbox::microvm::sizing::{Host, Sizing, sizing};
+use hako_platform::{Reason, sizing::Sizing};
+use hako_qemu::Accelerator;
 
-/// The container's writable disk: sparse, so this is a bound and not a cost.
-const SCRATCH: u64 = 20 << 30;
 const MIB: u64 = 1 << 20;
 /// A boot takes half a second; on a busy, emulated host many times that.
 const DEADLINE_MS: u64 = 60_000;
 const ATTEMPTS: u32 = 2;
 
-/// The VM and its size, with `shares` of the host; makes the disks that are not there yet.
+/// The VM with `guest` and its size, with `shares` of the host; makes the disks
+/// that are not there yet.
 ///
 /// # Errors
-/// QEMU or the guest is missing, or a disk cannot be made.
+/// QEMU is missing, a disk cannot be made, or what is asked for of the machine
+/// cannot be.
 pub async fn config(
     engine: &Engine,
     record: &Record,
     image: &ResolvedImage,
+    guest: &Guest,
     shares: &[Share],
 ) -> Result<(VmConfig, Sizing)> {
-    let kernel = present(&engine.programs.kernel)?.to_owned();
-    let initramfs = present(&engine.programs.initramfs)?.to_owned();
-    let probe = engine.accelerator.get().await?;
-    let host = Host {
-        memory: u64::try_from(engine.host.memory).unwrap_or(0),
-        cpus: cpus(engine, &record.host),
-        accelerator: probe.accelerator,
-    };
-    let size = sizing(host, positive(record.host.memory), nano_cpus(&record.host));
+    let (probed, host_args) = engine.accelerator.for_guest(guest).await?;
+    let refused =
+        |reason: Reason| Error::new(reason.kind(), reason.to_string()).context(format!("container {}", record.id));
+    let accelerator = chosen(record.vm.accelerator(), record.vm.own.accelerator.is_some(), probed);
+    let accelerator = accelerator.map_err(refused)?;
+    let size = record.vm.size(engine, &record.host, accelerator::of_platform(accelerator)).map_err(refused)?;
     let rootfs = engine.images.rootfs_erofs(image).await?;
-    let scratch = engine.container_dir(record.id.as_str()).join("scratch.img");
+    let scratch = engine.container_dir(record.id.as_str()).join(super::SCRATCH);
     if !scratch.is_file() {
-        let size = storage_size(&record.host, record.isolation)?.unwrap_or(SCRATCH);
-        engine
-            .images
-            .scratch_disk(size.next_multiple_of(MIB), scratch.clone())
-            .await
-            .map_err(|err| err.context("scratch disk"))?;
+        let size = record.vm.disk_mib(&record.host)? * MIB;
+        engine.images.scratch_disk(size, scratch.clone()).await.map_err(|err| err.context("scratch disk"))?;
     }
     let mut disks = vec![
         Disk { serial: "rootfs".to_owned(), path: rootfs, read_only: true },
@@ -56,11 +42,12 @@ pub async fn config(
     disks.extend(super::step::disks(&record.step));
     let vm = VmConfig {
         boot: BootConfig {
-            qemu: QEMU.into(),
-            kernel,
-            initramfs,
-            accelerator: accelerator::name(probe.accelerator).to_owned(),
-            kernel_args: probe.kernel_args,
+            qemu: guest.qemu.clone(),
+            board: guest.board.to_string(),
+            kernel: guest.kernel.clone(),
+            initramfs: guest.initramfs.clone(),
+            accelerator: accelerator::name(accelerator).to_owned(),
+            kernel_args: kernel_args(guest, (probed == accelerator).then_some(host_args), record.vm.kernel_args()),
             deadline_ms: DEADLINE_MS,
             attempts: ATTEMPTS,
         },
@@ -71,35 +58,64 @@ pub async fn config(
         shares: (!shares.is_empty()).then(|| Shares { server: engine.programs.shim.clone(), list: shares.to_vec() }),
         network: None,
     };
-    if vm.memory_mib * 1024 * 1024 > host.memory {
-        return Err(Error::invalid(format!(
-            "container {} needs a virtual machine of {} MiB, and this host has {} MiB",
-            record.id,
-            vm.memory_mib,
-            host.memory >> 20
-        )));
-    }
     Ok((vm, size))
 }
 
-fn positive(value: i64) -> Option<u64> {
-    u64::try_from(value).ok().filter(|value| *value > 0)
-}
-
-/// The host's CPUs, as far as `--cpuset-cpus` gives them: more virtual ones
-/// would only take turns.
-fn cpus(engine: &Engine, host: &HostConfig) -> u32 {
-    let all = u32::try_from(engine.host.cpus).unwrap_or(1);
-    match numbers(&host.cpuset_cpus) {
-        Ok(list) if !list.is_empty() => u32::try_from(list.len()).unwrap_or(all).min(all),
-        Ok(_) | Err(_) => all,
+/// How the machine runs: as it is said, if this host can. KVM that was not seen
+/// to work is refused to who asks for it, and left to others.
+fn chosen(
+    said: hako_platform::Accelerator,
+    asked: bool,
+    probed: Accelerator,
+) -> std::result::Result<Accelerator, Reason> {
+    use hako_platform::Accelerator::{Auto, Kvm, Tcg};
+    match (said, probed) {
+        (Tcg, _) => Ok(Accelerator::Tcg),
+        (Kvm, Accelerator::Tcg) if asked => Err(Reason::Accelerator { asked: Kvm }),
+        (Auto | Kvm, probed) => Ok(probed),
     }
 }
 
-/// `--cpus`, or what `--cpu-quota` and `--cpu-period` make of them.
-fn nano_cpus(host: &HostConfig) -> Option<u64> {
-    positive(host.nano_cpus).or_else(|| {
-        let (quota, period) = (positive(host.cpu_quota)?, positive(host.cpu_period).unwrap_or(PERIOD));
-        Some(quota.saturating_mul(1_000_000_000) / period)
-    })
+/// The host's arguments, the guest's, and then the container's, which are the last
+/// word. Those of an accelerator that was not probed the machine finds by itself.
+fn kernel_args(guest: &Guest, of_host: Option<Vec<String>>, own: &[String]) -> Vec<String> {
+    [of_host.unwrap_or_default(), guest.kernel_args.clone(), own.to_vec()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hako_platform::Accelerator as Said;
+    use hako_qemu::Board;
+
+    #[test]
+    fn accelerators() {
+        let kvm = Accelerator::Kvm;
+        let tcg = Accelerator::Tcg;
+        assert_eq!(chosen(Said::Tcg, true, kvm), Ok(tcg));
+        assert_eq!(chosen(Said::Auto, true, kvm), Ok(kvm));
+        assert_eq!(chosen(Said::Kvm, false, tcg), Ok(tcg));
+        assert_eq!(chosen(Said::Kvm, true, tcg), Err(Reason::Accelerator { asked: Said::Kvm }));
+    }
+
+    #[test]
+    fn arguments_of_the_container_come_last() {
+        let guest = Guest {
+            name: "own".to_owned(),
+            release: "6.1".to_owned(),
+            board: Board::Microvm,
+            qemu: "qemu".into(),
+            kernel: "vmlinux".into(),
+            initramfs: "initramfs.cpio".into(),
+            init: "hako-init".into(),
+            hz: None,
+            kernel_args: vec!["init_on_alloc=0".to_owned()],
+            memory_mib: 0,
+        };
+        let own = ["mitigations=auto".to_owned()];
+        let of_host = || vec!["lpj=7".to_owned(), "mitigations=off".to_owned()];
+        let args = kernel_args(&guest, Some(of_host()), &own);
+        assert_eq!(args, ["lpj=7", "mitigations=off", "init_on_alloc=0", "mitigations=auto"]);
+        assert_eq!(kernel_args(&guest, None, &own), ["init_on_alloc=0", "mitigations=auto"]);
+    }
 }

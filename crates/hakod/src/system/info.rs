@@ -2,7 +2,9 @@
 
 use crate::{
     Engine,
+    accelerator::Status,
     containers::logs::options,
+    guests::Guest,
     http::{Request, Response, json},
     sysinfo::SysInfo,
     volumes,
@@ -11,7 +13,7 @@ use hako_api::{
     ApiVersion,
     types::{
         Info,
-        system::{Commit, InfoPlugins},
+        system::{Commit, InfoGuest, InfoPlugins},
     },
 };
 use hako_model::{Error, Result};
@@ -58,6 +60,7 @@ async fn read(engine: &Arc<Engine>) -> Info {
         warnings.push("WARNING: IPv4 forwarding is disabled".to_owned());
     }
     warnings.extend(verdict.warnings());
+    let guests = guests(engine);
     let commit = || Commit { id: env!("CARGO_PKG_VERSION").to_owned() };
     Info {
         id: engine.id.clone(),
@@ -67,11 +70,7 @@ async fn read(engine: &Arc<Engine>) -> Info {
         containers_stopped: stopped,
         images,
         driver: "overlay2".to_owned(),
-        driver_status: vec![
-            ["Process wall".to_owned(), "overlayfs over unpacked layers".to_owned()],
-            ["Hyperv wall".to_owned(), "EROFS image and an ext4 disk".to_owned()],
-            ["VM accelerator".to_owned(), verdict.summary()],
-        ],
+        driver_status: driver_status(&verdict, &guests),
         plugins: InfoPlugins {
             volume: vec![volumes::DRIVER.to_owned()],
             network: vec!["null".to_owned()],
@@ -130,8 +129,34 @@ async fn read(engine: &Arc<Engine>) -> Info {
         security_options: security_options(sys),
         cdi_spec_dirs: Vec::new(),
         warnings: (!warnings.is_empty()).then_some(warnings),
+        guests,
         ..Info::default()
     }
+}
+
+/// What Docker's clients show below the storage driver: there is no better place
+/// for what they do not know.
+fn driver_status(accelerator: &Status, guests: &[InfoGuest]) -> Vec<[String; 2]> {
+    let mut status = vec![
+        ["Process wall".to_owned(), "overlayfs over unpacked layers".to_owned()],
+        ["Hyperv wall".to_owned(), "EROFS image and an ext4 disk".to_owned()],
+        ["VM accelerator".to_owned(), accelerator.summary()],
+    ];
+    let kernel = |guest: &InfoGuest| {
+        [format!("Guest kernel {}", guest.name), format!("{} ({})", guest.release, guest.architecture)]
+    };
+    status.extend(guests.iter().map(kernel));
+    status
+}
+
+/// The guest kernels that boot here.
+fn guests(engine: &Engine) -> Vec<InfoGuest> {
+    let guest = |guest: Guest| InfoGuest {
+        name: guest.name,
+        architecture: guest.board.architecture().to_owned(),
+        release: guest.release,
+    };
+    engine.guests.bootable().into_iter().map(guest).collect()
 }
 
 fn is_on(path: &str) -> bool {

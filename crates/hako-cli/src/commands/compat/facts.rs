@@ -3,7 +3,7 @@
 use crate::api::{Client, Host as Address, escape};
 use crate::error::{Error, Result, reason};
 use hako_model::Isolation;
-use hako_platform::{GuestKernel, Host, HostOs, Image, LinuxHost, Platform, WallState, binfmt};
+use hako_platform::{GuestKernel, Host, HostOs, Image, LinuxHost, Platform, Policy, WallState, binfmt};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -48,7 +48,7 @@ fn of_info(info: &Value, interpreters: Vec<String>) -> Result<Host> {
     let mut host = Host::new(&platform.architecture, HostOs::Linux(LinuxHost { kernel, interpreters }));
     host.name = text("Name").to_owned();
     host.process = WallState::Works;
-    host.guests = vec![GuestKernel::new("default", &platform)];
+    host.guests = guests(info, &platform);
     host.cpus = info["NCPU"].as_u64().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(0);
     host.memory = info["MemTotal"].as_u64().unwrap_or(0);
     let status = info["DriverStatus"].as_array().into_iter().flatten();
@@ -63,6 +63,17 @@ fn of_info(info: &Value, interpreters: Vec<String>) -> Result<Host> {
     Ok(host)
 }
 
+/// The guest kernels that the engine has; one that does not say has the usual one.
+fn guests(info: &Value, platform: &Platform) -> Vec<GuestKernel> {
+    let Some(list) = info["Guests"].as_array() else { return vec![GuestKernel::new("default", platform)] };
+    let guest = |guest: &Value| {
+        let text = |key: &str| guest[key].as_str().unwrap_or_default();
+        let platform = Platform::new("linux", text("Architecture"), "");
+        GuestKernel { kernel: text("Release").parse().ok(), ..GuestKernel::new(text("Name"), &platform) }
+    };
+    list.iter().map(guest).collect()
+}
+
 /// The architectures that this machine's `binfmt_misc` runs; none where it is
 /// not mounted.
 pub(in crate::commands) fn interpreters(folder: &Path) -> Vec<String> {
@@ -70,11 +81,7 @@ pub(in crate::commands) fn interpreters(folder: &Path) -> Vec<String> {
         return Vec::new();
     }
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let texts = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
-    let mut names: Vec<String> = texts.filter_map(|text| binfmt::architecture(&text).map(str::to_owned)).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+    binfmt::architectures(entries.filter_map(|entry| fs::read_to_string(entry.path()).ok()))
 }
 
 /// An image: a file, a column of the matrix, what the engine has, or what a
@@ -108,6 +115,20 @@ fn understood(name: &str, value: &Value) -> Result<Image> {
     Image::from_json(value).map_err(|err| Error::msg(format!("{name}: {err}")))
 }
 
+/// The rules of a file, TOML or JSON, whatever else it has.
+pub(super) fn policy(path: &str) -> Result<Policy> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        policy: Policy,
+    }
+    let text = fs::read_to_string(path).map_err(|err| Error::msg(format!("{path}: {}", reason(&err))))?;
+    let file: std::result::Result<File, String> = match text.trim_start().starts_with('{') {
+        true => serde_json::from_str(&text).map_err(|err| err.to_string()),
+        false => toml::from_str(&text).map_err(|err| err.to_string()),
+    };
+    file.map(|file| file.policy).map_err(|err| Error::msg(format!("{path}: {err}")))
+}
+
 /// Files are said as such: by a path, or with their ending.
 fn is_file(name: &str) -> bool {
     name.starts_with(['/', '.']) || Path::new(name).extension().is_some_and(|end| end.eq_ignore_ascii_case("json"))
@@ -123,6 +144,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_policy_of_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml").display().to_string();
+        let read = |text: &str| {
+            fs::write(&path, text).unwrap();
+            policy(&path).map_err(|err| err.to_string())
+        };
+        let rule = "[[policy]]\nname = 'a'\nwalls = ['hyperv']\n";
+        assert_eq!(read(&format!("data-root = '/x'\n{rule}")).unwrap().0[0].name, "a");
+        assert_eq!(read(r#"{"policy": [{"name": "b", "walls": ["vm"]}]}"#).unwrap().0[0].name, "b");
+        assert!(read("data-root = '/x'").unwrap_err().contains("policy"));
+        assert!(read("[[policy]]\nname = 'a'").unwrap_err().contains("names no walls"));
+    }
+
+    #[test]
     fn the_engines_host() {
         let info = |accelerator: &str| {
             json!({"OSType": "linux", "Architecture": "x86_64", "KernelVersion": "6.1.0-18-amd64", "NCPU": 2,
@@ -135,6 +171,13 @@ mod tests {
         assert_eq!(none.hyperv, WallState::Lacks(vec!["(QEMU is missing)".into()]));
         assert_eq!(of_info(&info("being probed"), Vec::new()).unwrap().hyperv, WallState::Unprobed);
         assert!(of_info(&json!({"OSType": "windows", "Architecture": "x86_64"}), Vec::new()).is_err());
+        assert_eq!(host.guests, [GuestKernel::new("default", &Platform::new("linux", "amd64", ""))]);
+        let mut said = info("tcg");
+        said["Guests"] = json!([{"Name": "default", "Architecture": "amd64", "Release": "6.12.117-hako"},
+            {"Name": "arm64", "Architecture": "arm64", "Release": ""}]);
+        let guests = of_info(&said, Vec::new()).unwrap().guests;
+        assert_eq!(guests[0].kernel.unwrap().to_string(), "6.12.117");
+        assert_eq!((guests[1].architecture.as_str(), guests[1].kernel), ("arm64", None));
     }
 
     #[test]

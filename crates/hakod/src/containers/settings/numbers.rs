@@ -1,5 +1,6 @@
 //! Fields whose values have bounds and forms.
 
+use crate::containers::vm;
 use hako_api::types::HostConfig;
 use hako_model::{Error, Isolation, Result};
 
@@ -18,9 +19,7 @@ pub fn check(host: &HostConfig, isolation: Isolation) -> Result<()> {
         let text = "invalid Annotations: the empty string is not permitted as an annotation key";
         return Err(Error::invalid(text));
     }
-    if let Some(key) = host.annotations.keys().find(|key| key.starts_with("hako.")) {
-        return Err(Error::invalid(format!("invalid annotation {key}: hako.* is the engine's own")));
-    }
+    vm::check_annotations(host)?;
     if host.shm_size < 0 {
         return Err(Error::invalid("SHM size can not be less than 0"));
     }

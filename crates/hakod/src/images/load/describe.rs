@@ -2,7 +2,7 @@
 //! docker-archive or `index.json` of an OCI layout. An archive that has both
 //! goes by the first, as in Docker, and keeps the manifests of the second.
 
-use crate::images::{archive::Archive, document::digest_of, install::Kept};
+use crate::images::{archive::Archive, document::digest_of, install::Kept, platform::Wanted};
 use hako_model::{Digest, Error, Reference, Result};
 use hako_registry::{IndexEntry, Platform};
 use serde::Deserialize;
@@ -47,7 +47,7 @@ impl Room {
 }
 
 /// All of them, for one platform where that is asked for.
-pub(super) fn images(archive: &Archive, platform: Option<&Platform>) -> Result<Vec<Described>> {
+pub(super) fn images(archive: &Archive, platform: Option<&Wanted>) -> Result<Vec<Described>> {
     if archive.has("manifest.json") {
         let mut images = docker_archive(archive)?;
         // What the other half says besides is a gain, and no more than that.
@@ -107,7 +107,7 @@ fn tagged(text: &str) -> Result<Reference> {
     Ok(reference.with_default_tag())
 }
 
-fn oci_layout(archive: &Archive, platform: Option<&Platform>) -> Result<Vec<Described>> {
+fn oci_layout(archive: &Archive, platform: Option<&Wanted>) -> Result<Vec<Described>> {
     let bytes = archive.read_file("index.json", hako_registry::MAX_MANIFEST)?;
     let entries = hako_registry::parse_index(&bytes, OCI_INDEX)?.unwrap_or_default();
     let mut images: Vec<(Digest, Described)> = Vec::new();
@@ -140,7 +140,7 @@ fn name_of(entry: &IndexEntry) -> Option<String> {
 fn describe(
     archive: &Archive,
     entry: &IndexEntry,
-    platform: Option<&Platform>,
+    platform: Option<&Wanted>,
     depth: usize,
     room: &mut Room,
 ) -> Result<Described> {
@@ -172,14 +172,18 @@ fn describe(
 
 /// The entry for the platform, which must be there; where none is asked for the
 /// host's, or else the first that the archive holds.
-fn choose<'a>(archive: &Archive, entries: &'a [IndexEntry], platform: Option<&Platform>) -> Result<&'a IndexEntry> {
-    let held: Vec<IndexEntry> =
-        entries.iter().filter(|e| archive.has(&blob_name(&e.descriptor.digest))).cloned().collect();
-    let wanted = platform.cloned().unwrap_or_else(Platform::host);
+fn choose<'a>(archive: &Archive, entries: &'a [IndexEntry], platform: Option<&Wanted>) -> Result<&'a IndexEntry> {
+    let version = |entry: &&IndexEntry| {
+        let version = entry.platform.as_ref().and_then(|offered| offered.os_version.as_deref());
+        platform.is_none_or(|wanted| wanted.admits(version.unwrap_or_default()))
+    };
+    let there = |entry: &&IndexEntry| archive.has(&blob_name(&entry.descriptor.digest));
+    let held: Vec<IndexEntry> = entries.iter().filter(there).filter(version).cloned().collect();
+    let wanted = platform.map_or_else(Platform::host, |wanted| wanted.platform.clone());
     let chosen = match hako_registry::select(&held, &wanted) {
         Ok(entry) => entry.descriptor.digest.clone(),
         Err(err) if platform.is_some() => return Err(err.into()),
-        Err(err) => match held.iter().find(|e| e.platform.as_ref().is_none_or(|p| p.os != "unknown")) {
+        Err(err) => match held.iter().find(|e| e.platform.as_ref().is_none_or(|p| p.platform.os != "unknown")) {
             Some(entry) => entry.descriptor.digest.clone(),
             None => return Err(err.into()),
         },
