@@ -138,7 +138,7 @@ guests! {
     fn runs(guest) {
         assert_eq!(guest.sh(&[], "uname -m; echo $((6 * 7))").text(), format!("{}\n42", guest.machine));
         assert_eq!(guest.sh(&[], "exit 3").run().code, 3);
-        assert_eq!(guest.sh(&[], "kill -KILL $$").run().code, 137);
+        assert_eq!(guest.sh(&[], "sh -c 'kill -KILL $$'; exit $?").run().code, 137);
         let missing = guest.walled("run", &["--rm", guest.image, "/no/such"]).run();
         assert_eq!(missing.code, 127, "{missing}");
         let text = guest.walled("run", &["--rm", "-i", guest.image, "cat"]).stdin("through").text();
@@ -159,9 +159,10 @@ guests! {
         assert_eq!(echoed, "in and out");
         assert!(case.docker(["top", "box"]).text().contains("sleep"));
         // Files, into it and out of it, while it runs and after.
-        let file = case.engine.path("file");
+        let folder = tempfile::tempdir().unwrap();
+        let (file, back) = (folder.path().join("file"), folder.path().join("back"));
         fs::write(&file, "from outside").unwrap();
-        let (file, back) = (file.display().to_string(), case.engine.path("back"));
+        let file = file.display().to_string();
         let _ = case.docker(["cp", &file, "box:/root/file"]).run().ok();
         assert_eq!(case.exec("box", "cat /root/file; echo inside > /root/own").ok(), "from outside");
         let _ = case.docker(["pause", "box"]).text();
@@ -212,14 +213,13 @@ guests! {
     /// Volumes and folders of the host, of which the guest sees the host's files.
     fn volumes(guest) {
         let case = guest.case;
-        let folder = case.engine.path("shared");
-        fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("host"), "of the host").unwrap();
-        let bind = format!("{}:/shared", folder.display());
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("host"), "of the host").unwrap();
+        let bind = format!("{}:/shared", folder.path().display());
         let script = "cat /shared/host; echo guest > /shared/guest; echo kept > /kept/file; cat /kept/file";
         let said = guest.sh(&["-v", &bind, "-v", "kept:/kept"], script).text();
         assert_eq!(said, "of the hostkept");
-        assert_eq!(fs::read_to_string(folder.join("guest")).unwrap(), "guest\n");
+        assert_eq!(fs::read_to_string(folder.path().join("guest")).unwrap(), "guest\n");
         // The next one has it too, read-only.
         let refused = guest.sh(&["-v", "kept:/kept:ro"], "cat /kept/file; echo no > /kept/file").run();
         assert!(refused.out() == "kept" && refused.err().contains("Read-only"), "{refused}");
@@ -235,7 +235,8 @@ guests! {
         assert!(refused.code != 0 && refused.err().contains("not permitted"), "{refused}");
         assert_eq!(guest.sh(&["--cap-add=SYS_ADMIN"], "mount -t tmpfs none /tmp && echo mounted").text(), "mounted");
         // A profile of the user's, which forbids one call by name.
-        let profile = guest.case.engine.path("profile.json");
+        let folder = tempfile::tempdir().unwrap();
+        let profile = folder.path().join("profile.json");
         let text = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdirat","mkdir"],"action":"SCMP_ACT_ERRNO","errnoRet":13}]}"#;
         fs::write(&profile, text).unwrap();
         let option = format!("--security-opt=seccomp={}", profile.display());

@@ -139,7 +139,7 @@ impl Board {
             // Without `erms` the guest's kernel clears and copies by words: emulated,
             // a `rep stosb` goes byte by byte, and a start takes a seventh longer.
             (Accelerator::Tcg, Self::Microvm | Self::MicrovmAcpi) => "max,-erms",
-            // What clouds have. `max` boots a quarter slower, for features that few programs use.
+            // What clouds have. `max` boots more slowly, for features that few programs use.
             (Accelerator::Tcg, Self::Virt) => "neoverse-n1",
         }
     }

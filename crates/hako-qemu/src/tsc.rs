@@ -2,12 +2,14 @@
 #![allow(unsafe_code)]
 // UNSAFETY: `rdtsc` is an intrinsic, and those are unsafe to call.
 
+use std::sync::OnceLock;
+#[cfg(target_arch = "x86_64")]
 use std::{
-    sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
 
+#[cfg(target_arch = "x86_64")]
 const SPAN: Duration = Duration::from_millis(100);
 
 /// The frequency of this machine's time stamp counter in kHz. The first call

@@ -49,9 +49,6 @@ struct Description {
     /// More for its command line.
     #[serde(default)]
     kernel_args: Vec<String>,
-    /// MiB that it takes beyond what the default guest does.
-    #[serde(default)]
-    memory_mib: u64,
 }
 
 fn initramfs() -> String {
@@ -79,8 +76,6 @@ pub struct Guest {
     pub hz: Option<u64>,
     /// For its kernel's command line.
     pub kernel_args: Vec<String>,
-    /// MiB that it takes beyond what the default guest does.
-    pub memory_mib: u64,
 }
 
 impl Guest {
@@ -128,7 +123,6 @@ impl Guest {
             init: if own_init.is_file() { own_init } else { init.to_owned() },
             hz: said.hz,
             kernel_args: said.kernel_args,
-            memory_mib: said.memory_mib,
         })
     }
 }
@@ -165,7 +159,6 @@ impl Guests {
             init: self.init.clone(),
             hz: None,
             kernel_args: Vec::new(),
-            memory_mib: 0,
         })
     }
 

@@ -34,8 +34,6 @@ pub struct Guest {
     pub architecture: &'static str,
     /// As hako-qemu calls what it boots on.
     pub board: &'static str,
-    /// MiB that it takes beyond what the default guest does.
-    pub memory_mib: u64,
 }
 
 /// Debian 12's kernel for clouds, beside ours.
@@ -45,7 +43,6 @@ pub const DEBIAN: Guest = Guest {
     meta: "linux-image-cloud-amd64",
     architecture: "amd64",
     board: "microvm-acpi",
-    memory_mib: 32,
 };
 
 /// The same for arm64.
@@ -55,7 +52,6 @@ pub const ARM64: Guest = Guest {
     meta: "linux-image-cloud-arm64",
     architecture: "arm64",
     board: "virt",
-    memory_mib: 32,
 };
 
 /// Makes the guest's folder below `guests`, with the programs in `programs`. Its
@@ -76,7 +72,6 @@ pub fn make(guest: &Guest, guests: &Path, programs: &Path, own_init: bool) -> Re
         "board": guest.board,
         "image": "vmlinuz",
         "hz": kernel.hz,
-        "memory-mib": guest.memory_mib,
     });
     write(&folder.join("guest.json"), &description)?;
     println!("guest: {} ({})", folder.display(), kernel.release);

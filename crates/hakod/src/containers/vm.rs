@@ -157,8 +157,8 @@ pub fn read(
 
 /// `--storage-opt size=` and the option `disk` are one thing.
 fn agree(asked: &VmOptions, host: &HostConfig) -> Result<()> {
-    let (Some(disk), Some(size)) = (asked.disk_mib, storage_size(host, Isolation::Hyperv)?) else { return Ok(()) };
-    let size = size.div_ceil(1 << 20);
+    let Some(disk) = asked.disk_mib else { return Ok(()) };
+    let size = storage_size(host, Isolation::Hyperv)?.map_or(disk, |bytes| bytes.div_ceil(1 << 20));
     if disk == size {
         return Ok(());
     }
@@ -213,7 +213,10 @@ pub async fn shown(engine: &Engine, record: &Record) -> Option<VirtualMachine> {
         return None;
     }
     let running = record.state.run().and_then(|_| ShimDir::new(engine.shim_dir(record.id.as_str())).config()?.vm);
-    let said = record.vm.accelerator();
+    // A record of before placement has none; the usual one is what it boots.
+    let kernel = record.kernel.as_deref().or(record.vm.own.kernel.as_deref()).unwrap_or(guests::DEFAULT);
+    let foreign = kernel != guests::DEFAULT && engine.guests.named(kernel).is_ok_and(|guest| !guest.is_native());
+    let said = if foreign { Accelerator::Tcg } else { record.vm.accelerator() };
     let (memory_mib, cpus, accelerator) = match running {
         Some(vm) => (vm.memory_mib, vm.cpus, vm.boot.accelerator),
         None => {
@@ -226,8 +229,6 @@ pub async fn shown(engine: &Engine, record: &Record) -> Option<VirtualMachine> {
             (size.map_or(0, |size| size.memory_mib), size.map_or(0, |size| size.cpus), known.to_string())
         }
     };
-    // A record of before placement has none; the usual one is what it boots.
-    let kernel = record.kernel.as_deref().or(record.vm.own.kernel.as_deref());
     let disk = tokio::fs::metadata(engine.container_dir(record.id.as_str()).join(spec::SCRATCH)).await;
     let disk = match disk {
         Ok(made) => made.len(),
@@ -237,7 +238,7 @@ pub async fn shown(engine: &Engine, record: &Record) -> Option<VirtualMachine> {
         memory: memory_mib << 20,
         cpus,
         disk,
-        kernel: kernel.unwrap_or(guests::DEFAULT).to_owned(),
+        kernel: kernel.to_owned(),
         kernel_args: record.vm.kernel_args().to_vec(),
         accelerator,
     })

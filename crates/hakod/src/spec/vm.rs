@@ -110,7 +110,6 @@ mod tests {
             init: "hako-init".into(),
             hz: None,
             kernel_args: vec!["init_on_alloc=0".to_owned()],
-            memory_mib: 0,
         };
         let own = ["mitigations=auto".to_owned()];
         let of_host = || vec!["lpj=7".to_owned(), "mitigations=off".to_owned()];
