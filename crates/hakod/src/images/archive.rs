@@ -108,12 +108,19 @@ impl Archive {
     /// Opens a file.
     pub fn open(&self, name: &str) -> Result<Part> {
         let slot = self.path(name).and_then(|path| self.files.get(&path)).ok_or_else(|| missing(name))?;
-        Ok(match slot {
+        let part = match slot {
             Slot::Held(blob) => Part { digest: blob.digest().clone(), size: blob.size(), file: blob.open()? },
             Slot::Kept(digest, size) => {
                 Part { digest: digest.clone(), size: *size, file: self.store.open_blob(digest)? }
             }
-        })
+        };
+        // What a link leads to is not what the link's name promises.
+        let promised = clean("", name.as_bytes()).and_then(|path| expected_digest(&path));
+        if promised.is_some_and(|promised| promised != part.digest) {
+            let name = show(name.as_bytes());
+            return Err(Error::invalid(format!("{name} in the archive does not have the digest of its name")));
+        }
+        Ok(part)
     }
 
     /// Reads a small file whole.
@@ -188,6 +195,7 @@ fn clean(base: &str, name: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::Digest as _;
 
     #[test]
     fn names_stay_in_the_archive() {
@@ -205,5 +213,45 @@ mod tests {
         assert!(expected_digest(&format!("blobs/sha256/{hex}")).is_some());
         assert!(expected_digest(&format!("{hex}.json")).is_some());
         assert!(expected_digest("manifest.json").is_none());
+    }
+
+    /// An entry of a tar: a file with `data`, or a link to `link`.
+    fn entry(name: &str, link: &str, data: &[u8]) -> Vec<u8> {
+        let mut block = vec![0; 512];
+        block[..name.len()].copy_from_slice(name.as_bytes());
+        block[100..107].copy_from_slice(b"0000644");
+        block[124..135].copy_from_slice(format!("{:011o}", data.len()).as_bytes());
+        block[156] = if link.is_empty() { b'0' } else { b'2' };
+        block[157..157 + link.len()].copy_from_slice(link.as_bytes());
+        block[257..265].copy_from_slice(b"ustar\x0000");
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        block.extend_from_slice(data);
+        block.resize(block.len().next_multiple_of(512), 0);
+        block
+    }
+
+    /// Else the name of one content would be given to another, and with it what an
+    /// administrator allows of it.
+    #[test]
+    fn a_link_gives_no_content_the_digest_of_its_name() {
+        let own = Digest::from_sha256(<[u8; 32]>::from(sha2::Sha256::digest(b"own")));
+        let forged = format!("sha256:{}", "a".repeat(64)).parse::<Digest>().unwrap();
+        let blob = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
+        let tar = [
+            entry("other", "", b"own"),
+            entry(&blob(&own), "../../other", b""),
+            entry(&blob(&forged), "../../other", b""),
+            entry("layer.tar", "other", b""),
+            vec![0; 1024],
+        ];
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let archive = Archive::read(&store, &tar.concat()[..]).unwrap();
+        assert_eq!(archive.open(&blob(&own)).unwrap().digest, own);
+        assert_eq!(archive.open("layer.tar").unwrap().digest, own);
+        let why = archive.open(&blob(&forged)).err().unwrap();
+        assert!(why.message.contains("does not have the digest of its name"), "{}", why.message);
     }
 }
