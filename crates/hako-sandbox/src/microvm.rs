@@ -25,9 +25,7 @@ use crate::{CreateRequest, Figures, Sandbox, Stdio, StdioRequest};
 use async_trait::async_trait;
 use group::{Asked, Group};
 use guest::{Guest, Parts, SIGKILL};
-use hako_model::{
-    Error, ErrorKind, ExitDetails, NetworkChange, ProcessList, Result, SandboxConfig, VmConfig, VmNetwork,
-};
+use hako_model::{Error, ExitDetails, NetworkChange, ProcessList, Result, SandboxConfig, VmConfig, VmNetwork};
 use hako_task::{
     extra::MountRequest,
     files::{FilesRequest, refuse},
@@ -153,18 +151,19 @@ impl Sandbox for MicroVm {
     }
     async fn kill(&self, exec_id: Option<&str>, signal: u32, all: bool) -> Result<()> {
         let guest = self.guest().await?;
-        let insisting = (signal == SIGKILL && exec_id.is_none())
-            .then(|| tokio::spawn(guest.clone().insist(if all { AT_ONCE } else { IN_ORDER })));
-        let killed = guest.kill(exec_id, signal, all).await;
-        let nothing_to_kill =
-            killed.as_ref().is_err_and(|err| matches!(err.kind, ErrorKind::NotFound | ErrorKind::Conflict));
-        if let Some(insisting) = insisting.filter(|_| nothing_to_kill) {
-            insisting.abort();
+        if signal == SIGKILL && exec_id.is_none() {
+            tokio::spawn(guest.clone().insist(if all { AT_ONCE } else { IN_ORDER }));
         }
-        killed
+        guest.kill(exec_id, signal, all).await
     }
     async fn wait(&self, exec_id: Option<&str>) -> Result<ExitDetails> {
-        self.guest().await?.wait(exec_id).await
+        let guest = self.guest().await?;
+        let exit = guest.wait(exec_id).await;
+        if exec_id.is_none() {
+            // Whoever waits takes an error for an end as well.
+            guest.has_ended();
+        }
+        exit
     }
     async fn resize(&self, exec_id: Option<&str>, width: u16, height: u16) -> Result<()> {
         self.guest().await?.resize(exec_id, width, height).await

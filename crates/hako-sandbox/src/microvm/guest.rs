@@ -33,7 +33,12 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{net::UnixStream, sync::Mutex, task::JoinHandle, time::timeout};
+use tokio::{
+    net::UnixStream,
+    sync::{Mutex, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 
 /// How long a guest may take to unmount and sync before it is ended by force:
 /// what it has not synced by then is lost. Below the half minute after which
@@ -63,6 +68,7 @@ pub(super) struct Guest {
     pid: i32,
     pub(super) vm: Mutex<Vm>,
     switch: KillSwitch,
+    ended: watch::Sender<bool>,
     pub(super) rest: Mutex<Rest>,
     pub(super) size: Mutex<Size>,
     pub(super) group: Group,
@@ -139,6 +145,7 @@ impl Guest {
             config,
             pid: vm.pid(),
             switch: vm.kill_switch(),
+            ended: watch::Sender::new(false),
             vm: Mutex::new(vm),
             rest: Mutex::new(Rest::Running),
             size: Mutex::new(Size::of(machine)),
@@ -251,9 +258,16 @@ impl Guest {
         }
     }
 
-    /// Kills the machine, unless its container ends within `patience`.
+    /// The container's end has been told to who waits for it.
+    pub fn has_ended(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// Kills the machine, unless its container's end is told within `patience`.
+    /// What the guest says to this call would be its own word.
     pub async fn insist(self: Arc<Self>, patience: Duration) {
-        if timeout(patience, self.wait(None)).await.is_err() {
+        let mut ended = self.ended.subscribe();
+        if timeout(patience, ended.wait_for(|ended| *ended)).await.is_err() {
             tracing::warn!("container {} does not die within {} s: its machine is killed", self.id, patience.as_secs());
             self.switch.kill();
         }

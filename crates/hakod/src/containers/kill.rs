@@ -10,11 +10,17 @@ use crate::{
     http::{Request, Response, no_content},
 };
 use hako_api::{signal, types::ContainerConfig};
-use hako_model::{Error, ErrorKind, Result};
+use hako_model::{Error, ErrorKind, Isolation, Result};
 use std::{sync::Arc, time::Duration};
 
-/// How long the end may take after a SIGKILL.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the end may take after a SIGKILL. A machine whose guest does not obey
+/// is killed after 20 seconds.
+pub(super) fn patience(isolation: Isolation) -> Duration {
+    Duration::from_secs(match isolation {
+        Isolation::Process => 10,
+        Isolation::Hyperv => 25,
+    })
+}
 
 /// Sends a signal; after SIGKILL the answer waits for the end.
 pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
@@ -22,9 +28,9 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     let context = |err: Error| err.context(format!("cannot kill container: {}", req.param));
     let signal = if text.is_empty() { libc::SIGKILL } else { signal::parse(text).map_err(context)? };
     let container = engine.containers.find(&req.param).map_err(context)?;
-    let ends = container.view().ends.count();
+    let (ends, isolation) = (container.view().ends.count(), container.view().record.isolation);
     container.ask(|reply| Ask::Kill { signal, reply }).await.map_err(context)?;
-    if signal == libc::SIGKILL && !container.ended_within(ends, Some(PATIENCE)).await {
+    if signal == libc::SIGKILL && !container.ended_within(ends, Some(patience(isolation))).await {
         return Err(context(Error::internal("tried to kill container, but did not receive an exit event")));
     }
     Ok(no_content())

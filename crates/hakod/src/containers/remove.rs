@@ -81,7 +81,7 @@ async fn kill_first(actor: &mut Actor) -> Result<()> {
         // A frozen process dies once it is thawed.
         let _ = live.resume().await;
     }
-    match tokio::time::timeout(kill::PATIENCE, live.wait("")).await {
+    match tokio::time::timeout(kill::patience(actor.record.isolation), live.wait("")).await {
         Ok(exit) => {
             // Removal follows in any case; it must not happen twice.
             (actor.keep, actor.cancelled) = (true, true);

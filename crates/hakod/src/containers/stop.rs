@@ -3,7 +3,7 @@
 use super::{
     Container,
     actor::Request as Ask,
-    kill::{PATIENCE, stop_signal},
+    kill::{patience, stop_signal},
 };
 use crate::{
     Engine,
@@ -86,7 +86,7 @@ async fn escalate(container: &Container, signal: i32, seconds: Option<u64>) -> R
         Err(err) if matches!(err.kind, ErrorKind::Conflict | ErrorKind::NotFound) => return Ok(()),
         other => other?,
     }
-    if container.ended_within(ends, Some(PATIENCE)).await {
+    if container.ended_within(ends, Some(patience(container.view().record.isolation))).await {
         return Ok(());
     }
     Err(Error::internal("tried to kill container, but did not receive an exit event"))
