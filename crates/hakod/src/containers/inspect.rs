@@ -21,7 +21,7 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     let view = container.view();
     let record = &view.record;
     let (size_rw, size_root_fs) = if req.query.flag("size") { sizes(engine, record).await } else { (None, None) };
-    let files = spec::files::place(engine, record);
+    let files = spec::files::present_place(engine, record.id.as_str(), record.isolation);
     // As in dockerd the first start makes these.
     let started = record.state.run().is_some() || record.state.ended().is_some();
     let file = |name: &str| if started { files.join(name).display().to_string() } else { String::new() };

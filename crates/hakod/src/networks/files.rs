@@ -190,7 +190,7 @@ pub(super) async fn refresh(engine: &Engine, record: &Record, live: Option<&Live
     let _one = engine.store.lock(&format!("files {id}")).await;
     let done = match facts(engine, record) {
         Ok(facts) => {
-            let place = spec::files::place(engine, record);
+            let place = spec::files::present_place(engine, id, record.isolation);
             let new = [hosts(record, &facts), resolv_conf(engine, record, &facts)];
             match record.isolation {
                 Isolation::Process => {

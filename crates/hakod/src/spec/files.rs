@@ -25,6 +25,13 @@ pub fn place(engine: &Engine, record: &Record) -> PathBuf {
     }
 }
 
+/// Where a container has them that was started before: an engine of before had them
+/// in the bundle for both walls.
+pub fn present_place(engine: &Engine, id: &str, isolation: Isolation) -> PathBuf {
+    let (kept, bundle) = (engine.container_dir(id), engine.shim_dir(id).join("bundle"));
+    if isolation == Isolation::Process && kept.join("hosts").is_file() { kept } else { bundle }
+}
+
 /// Writes `hostname`, `hosts`, `resolv.conf`, and `init` where it is wanted.
 ///
 /// # Errors

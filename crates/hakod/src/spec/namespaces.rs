@@ -1,13 +1,13 @@
 //! The namespaces of a container: its own, the host's, or another container's.
 
-use super::RootMount;
+use super::{RootMount, files};
 use crate::{
     Engine,
     containers::record::Record,
     containers::{record::State, settings::namespaces::joined},
     networks::Joined,
 };
-use hako_model::{Error, ErrorKind, Result};
+use hako_model::{Error, ErrorKind, Isolation, Result};
 use hako_os::process::start_time;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ pub fn of(engine: &Engine, record: &Record, network: Option<&Joined>) -> Result<
             })?;
             found.oci.push(json!({"type": "network", "path": format!("/proc/{}/ns/net", donor.pid)}));
             // Both are behind the process wall.
-            found.files = Some(engine.container_dir(id));
+            found.files = Some(files::present_place(engine, id, Isolation::Process));
             donors.push(donor);
         }
         ("host", None, _) => {}
