@@ -10,7 +10,7 @@ pub use image::ImageBounds;
 use crate::{reason::Reason, sizing, tables};
 use hako_model::Isolation;
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 /// Labels and annotations begin with it: `hako.vm.memory`.
 pub const LABEL_PREFIX: &str = "hako.vm.";
@@ -123,6 +123,11 @@ impl VmOptions {
                 let args: Vec<&str> = value.split_whitespace().collect();
                 if let Some(bad) = args.iter().find(|arg| !is_allowed(arg)) {
                     return Err(VmOptionError::Argument((*bad).to_owned()));
+                }
+                // So the line has a bound as well: the list of names has one.
+                let names: BTreeSet<&str> = args.iter().map(|arg| arg.split('=').next().unwrap_or(arg)).collect();
+                if names.len() < args.len() {
+                    return Err(error("each argument once"));
                 }
                 self.kernel_args = args.into_iter().map(str::to_owned).collect();
             }
@@ -325,6 +330,12 @@ mod tests {
             let err = set("kernel-args", bad).unwrap_err();
             assert!(err.contains("is not allowed (transparent_hugepage, "), "{err}");
         }
+    }
+
+    #[test]
+    fn kernel_arguments_are_said_once() {
+        assert!(set("kernel-args", &"slab_nomerge ".repeat(200)).unwrap_err().contains("each argument once"));
+        assert!(set("kernel-args", "loglevel=1 loglevel=2").is_err());
     }
 
     #[test]

@@ -110,10 +110,10 @@ async fn boot(request: &ProbeRequest) -> Result<(Accelerator, String)> {
     Ok(verdict)
 }
 
-/// This boot of the host, and the three files by size and time.
+/// This boot of the host, the machine, and the three files by size and time.
 fn key(request: &ProbeRequest) -> Result<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(Error::io("read the host's boot id"))?;
-    let mut key = boot.trim().to_owned();
+    let mut key = format!("{} {} {:?}", boot.trim(), request.board, request.hz);
     let qemu = find_program(&request.qemu)?;
     for path in [&qemu, &request.kernel, &request.initramfs] {
         let meta = fs::metadata(path).map_err(|source| Error::Open { path: path.clone(), source })?;

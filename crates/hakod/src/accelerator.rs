@@ -5,11 +5,11 @@ use crate::{
     guests::{Guest, Guests},
 };
 use hako_model::{Error, Result, policy};
-use hako_qemu::{Accelerator, Probe, ProbeRequest, probe_accelerator};
+use hako_qemu::{Accelerator, Board, Probe, ProbeRequest, probe_accelerator};
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -28,6 +28,8 @@ pub struct AcceleratorCell {
     cache: PathBuf,
     verdict: OnceCell<std::result::Result<Probe, String>>,
     probing: AtomicBool,
+    /// What the verdict's arguments are for.
+    probed: OnceLock<(Board, Option<u64>)>,
 }
 
 /// What is known so far.
@@ -46,7 +48,14 @@ impl AcceleratorCell {
     /// A cell that has not probed; the verdict is kept in `cache`.
     #[must_use]
     pub fn new(choice: AcceleratorChoice, guests: Guests, cache: PathBuf) -> Self {
-        Self { choice, guests, cache, verdict: OnceCell::new(), probing: AtomicBool::new(false) }
+        Self {
+            choice,
+            guests,
+            cache,
+            verdict: OnceCell::new(),
+            probing: AtomicBool::new(false),
+            probed: OnceLock::new(),
+        }
     }
 
     /// How a guest runs, and what its kernel is told of this host.
@@ -60,8 +69,7 @@ impl AcceleratorCell {
             return Ok((Accelerator::Tcg, board.host_args(Accelerator::Tcg, hz)));
         }
         let probe = self.get().await?;
-        let usual = self.usual();
-        if (board, hz) == (usual.board, usual.hz) {
+        if self.probed.get() == Some(&(board, hz)) {
             return Ok((probe.accelerator, probe.kernel_args));
         }
         let measured = tokio::task::spawn_blocking(move || board.host_args(probe.accelerator, hz));
@@ -107,7 +115,10 @@ impl AcceleratorCell {
             AcceleratorChoice::Auto => {
                 self.probing.store(true, Ordering::Relaxed);
                 let probed = self.verdict.get_or_try_init(|| async {
-                    let probe = probe_accelerator(&self.request()).await.map_err(|err| err.to_string())?;
+                    let request = self.request();
+                    let probe = probe_accelerator(&request).await.map_err(|err| err.to_string())?;
+                    // Only the first time there is nothing.
+                    let _ = self.probed.set((request.board, request.hz));
                     if probe.accelerator == Accelerator::Tcg {
                         tracing::warn!("virtual machines are emulated and slow: {}", probe.reason);
                     }

@@ -17,6 +17,10 @@ pub struct ImageBounds {
     pub allow: Vec<String>,
 }
 
+/// What an image's labels may make us say: so many notes, of so many characters.
+const MOST_NOTES: usize = 8;
+const MOST_NOTE: usize = 300;
+
 impl ImageBounds {
     /// The options that have an amount, and so a bound; the others are allowed or not.
     pub const AMOUNTS: [&str; 3] = ["memory", "cpus", "disk"];
@@ -29,12 +33,18 @@ impl ImageBounds {
         for (label, value) in labels {
             let Some(option) = label.strip_prefix(LABEL_PREFIX) else { continue };
             let known = OPTIONS.contains(&option);
+            if notes.len() >= MOST_NOTES {
+                break;
+            }
+            // An image's words go to a terminal.
+            let shown = |why: &str| {
+                let note = format!("label {label:?} of the image is not taken: {why}");
+                note.chars().take(MOST_NOTE).collect::<String>()
+            };
             if known && !Self::AMOUNTS.contains(&option) && !self.allow.iter().any(|name| name == option) {
-                notes.push(format!(
-                    "label {label} of the image is not taken: the engine's configuration does not allow it"
-                ));
+                notes.push(shown("the engine's configuration does not allow it"));
             } else if let Err(err) = options.set(option, value) {
-                notes.push(format!("label {label} of the image is not taken: {err}"));
+                notes.push(shown(&err.to_string()));
             }
         }
         let mut bound = |option: &str, unit: &str, asked: u64, most: u64| {
@@ -55,6 +65,8 @@ impl ImageBounds {
             bound("disk", " MiB", asked, self.disk_mib);
             options.disk_mib = Some(self.disk_mib);
         }
+        // A new disk is the copy of an empty one of its size, which is kept: few sizes.
+        options.disk_mib = options.disk_mib.map(|mib| mib.next_multiple_of(1024).min(self.disk_mib));
         (options, notes)
     }
 }
@@ -76,6 +88,22 @@ mod tests {
     fn bounds(allow: &[&str]) -> ImageBounds {
         let allow = allow.iter().map(|&name| name.to_owned()).collect();
         ImageBounds { memory_mib: 1024, cpus: 4, disk_mib: 20 << 10, allow }
+    }
+
+    /// Warnings go to the terminal of who runs the image.
+    #[test]
+    fn an_images_words_are_short_and_harmless() {
+        let label = format!("hako.vm.\u{1b}[2J{}", "x".repeat(1000));
+        let (options, notes) = bounds(&[]).options((0..100).map(|_| (label.as_str(), "\u{7}")));
+        assert_eq!((options, notes.len()), (VmOptions::default(), MOST_NOTES));
+        assert!(notes.iter().all(|note| note.chars().count() <= MOST_NOTE && !note.contains(char::is_control)));
+    }
+
+    /// Disks are copies of empty ones, of which few sizes are kept.
+    #[test]
+    fn an_images_disk_is_of_whole_gibibytes() {
+        let disk = |text| bounds(&[]).options([("hako.vm.disk", text)]).0.disk_mib;
+        assert_eq!((disk("17m"), disk("1025m"), disk("20g")), (Some(1024), Some(2048), Some(20 << 10)));
     }
 
     #[test]
