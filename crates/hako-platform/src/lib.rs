@@ -34,7 +34,7 @@ pub use host::{GuestKernel, Host, HostError, HostOs, Install, LinuxHost, Product
 pub use image::{Family, Form, Image, ImageError, ImageVersion, LABEL_KERNEL, LABEL_WALL, Manifest, Wish};
 pub use place::{Placement, place};
 pub use platform::{Platform, PlatformError};
-pub use policy::{Policy, PolicyError, PolicyRule};
+pub use policy::{Policy, PolicyError, PolicyRule, glob};
 pub use reason::Reason;
 pub use refusal::Refusal;
 pub use remedy::{Remedy, Situation, Step};

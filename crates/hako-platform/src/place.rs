@@ -131,11 +131,12 @@ fn behind(
     trace: &mut Trace,
 ) -> Result<Placement, Reason> {
     rules::works(host, wall, trace)?;
-    rules::machine(request, host, wall, trace)?;
     let (manifest, ground) = match &image.form {
         Form::Manifest(manifest) => (0, single(manifest, wall, host, request, trace)?),
         Form::Index(manifests) => choose(manifests, wall, host, request, trace)?,
     };
+    // After the image's own wish for a machine, which is what they are for.
+    rules::machine(request, host, wall, trace)?;
     let kernel = match &ground {
         Ground::Guest(guest) => Some(guest.clone()),
         Ground::Host | Ground::UtilityVm => None,

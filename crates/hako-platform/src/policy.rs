@@ -36,7 +36,7 @@ pub struct PolicyRule {
     /// Images that the rule leaves alone: with a digest of these, or of whose
     /// names every one is of these.
     pub except_images: Vec<String>,
-    /// Users.
+    /// Users, by name or number.
     pub users: Vec<String>,
     /// Users whom the rule leaves alone.
     pub except_users: Vec<String>,
@@ -163,8 +163,8 @@ impl PolicyRule {
     fn matches(&self, names: &[String], digests: &[String], caller: &Caller) -> bool {
         of_images(&self.images, names, digests)
             && !spares(&self.except_images, names, digests)
-            && of_one(&self.users, caller.user.as_deref())
-            && !spares_one(&self.except_users, caller.user.as_deref())
+            && of_users(&self.users, &caller.users)
+            && !spares_users(&self.except_users, &caller.users)
             && of_one(&self.sockets, caller.socket.as_deref())
             && !spares_one(&self.except_sockets, caller.socket.as_deref())
     }
@@ -176,7 +176,33 @@ fn of_images(patterns: &[String], names: &[String], digests: &[String]) -> bool 
     let (by_digest, by_name): (Vec<&String>, Vec<&String>) = patterns.iter().partition(|text| is_digest(text));
     patterns.is_empty()
         || by_digest.iter().any(|pattern| digests.is_empty() || digests.iter().any(|digest| glob(pattern, digest)))
-        || by_name.iter().any(|pattern| names.is_empty() || names.iter().any(|name| glob(pattern, name)))
+        || by_name.iter().any(|pattern| names.is_empty() || names.iter().any(|name| concerns(pattern, name, names)))
+}
+
+/// Whether a pattern is for a name. Which tags lead to a digest is not known: where
+/// there is no tag of its repository beside it, it may be any of them.
+fn concerns(pattern: &str, name: &str, names: &[String]) -> bool {
+    if glob(pattern, name) {
+        return true;
+    }
+    let Some((repository, _)) = name.split_once('@') else { return false };
+    let is_tag = |other: &String| other.strip_prefix(repository).is_some_and(|rest| rest.starts_with(':'));
+    !names.iter().any(is_tag) && glob(of_repository(pattern), repository)
+}
+
+/// A pattern without its tag.
+fn of_repository(pattern: &str) -> &str {
+    match pattern.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => pattern,
+    }
+}
+
+/// Whether a name is of an exception: one for every tag of a repository is for
+/// its digests as well.
+fn excepts(pattern: &str, name: &str) -> bool {
+    let any_tag = || pattern.strip_suffix(":*").zip(name.split_once('@'));
+    glob(pattern, name) || any_tag().is_some_and(|(pattern, (repository, _))| glob(pattern, repository))
 }
 
 /// A digest is its content. A name is what somebody has called it, so that all
@@ -186,7 +212,22 @@ fn spares(patterns: &[String], names: &[String], digests: &[String]) -> bool {
     let (by_digest, by_name): (Vec<&String>, Vec<&String>) = patterns.iter().partition(|text| is_digest(text));
     let any = |patterns: &[&String], text: &String| patterns.iter().any(|pattern| glob(pattern, text));
     digests.iter().any(|digest| any(&by_digest, digest))
-        || (!names.is_empty() && names.iter().all(|name| any(&by_name, name)))
+        || (!names.is_empty() && names.iter().all(|name| by_name.iter().any(|pattern| excepts(pattern, name))))
+}
+
+/// Whether a rule for these users is for who asks, who may have several names. Of
+/// one who has none that is known here, any name may be.
+fn of_users(patterns: &[String], known: &[String]) -> bool {
+    let is_number = |text: &String| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let nameless = known.iter().all(is_number);
+    let is_for = |pattern: &String| {
+        known.iter().any(|user| glob(pattern, user)) || (nameless && (known.is_empty() || !is_number(pattern)))
+    };
+    patterns.is_empty() || patterns.iter().any(is_for)
+}
+
+fn spares_users(patterns: &[String], known: &[String]) -> bool {
+    patterns.iter().any(|pattern| known.iter().any(|user| glob(pattern, user)))
 }
 
 fn of_one(patterns: &[String], known: Option<&str>) -> bool {
@@ -208,7 +249,8 @@ fn canonical(name: &str) -> String {
 
 /// Whether `text` is as `pattern`, in which `*` stands for any text and `?` for
 /// any character.
-fn glob(pattern: &str, text: &str) -> bool {
+#[must_use]
+pub fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     // The last star, and how far its text went: taken up again on a mismatch, so
@@ -305,7 +347,8 @@ mod tests {
         };
         let policy = Policy(vec![rule]);
         let applies = |user: Option<&str>, socket: Option<&str>| {
-            let caller = Caller { user: user.map(str::to_owned), socket: socket.map(str::to_owned) };
+            let caller =
+                Caller { users: user.map(str::to_owned).into_iter().collect(), socket: socket.map(str::to_owned) };
             policy.applying(&image(&["a"], &[]), &caller).is_some()
         };
         assert!(applies(Some("guest1"), Some("/run/hako/hako.sock")));
@@ -330,5 +373,49 @@ mod tests {
             policy("[[policy]]\nname = \"a\"\nwalls = [\"process\", \"vm\"]").unwrap().0[0].least,
             Isolation::Process
         );
+    }
+
+    /// A pull by digest has no tag, and whoever pulls by tag has both names.
+    #[test]
+    fn digests_are_of_every_tag_of_their_repository() {
+        let held = |images: &[&str], except: &[&str], names: &[&str]| {
+            let mut rule = PolicyRule::new("a", images, Isolation::Hyperv);
+            rule.except_images = except.iter().map(|text| (*text).to_owned()).collect();
+            Policy(vec![rule]).applying(&image(names, &[]), &Caller::default()).is_some()
+        };
+        let digest = format!("docker.io/library/busybox@sha256:{}", "a".repeat(64));
+        let (tag, other) = ("docker.io/library/busybox:1", "docker.io/library/busybox:2");
+        assert!(held(&["docker.io/library/busybox:*"], &[], &[&digest]));
+        assert!(held(&["docker.io/library/busybox:1"], &[], &[&digest]));
+        assert!(held(&["docker.io/library/busybox:1"], &[], &[tag, &digest]));
+        assert!(!held(&["docker.io/library/busybox:1"], &[], &[other, &digest]));
+        assert!(!held(&["docker.io/library/busy:*"], &[], &[&digest]));
+        assert!(!held(&[], &["docker.io/library/busybox:*"], &[tag, &digest]));
+        assert!(held(&[], &["docker.io/library/busybox:1"], &[tag, &digest]));
+        assert!(held(&[], &["docker.io/library/busy:*"], &[&digest]));
+    }
+
+    /// The port of a registry is no tag.
+    #[test]
+    fn repositories_of_patterns() {
+        let of = of_repository;
+        assert_eq!((of("r:5000/a:1"), of("r:5000/a"), of("a:*"), of("*")), ("r:5000/a", "r:5000/a", "a", "*"));
+    }
+
+    #[test]
+    fn users_by_every_name_and_by_number() {
+        let held = |users: &[&str], except: &[&str], known: &[&str]| {
+            let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+            let mut rule = PolicyRule::new("a", &[], Isolation::Hyperv);
+            (rule.users, rule.except_users) = (owned(users), owned(except));
+            let caller = Caller { users: owned(known), socket: None };
+            Policy(vec![rule]).applying(&image(&[], &[]), &caller).is_some()
+        };
+        assert!(held(&["ci"], &[], &["1001", "ci"]) && held(&["1001"], &[], &["1001", "ci"]));
+        assert!(held(&["toor"], &[], &["0", "toor", "root"]) && !held(&["ci"], &[], &["0", "root"]));
+        // Who has no name here may be called anything, but has a number.
+        assert!(held(&["alice"], &[], &["70001"]) && !held(&["1001"], &[], &["70001"]));
+        assert!(held(&["alice"], &[], &[]) && held(&["1001"], &[], &[]));
+        assert!(!held(&[], &["1001"], &["1001", "ci"]) && held(&[], &["alice"], &["70001"]));
     }
 }

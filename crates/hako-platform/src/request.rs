@@ -33,8 +33,9 @@ pub struct Request {
 /// Who asks: what is not known counts against them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Caller {
-    /// The user at the other end of the socket.
-    pub user: Option<String>,
+    /// The user at the other end of the socket: the number, and every name that is
+    /// known for it. Empty is not known.
+    pub users: Vec<String>,
     /// The socket or address that the request came by.
     pub socket: Option<String>,
 }

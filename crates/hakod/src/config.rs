@@ -165,6 +165,8 @@ impl Config {
         if flags.docker_socket || file.docker_socket {
             hosts.push("unix:///var/run/docker.sock".to_owned());
         }
+        let hosts = hosts.iter().map(|host| host.parse()).collect::<anyhow::Result<Vec<Host>>>()?;
+        check_sockets(&file.policy, &hosts)?;
         let (isolation, accelerator) = exec_opts(file.exec_opts.iter().chain(&flags.exec_opts))?;
         let debug = flags.debug || file.debug;
         let level = flags.log_level.or(file.log_level).unwrap_or_else(|| "info".to_owned());
@@ -187,7 +189,7 @@ impl Config {
         let certs_dirs = [flags.registry_certs_dirs, file.registry_certs_dirs];
         let certs_dirs = certs_dirs.into_iter().find(|dirs| !dirs.is_empty());
         Ok(Self {
-            hosts: hosts.iter().map(|host| host.parse()).collect::<anyhow::Result<_>>()?,
+            hosts,
             pidfile: flags.pidfile.or(file.pidfile).unwrap_or_else(|| exec_root.join("hakod.pid")),
             data_root,
             exec_root,
@@ -212,12 +214,27 @@ impl Config {
     }
 }
 
-/// The policy that the config file has now.
+/// The policy that the config file has now, for an engine that listens on `hosts`.
 ///
 /// # Errors
 /// A file that cannot be read, or means nothing.
-pub fn policy(named: Option<&Path>) -> anyhow::Result<Policy> {
-    Ok(read_file(named)?.policy)
+pub fn policy(named: Option<&Path>, hosts: &[Host]) -> anyhow::Result<Policy> {
+    let policy = read_file(named)?.policy;
+    check_sockets(&policy, hosts)?;
+    Ok(policy)
+}
+
+/// A rule for a socket that there is not would hold nobody, and nobody would know.
+fn check_sockets(policy: &Policy, hosts: &[Host]) -> anyhow::Result<()> {
+    let own: Vec<String> = hosts.iter().map(Host::socket).collect();
+    for rule in &policy.0 {
+        for pattern in rule.sockets.iter().chain(&rule.except_sockets) {
+            if !own.iter().any(|socket| hako_platform::glob(pattern, socket)) {
+                bail!("policy rule {:?}: {pattern:?} is none of this engine's sockets ({})", rule.name, own.join(", "));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Mirrors by the registry that they stand for.

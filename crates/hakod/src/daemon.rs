@@ -105,7 +105,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
 /// Reads the policy again, and nothing else: all other settings are in use.
 fn reload(engine: &Engine) {
-    match config::policy(engine.config.file.as_deref()) {
+    match config::policy(engine.config.file.as_deref(), &engine.config.hosts) {
         Ok(policy) => {
             *engine.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
             let attributes = BTreeMap::from([("name".to_owned(), engine.host.hostname.clone())]);

@@ -12,6 +12,7 @@
 
 use crate::{Engine, containers::record::Record, images::ResolvedImage, programs, programs::present};
 use hako_model::{Error, Result, policy};
+use hako_platform::Platform;
 use hako_qemu::Board;
 use serde::Deserialize;
 use std::{
@@ -148,7 +149,7 @@ impl Guests {
     /// The default guest, also where its files are missing: whoever needs them says so.
     #[must_use]
     pub fn default(&self) -> Guest {
-        let folder = self.usual.clone().unwrap_or_else(|| "guest".into());
+        let folder = self.usual.clone().unwrap_or_else(|| "/usr/lib/hako/guest".into());
         Guest::read(DEFAULT, &folder, &self.init).unwrap_or_else(|_| Guest {
             name: DEFAULT.to_owned(),
             release: DEFAULT_RELEASE.to_owned(),
@@ -230,19 +231,21 @@ impl Guests {
 /// # Errors
 /// There is none, or it is for other processors than the image.
 pub fn of(engine: &Engine, record: &Record, image: &ResolvedImage) -> Result<Guest> {
-    let fits = |guest: &Guest| guest.board.architecture() == image.architecture;
+    // As placement has it: an image may say `aarch64` for `arm64`.
+    let wanted = Platform::new(&image.os, &image.architecture, &image.variant).architecture;
+    let fits = |guest: &Guest| guest.board.architecture() == wanted;
     if let Some(name) = record.kernel.as_ref().or(record.vm.own.kernel.as_ref()) {
         let guest = engine.guests.named(name)?;
         if fits(&guest) {
             return Ok(guest);
         }
-        let (own, wanted) = (guest.board.architecture(), &image.architecture);
+        let own = guest.board.architecture();
         return Err(Error::unsupported(format!(
             "guest kernel {name} is for linux/{own}, and the image for linux/{wanted}"
         )));
     }
     let usual = record.vm.usual.kernel.as_ref().and_then(|name| engine.guests.named(name).ok());
-    usual.filter(fits).map_or_else(|| engine.guests.usual(&image.architecture), Ok)
+    usual.filter(fits).map_or_else(|| engine.guests.usual(&wanted), Ok)
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl Compat {
         let policy = self.policy.as_deref().map(facts::policy).transpose()?.unwrap_or_default();
         Ok(Request {
             policy,
-            caller: Caller { user: self.user.clone(), socket: None },
+            caller: Caller { users: self.user.clone().into_iter().collect(), socket: None },
             isolation: Isolation::from_request(&self.isolation)?,
             platform: platform.map_err(|err| Error::msg(err.to_string()))?,
             vm: VmOptions { kernel: self.kernel.clone(), ..VmOptions::default() },

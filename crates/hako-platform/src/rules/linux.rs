@@ -1,7 +1,7 @@
 //! Linux images: on a Linux host's own kernel, or on a guest kernel of any host.
 
 use super::{Case, Ground, Verdict};
-use crate::{GuestKernel, Host, LinuxHost, reason::Reason, trace::Trace};
+use crate::{Accelerator, GuestKernel, Host, LinuxHost, reason::Reason, trace::Trace};
 use hako_model::Isolation;
 
 /// Behind the process wall.
@@ -55,6 +55,12 @@ pub(super) fn hyperv(case: &Case<'_>, trace: &mut Trace) -> Verdict {
         return Err(Reason::NoKernel { name, installed: able.iter().map(|guest| guest.name.clone()).collect() });
     }
     let guest = new_enough(case, &named)?;
+    // No host's processor is another's.
+    if let Some(asked @ Accelerator::Kvm) = case.request.vm.accelerator
+        && guest.architecture != host.architecture
+    {
+        return Err(Reason::Accelerator { asked });
+    }
     tell(guest, host, trace);
     Ok(Ground::Guest(guest.clone()))
 }

@@ -180,7 +180,7 @@ fn request() -> impl Strategy<Value = Request> {
                 memory,
                 nano_cpus,
                 policy,
-                caller: Caller { user: user.map(str::to_owned), socket: None },
+                caller: Caller { users: user.map(str::to_owned).into_iter().collect(), socket: None },
             },
         )
 }

@@ -59,7 +59,7 @@ fn the_thickest_of_all_rules_counts() {
 fn users_by_name() {
     let rule = PolicyRule { users: vec!["guest".into()], ..PolicyRule::new("guests", &[], Hyperv) };
     let of = |user: Option<&str>| {
-        let caller = Caller { user: user.map(str::to_owned), socket: None };
+        let caller = Caller { users: user.map(str::to_owned).into_iter().collect(), socket: None };
         let request = Request { policy: Policy(vec![rule.clone()]), caller, ..Request::default() };
         placed(&image("busybox"), &Host::linux("amd64"), &request).wall
     };

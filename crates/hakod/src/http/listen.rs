@@ -19,6 +19,17 @@ pub enum Host {
     Tcp(SocketAddr),
 }
 
+impl Host {
+    /// As rules of the policy name it: the path, or the address that is listened on.
+    #[must_use]
+    pub fn socket(&self) -> String {
+        match self {
+            Self::Unix(path) => path.display().to_string(),
+            Self::Tcp(address) => address.to_string(),
+        }
+    }
+}
+
 impl FromStr for Host {
     type Err = anyhow::Error;
     fn from_str(text: &str) -> anyhow::Result<Self> {

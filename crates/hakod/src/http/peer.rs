@@ -9,27 +9,33 @@ use std::{fs, sync::Arc};
 pub struct Peer {
     /// Its user, as the kernel says; unknown by TCP.
     pub uid: Option<u32>,
-    /// The socket's path, or the address that it has connected to.
+    /// The socket's path, or the address that is listened on.
     pub socket: Option<Arc<str>>,
 }
 
 impl Peer {
-    /// The client as rules name it: its user by the name that `/etc/passwd` has,
-    /// or else by number.
+    /// The client as rules name it: its user by number and by the names that
+    /// `/etc/passwd` has for it, the first of them last.
     #[must_use]
     pub fn caller(&self) -> Caller {
-        let user = self.uid.map(|uid| {
-            let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-            name(&users, uid).map_or_else(|| uid.to_string(), str::to_owned)
+        let users = self.uid.map(|uid| {
+            let all = fs::read_to_string("/etc/passwd").unwrap_or_default();
+            let mut users: Vec<String> = names(&all, uid).map(str::to_owned).collect();
+            users.push(uid.to_string());
+            users.reverse();
+            users
         });
-        Caller { user, socket: self.socket.as_deref().map(str::to_owned) }
+        Caller { users: users.unwrap_or_default(), socket: self.socket.as_deref().map(str::to_owned) }
     }
 }
 
 /// Read by hand, as [`super::bind`] reads groups.
-fn name(users: &str, uid: u32) -> Option<&str> {
-    let mut lines = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    lines.find(|fields| fields.get(2).is_some_and(|text| text.parse::<u32>() == Ok(uid)))?.first().copied()
+fn names(users: &str, uid: u32) -> impl Iterator<Item = &str> {
+    users.lines().filter_map(move |line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    })
 }
 
 #[cfg(test)]
@@ -38,10 +44,12 @@ mod tests {
 
     #[test]
     fn users_by_number() {
-        let users = "root:x:0:0:root:/root:/bin/sh\nci:x:1001:1001::/:/bin/false\n\n";
-        assert_eq!((name(users, 1001), name(users, 7)), (Some("ci"), None));
+        let users = "root:x:0:0:root:/root:/bin/sh\nci:x:1001:1001::/:/bin/false\n\ntoor:x:0:0::/:/bin/sh\n";
+        let of = |uid| names(users, uid).collect::<Vec<_>>();
+        assert_eq!((of(1001), of(0)), (vec!["ci"], vec!["root", "toor"]));
+        assert!(of(7).is_empty());
         let unknown = Peer { uid: Some(u32::MAX - 7), socket: None }.caller();
-        assert_eq!(unknown.user.as_deref(), Some("4294967288"));
+        assert_eq!(unknown.users, ["4294967288"]);
         assert_eq!(Peer::default().caller(), Caller::default());
     }
 }

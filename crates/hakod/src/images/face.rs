@@ -139,6 +139,8 @@ pub struct ResolvedImage {
 pub struct Candidate {
     /// The image.
     pub image: ResolvedImage,
+    /// Every name that it has, in full, with tag or digest.
+    pub names: Vec<String>,
     /// Digests of its manifests and of the indexes that led to them.
     pub digests: Vec<Digest>,
     /// What these say of it.

@@ -159,7 +159,8 @@ fn resolved(store: &Store, image: &ImageRow) -> Result<ResolvedImage> {
 /// An image with what its manifests, and the indexes that led to them, say of it.
 fn candidate(store: &Store, image: &ImageRow) -> Result<Candidate> {
     let (mut digests, mut annotations) = (Vec::new(), Vec::new());
-    for row in store.references(Some(&image.id))? {
+    let rows = store.references(Some(&image.id))?;
+    for row in &rows {
         for digest in row.manifest.iter().chain(&row.target) {
             if digests.contains(digest) {
                 continue;
@@ -171,7 +172,8 @@ fn candidate(store: &Store, image: &ImageRow) -> Result<Candidate> {
             }
         }
     }
-    Ok(Candidate { image: resolved(store, image)?, digests, annotations })
+    let names = rows.into_iter().map(|row| row.name).collect();
+    Ok(Candidate { image: resolved(store, image)?, names, digests, annotations })
 }
 
 /// The annotations of a manifest, or of its entry in an index.

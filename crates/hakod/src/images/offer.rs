@@ -60,12 +60,6 @@ fn labels<'a>(wish: &mut Wish, labels: impl IntoIterator<Item = (&'a String, &'a
 }
 
 impl Candidate {
-    /// Every name that it has, with tag or digest.
-    #[must_use]
-    pub fn names(&self) -> Vec<String> {
-        self.image.repo_tags.iter().chain(&self.image.repo_digests).cloned().collect()
-    }
-
     /// Its digests: of its manifests, of their indexes, and its id.
     #[must_use]
     pub fn all_digests(&self) -> Vec<String> {
@@ -77,7 +71,7 @@ impl Candidate {
     pub fn manifest(&self) -> Manifest {
         let image = &self.image;
         let platform = Platform::new(&image.os, &image.architecture, &image.variant);
-        let mut manifest = manifest(&platform, &image.os_version, &image.os_features, &self.names());
+        let mut manifest = manifest(&platform, &image.os_version, &image.os_features, &self.names);
         labels(&mut manifest.wish, &image.config.labels);
         labels(&mut manifest.wish, self.annotations.iter().map(|(label, value)| (label, value)));
         manifest

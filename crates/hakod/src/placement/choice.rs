@@ -64,8 +64,15 @@ pub fn choose(engine: &Engine, mut candidates: Vec<Candidate>, ask: &Ask<'_>) ->
         None => 0,
         Some(image) => {
             let own = candidates.first().map(machine).transpose()?.unwrap_or_default().0.own;
-            // Rules, and what an image says of its machine, are about the one that is chosen.
-            let bare = Request { policy: Policy::default(), vm: own, ..request.clone() };
+            // Rules, and what an image says of its machine, are about the one that is
+            // chosen; behind the wall that they ask for it is to be chosen, too.
+            let is_held = |one: &Candidate| {
+                let image = Source::of(one).named(Image::of(one.manifest()));
+                request.policy.applying(&image, &request.caller).is_some()
+            };
+            let engine_default =
+                if candidates.iter().any(is_held) { Some(Isolation::Hyperv) } else { request.engine_default };
+            let bare = Request { policy: Policy::default(), vm: own, engine_default, ..request.clone() };
             place(&image, &host, &bare).map_err(|refusal| said(*refusal))?.manifest
         }
     };
@@ -151,10 +158,11 @@ mod tests {
             os_features: Vec::new(),
             layers: Vec::new(),
             chain: digest(n),
-            repo_tags: names.iter().map(|name| (*name).to_owned()).collect(),
+            repo_tags: Vec::new(),
             repo_digests: Vec::new(),
         };
-        Candidate { image, digests: Vec::new(), annotations: Vec::new() }
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Candidate { image, names, digests: Vec::new(), annotations: Vec::new() }
     }
 
     fn wanted(text: &str) -> Option<Wanted> {
@@ -192,7 +200,8 @@ mod tests {
         let mut rule = PolicyRule::new("foreign", &[], Isolation::Hyperv);
         rule.except_images = vec!["r.example/*".to_owned()];
         let request = Request { policy: Policy(vec![rule]), ..Request::default() };
-        let (ours, theirs) = (candidate(1, "linux", &["r.example/a:1"]), candidate(2, "linux", &["busybox:latest"]));
+        let (ours, theirs) =
+            (candidate(1, "linux", &["r.example/a:1"]), candidate(2, "linux", &["docker.io/library/busybox:latest"]));
         let step = candidate(3, "linux", &[]);
         let [ours, theirs] = [&ours, &theirs].map(Source::of);
         let wall = |sources: &[Source]| placed(&step, &host, &request, Some(sources)).unwrap().wall;

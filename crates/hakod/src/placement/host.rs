@@ -51,6 +51,10 @@ fn processor(guest: GuestKernel, emulated: bool) -> GuestKernel {
 
 /// A file without which no machine boots.
 fn lacking(engine: &Engine) -> Option<String> {
+    // One of another architecture serves images of that one.
+    if !engine.guests.bootable().is_empty() {
+        return None;
+    }
     engine.guests.usual(policy::native_arch()).err().map(|err| err.message)
 }
 

@@ -19,7 +19,7 @@ pub fn told(engine: &Engine, ask: &Ask<'_>, request: &Request, refusal: &Refusal
                 ("isolation".to_owned(), asked.to_string()),
                 ("minimum".to_owned(), least.to_string()),
             ]);
-            attributes.extend(request.caller.user.clone().map(|user| ("user".to_owned(), user)));
+            attributes.extend(request.caller.users.last().cloned().map(|user| ("user".to_owned(), user)));
             attributes.extend(request.caller.socket.clone().map(|socket| ("socket".to_owned(), socket)));
             engine.events.emit("policy", "deny", rule, attributes);
             tracing::info!("refused by policy rule {rule:?}: image {} behind the {asked} wall", ask.name);
