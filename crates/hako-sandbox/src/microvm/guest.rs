@@ -147,7 +147,7 @@ impl Guest {
             switch: vm.kill_switch(),
             ended: watch::Sender::new(false),
             vm: Mutex::new(vm),
-            rest: Mutex::new(Rest::Running),
+            rest: Mutex::default(),
             size: Mutex::new(Size::of(machine)),
             links: Mutex::new(Links::of(machine.network.as_ref())),
             group,

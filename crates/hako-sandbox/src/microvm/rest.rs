@@ -1,44 +1,48 @@
 //! A paused VM: its workload is frozen in the guest, and its CPUs are halted.
 //!
 //! ```text
-//!            pause: freeze, halt                request: run ─┐
-//!   Running ─────────────────────► Halted { awake: 0 } ◄──────┴─► Halted { awake: n }
-//!      ▲    resume: run, thaw         │                 halt
+//!            pause: freeze, halt                   request: run ─┐
+//!   running ─────────────────────► paused, nobody busy ◄─────────┴─► paused, busy
+//!      ▲    resume: run, thaw         │                     halt
 //!      └──────────────────────────────┴── SIGKILL, the VM's end: run
 //! ```
 //!
-//! What needs the agent meanwhile wakes the machine for as long as it takes;
-//! the workload stays frozen.
+//! What needs the agent meanwhile wakes the machine for as long as it takes, and
+//! what needed it before keeps it awake; the workload stays frozen.
 
 use super::guest::Guest;
 use hako_model::{Error, Result};
 
-/// Whether the VM's CPUs run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rest {
-    /// They run.
-    Running,
-    /// They are halted, but while requests are under way.
-    Halted {
-        /// How many requests are.
-        awake: u32,
-    },
+/// Whether the VM's CPUs run: unless it is paused and nobody is busy.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    paused: bool,
+    /// How many requests are under way, of before a pause or within it.
+    busy: u32,
+}
+
+impl Rest {
+    fn is_halted(&self) -> bool {
+        self.paused && self.busy == 0
+    }
 }
 
 impl Guest {
     /// Freezes the workload and halts the machine.
     pub async fn pause(&self) -> Result<()> {
         let mut rest = self.rest.lock().await;
-        if *rest != Rest::Running {
+        if rest.paused {
             return Err(Error::conflict("the virtual machine is paused already"));
         }
         self.freeze().await?;
-        if let Err(err) = self.halt().await {
+        if rest.busy == 0
+            && let Err(err) = self.halt().await
+        {
             // A workload that stands still in a machine that runs is neither.
             let _ = self.thaw().await;
             return Err(err);
         }
-        *rest = Rest::Halted { awake: 0 };
+        rest.paused = true;
         Ok(())
     }
 
@@ -58,21 +62,17 @@ impl Guest {
 
     async fn wake(&self) -> Result<()> {
         let mut rest = self.rest.lock().await;
-        if let Rest::Halted { awake } = *rest {
-            if awake == 0 {
-                self.run().await?;
-            }
-            *rest = Rest::Halted { awake: awake + 1 };
+        if rest.is_halted() {
+            self.run().await?;
         }
+        rest.busy += 1;
         Ok(())
     }
 
     async fn rest_again(&self) {
         let mut rest = self.rest.lock().await;
-        let Rest::Halted { awake } = *rest else { return };
-        let left = awake.saturating_sub(1);
-        *rest = Rest::Halted { awake: left };
-        if left == 0
+        rest.busy = rest.busy.saturating_sub(1);
+        if rest.is_halted()
             && let Err(err) = self.halt().await
         {
             // The workload is frozen all the same.
@@ -83,11 +83,10 @@ impl Guest {
     /// Ends a pause of the machine; the workload is as it was.
     pub(super) async fn stay_awake(&self) -> Result<()> {
         let mut rest = self.rest.lock().await;
-        match *rest {
-            Rest::Halted { awake: 0 } => self.run().await?,
-            Rest::Halted { .. } | Rest::Running => {}
+        if rest.is_halted() {
+            self.run().await?;
         }
-        *rest = Rest::Running;
+        rest.paused = false;
         Ok(())
     }
 
