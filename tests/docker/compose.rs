@@ -88,7 +88,8 @@ fn project(case: &Case, file: &str) -> Context {
     Context::new("").file("docker-compose.yml", file.replace("@WALL@", &case.wall.to_string()))
 }
 
-fn compose(case: &Case, folder: &Path, args: &[&str]) -> Client {
+/// `docker-compose` with the file in `folder`.
+pub(crate) fn compose(case: &Case, folder: &Path, args: &[&str]) -> Client {
     let program = on_path("docker-compose").expect("package docker-compose");
     Client::new(&program)
         .args(["--no-ansi", "--project-name=project", "--file"])

@@ -2,7 +2,7 @@
 //! the process wall, everything else behind hyperv alone.
 
 use hako_tests::{
-    Case, Client, Compression, Context, Engine, Options, Registry, Tool, Wall, busybox, on_path, tool, wait_until,
+    Case, Client, Compression, Context, Engine, Options, Registry, Tool, Wall, busybox, tool, wait_until,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -152,17 +152,7 @@ fn build() {
 #[test]
 fn compose() {
     governed(FOREIGN, &[], |case, registry| {
-        let compose = |folder: &Path, args: &[&str]| {
-            Client::new(&on_path("docker-compose").expect("package docker-compose"))
-                .args(["--no-ansi", "--project-name=project", "--file"])
-                .args([folder.join("docker-compose.yml")])
-                .args(args)
-                .env("DOCKER_HOST", case.engine.host())
-                .env("DOCKER_CONFIG", case.engine.path("home"))
-                .env("COMPOSE_HTTP_TIMEOUT", "200")
-                .deadline(Duration::from_secs(240))
-                .run()
-        };
+        let compose = |folder: &Path, args: &[&str]| crate::compose::compose(case, folder, args).run();
         let service = |name: &str, image: &str, more: &str| {
             format!(
                 "  {name}:\n    image: {image}\n    network_mode: none\n    mem_limit: 64m\n    pids_limit: 32\n    \

@@ -51,11 +51,9 @@ pub fn validate(
         warnings
             .push("Your kernel does not support cgroup namespaces.  Cgroup namespace setting discarded.".to_owned());
     }
-    for (name, value) in [("CpuCount", host.cpu_count), ("CpuPercent", host.cpu_percent)] {
-        if value != 0 {
-            // dockerd takes them without a word.
-            warnings.push(format!("{name} is a limit of Windows containers, and has no effect on this host"));
-        }
+    if host.cpu_count != 0 {
+        // dockerd takes it without a word; CpuPercent is discarded above, in its words.
+        warnings.push("CpuCount is a limit of Windows containers, and has no effect on this host".to_owned());
     }
     let publishes = host.publish_all_ports || host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty());
     if host.network_mode == "host" && publishes {
