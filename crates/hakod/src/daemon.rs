@@ -97,6 +97,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let _ = stop.send(true);
     while servers.join_next().await.is_some() {}
     containers::files::end_all(&engine).await;
+    containers::remains::gone(&engine).await;
     networks::put_away(&engine).await;
     // Another hakod may have written its own.
     let _ = fs::remove_file(&engine.config.pidfile);

@@ -4,7 +4,7 @@ use crate::{
     accelerator::AcceleratorCell,
     build::Builds,
     config::Config,
-    containers::{Containers, stats::Collectors},
+    containers::{Containers, remains::Remains, stats::Collectors},
     events::Events,
     exec::Execs,
     guests::Guests,
@@ -63,6 +63,8 @@ pub struct Engine {
     pub builds: Arc<Builds>,
     /// Compiled seccomp filters.
     pub seccomp: SeccompCache,
+    /// What is left of removed containers.
+    pub remains: Remains,
     /// Who uses which volumes.
     pub volumes: Volumes,
     /// Virtual machines that may boot at once. Each takes a processor while it
@@ -122,6 +124,7 @@ impl Engine {
             execs: Execs::default(),
             policy: RwLock::new(config.policy.clone()),
             builds: Arc::default(),
+            remains: Remains::default(),
             volumes: Volumes::default(),
             events: Arc::default(),
             boots: Semaphore::new(boots_at_once()),

@@ -80,7 +80,7 @@ pub(super) async fn begin(actor: &mut Actor, reply: Option<Reply<()>>) {
         // Somebody starts it: what its policy did before counts no more.
         actor.record.restarts = Restarts::default();
     }
-    if let Err(err) = actor.happen(Event::StartBegun).await {
+    if let Err(err) = actor.happen_soon(Event::StartBegun).await {
         actor.record.restarts = restarts;
         return answer(reply, Err(err));
     }
