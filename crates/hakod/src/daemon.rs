@@ -7,7 +7,7 @@ use crate::{
     Engine,
     config::{self, Config},
     containers::{self, recover},
-    http, networks,
+    http, idle, networks,
 };
 use anyhow::{Context, bail};
 use std::{
@@ -84,6 +84,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         servers.spawn(http::serve(Arc::clone(&engine), listener, tls.clone(), stopped.clone()));
     }
     hako_os::process::trim_memory();
+    tokio::spawn(idle::watch(engine.clone()));
     tracing::info!("API listen on {:?}", engine.config.hosts);
     loop {
         tokio::select! {

@@ -9,6 +9,7 @@ use crate::{
     exec::Execs,
     guests::Guests,
     host::HostInfo,
+    idle::Activity,
     images::{Consumer, ImageService, ImagesConfig},
     networks::Networks,
     programs::Programs,
@@ -63,6 +64,8 @@ pub struct Engine {
     pub builds: Arc<Builds>,
     /// Compiled seccomp filters.
     pub seccomp: SeccompCache,
+    /// When it was last asked for anything.
+    pub activity: Activity,
     /// What is left of removed containers.
     pub remains: Remains,
     /// Who uses which volumes.
@@ -124,6 +127,7 @@ impl Engine {
             execs: Execs::default(),
             policy: RwLock::new(config.policy.clone()),
             builds: Arc::default(),
+            activity: Activity::default(),
             remains: Remains::default(),
             volumes: Volumes::default(),
             events: Arc::default(),
