@@ -8,9 +8,14 @@
 //! 700 system calls for each start and each exec), and moves a process in a way
 //! for which the kernel waits 8 to 20 ms; see `hako_os::cgroup::Cgroup::procs`.
 
-pub mod common;
 mod devices;
 mod limits;
+mod manager;
+
+/// The name under which libcontainer looks for it.
+pub mod common {
+    pub use crate::manager::*;
+}
 
 /// Nothing: `hako-runtime events` reads the figures itself.
 pub mod stats {

@@ -108,7 +108,7 @@ pub enum AnyManagerError {
     Unsupported(&'static str),
 }
 
-type Result2<T> = Result<T, AnyManagerError>;
+type Outcome<T> = Result<T, AnyManagerError>;
 
 /// What libcontainer asks of a container's groups.
 pub trait CgroupManager {
@@ -171,14 +171,14 @@ pub fn create_cgroup_manager(config: CgroupConfig) -> Result<AnyCgroupManager, C
 impl CgroupManager for AnyCgroupManager {
     type Error = AnyManagerError;
 
-    fn add_task(&self, pid: Pid) -> Result2<()> {
+    fn add_task(&self, pid: Pid) -> Outcome<()> {
         if pid != getpid() {
             return Err(AnyManagerError::Unsupported("moving another process into a cgroup"));
         }
         self.0.enter().map_err(|err| AnyManagerError::Io("enter the cgroup", err))
     }
 
-    fn apply(&self, options: &ControllerOpt<'_>) -> Result2<()> {
+    fn apply(&self, options: &ControllerOpt<'_>) -> Outcome<()> {
         if let Some(dir) = self.0.dir("devices").filter(|_| !self.0.is_unified()) {
             devices::apply(dir, options.resources).map_err(|err| AnyManagerError::Io("rules for devices", err))?;
         }
@@ -189,11 +189,11 @@ impl CgroupManager for AnyCgroupManager {
         }
     }
 
-    fn remove(&self) -> Result2<()> {
+    fn remove(&self) -> Outcome<()> {
         Ok(())
     }
 
-    fn freeze(&self, state: FreezerState) -> Result2<()> {
+    fn freeze(&self, state: FreezerState) -> Outcome<()> {
         let frozen = match state {
             FreezerState::Undefined => return Ok(()),
             FreezerState::Frozen => true,
@@ -202,11 +202,11 @@ impl CgroupManager for AnyCgroupManager {
         freeze(&self.0, frozen).map_err(|err| AnyManagerError::Io("freezer", err))
     }
 
-    fn stats(&self) -> Result2<Stats> {
+    fn stats(&self) -> Outcome<Stats> {
         Err(AnyManagerError::Unsupported("statistics by libcontainer"))
     }
 
-    fn get_all_pids(&self) -> Result2<Vec<Pid>> {
+    fn get_all_pids(&self) -> Outcome<Vec<Pid>> {
         let pids = self.0.pids().map_err(|err| AnyManagerError::Io("processes", err))?;
         Ok(pids.unwrap_or_default().into_iter().map(Pid::from_raw).collect())
     }
