@@ -111,8 +111,8 @@ pub(super) async fn finish_with(actor: &mut Actor, sandbox: Option<Live>) -> Res
     let goes_anyway = matches!(actor.record.state, State::Exited(_)) && actor.record.host.auto_remove;
     if goes_anyway {
         actor.take(Event::RemovalBegun);
-    } else if let Err(err) = actor.happen_soon(Event::RemovalBegun).await {
-        return Err(err);
+    } else {
+        actor.happen_soon(Event::RemovalBegun).await?;
     }
     let engine = actor.engine.clone();
     let id = actor.record.id.to_string();
