@@ -60,7 +60,8 @@ fn one(way: &Way<'_>, dir: &Path) -> Result<Vec<f64>> {
         listener.read_into(&mut events)?;
         sleep(Duration::from_millis(5));
     }
-    cuts(&events, client).with_context(|| format!("{} events of a run in {}", events.len(), dir.display()))
+    let hakod = way.engine.pid().context("no engine runs")?;
+    cuts(&events, hakod, client).with_context(|| format!("{} events of a run in {}", events.len(), dir.display()))
 }
 
 fn status(command: &mut Command) -> Result<i32> {
@@ -70,9 +71,9 @@ fn status(command: &mut Command) -> Result<i32> {
     Ok(i32::try_from(child.id())?)
 }
 
-/// What belongs to the run: the shim is the first process that is made after the
-/// client and executes a program, and all others descend from it.
-fn cuts(events: &[Event], client: i32) -> Result<Vec<f64>> {
+/// What belongs to the run: the shim is the first process that hakod makes after
+/// the client's start, and all others descend from it.
+fn cuts(events: &[Event], hakod: i32, client: i32) -> Result<Vec<f64>> {
     let find = |what: What, of: &dyn Fn(&Event) -> bool| events.iter().find(|event| event.what == what && of(event));
     let begin = find(What::Exec, &|event| event.pid == client).context("the client's start")?;
     let end = find(What::Exit, &|event| event.pid == client).context("the client's end")?;
@@ -80,7 +81,7 @@ fn cuts(events: &[Event], client: i32) -> Result<Vec<f64>> {
     let made_by = |parent: i32| move |event: &Event| event.pid == parent && event.child != 0;
     let shim = events
         .iter()
-        .find(|event| event.what == What::Fork && event.at > begin.at && event.pid != client && executes(event.child))
+        .find(|event| event.what == What::Fork && event.at > begin.at && event.pid == hakod && executes(event.child))
         .context("the shim")?;
     let runtime = find(What::Fork, &made_by(shim.child)).context("the runtime")?;
     let executed = find(What::Exec, &|event| event.pid == runtime.child).context("the runtime's start")?;
@@ -89,7 +90,7 @@ fn cuts(events: &[Event], client: i32) -> Result<Vec<f64>> {
     // the two the kernel names is its own affair.
     let first = events
         .iter()
-        .find(|event| event.what == What::Fork && event.at > middle.at && executes(event.child))
+        .find(|event| event.at > middle.at && [runtime.child, middle.child].contains(&event.pid) && event.child != 0)
         .context("the first process")?;
     let program = find(What::Exec, &|event| event.pid == first.child).context("the container's program")?;
     let over = find(What::Exit, &|event| event.pid == first.child).context("the container's end")?;
@@ -156,7 +157,8 @@ mod tests {
         let events = [
             event(What::Exec, 1.0, 10, 0),
             // hakod's thread, the shim; another thread of somebody else's.
-            event(What::Fork, 2.0, 5, 11),
+            event(What::Fork, 2.0, 6, 11),
+            event(What::Exec, 2.5, 11, 0),
             event(What::Fork, 3.0, 5, 20),
             event(What::Exec, 3.5, 20, 0),
             event(What::Fork, 4.0, 20, 21),
@@ -169,8 +171,8 @@ mod tests {
             event(What::Exit, 10.0, 10, 0),
             event(What::Exit, 12.0, 20, 0),
         ];
-        assert_eq!(cuts(&events, 10).unwrap(), [1.0, 3.0, 4.5, 5.0, 6.0, 8.0, 9.0, 10.0, 12.0]);
-        assert!(cuts(&events[..5], 10).is_err());
+        assert_eq!(cuts(&events, 5, 10).unwrap(), [1.0, 3.0, 4.5, 5.0, 6.0, 8.0, 9.0, 10.0, 12.0]);
+        assert!(cuts(&events[..6], 5, 10).is_err());
     }
 
     #[test]
