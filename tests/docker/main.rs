@@ -58,6 +58,7 @@ mod programs;
 mod pull;
 mod push;
 mod python;
+mod removal;
 mod restart;
 mod save;
 mod security;

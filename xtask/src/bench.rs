@@ -28,6 +28,7 @@ mod memory;
 mod namespace;
 mod network;
 mod podman;
+mod profile;
 mod raw;
 mod report;
 mod scratch;
@@ -50,6 +51,12 @@ pub struct Options {
     /// Only this work (may be given more than once)
     #[arg(long, value_enum)]
     only: Vec<Work>,
+    /// Where a start behind the process wall goes, and nothing else
+    #[arg(long)]
+    profile: bool,
+    /// The picture of the profile
+    #[arg(long, value_name = "SVG", requires = "profile")]
+    profile_plot: Option<PathBuf>,
     /// Also write the figures to this file
     #[arg(long)]
     json: Option<PathBuf>,
@@ -78,7 +85,7 @@ enum Work {
 
 impl Options {
     fn wants(&self, work: Work) -> bool {
-        self.only.is_empty() || self.only.contains(&work)
+        !self.profile && (self.only.is_empty() || self.only.contains(&work))
     }
 }
 
@@ -101,6 +108,12 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn measure(options: &Options, scratch: &Scratch, engines: &[engine::Engine], rows: &mut Vec<Row>) -> Result<()> {
+    if options.profile {
+        rows.extend(profile::rows(engines, options.rounds)?);
+        if let Some(file) = &options.profile_plot {
+            profile::plot(rows, file)?;
+        }
+    }
     if options.wants(Work::Memory) {
         rows.extend(memory::engines(engines));
     }

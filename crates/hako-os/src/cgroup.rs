@@ -103,9 +103,22 @@ impl Cgroup {
         }
     }
 
-    /// The files that take a process into the groups.
+    /// The files that take a process of one thread into the groups, when it
+    /// writes `0`. Version 1's are those for threads: for a whole process, even
+    /// for one of one thread, the kernel waits until no other is being made or
+    /// ends (a grace period of RCU, 8 to 20 ms). Version 2 has none for threads.
     pub fn procs(&self) -> impl Iterator<Item = PathBuf> {
-        self.dirs().map(|dir| dir.join("cgroup.procs"))
+        let threads = self.v1.iter().map(|(_, dir)| dir.join("tasks"));
+        threads.chain(self.v2.iter().map(|dir| dir.join("cgroup.procs")))
+    }
+
+    /// Moves this process, which has one thread, into the groups.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn enter(&self) -> io::Result<()> {
+        let named = |path: &Path, err: io::Error| io::Error::new(err.kind(), format!("{}: {err}", path.display()));
+        self.procs().try_for_each(|path| fs::write(&path, "0").map_err(|err| named(&path, err)))
     }
 
     fn dirs(&self) -> impl Iterator<Item = &PathBuf> {
@@ -203,6 +216,15 @@ pub fn unified_root() -> Option<PathBuf> {
         return None;
     }
     all.into_iter().find(|hierarchy| hierarchy.controllers.is_empty()).map(|hierarchy| hierarchy.mountpoint)
+}
+
+/// Where groups are mounted: version 2's, or all of version 1's.
+///
+/// # Errors
+/// The kernel's.
+pub fn mount_points(unified: bool) -> io::Result<Vec<PathBuf>> {
+    let all = hierarchies()?.into_iter().filter(|hierarchy| hierarchy.controllers.is_empty() == unified);
+    Ok(all.map(|hierarchy| hierarchy.mountpoint).collect())
 }
 
 /// The mount point of a version 1 hierarchy.

@@ -5,10 +5,11 @@
 
 use nix::{
     cmsg_space,
+    errno::Errno,
     fcntl::{FcntlArg, SealFlag, fcntl},
     sys::{
         memfd::{MFdFlags, memfd_create},
-        socket::{ControlMessageOwned, MsgFlags, recvmsg},
+        socket::{ControlMessageOwned, MsgFlags, getsockopt, recvmsg, sockopt},
     },
 };
 use std::{
@@ -17,7 +18,7 @@ use std::{
     io::{self, IoSliceMut},
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
-        unix::net::UnixStream,
+        unix::net::{UnixListener, UnixStream},
     },
 };
 
@@ -39,6 +40,30 @@ pub fn take_inherited(number: RawFd) -> Option<OwnedFd> {
     // SAFETY: the descriptor is open, and by this function's contract no other
     // part of this process has opened it or taken it.
     Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Takes the listening socket that this program was given in the place of
+/// standard input or output, if it is one, and leaves `/dev/null` there.
+///
+/// # Errors
+/// The kernel's.
+pub fn take_listener(number: RawFd) -> io::Result<Option<UnixListener>> {
+    // SAFETY: fcntl with F_DUPFD_CLOEXEC takes no memory; a number that is not
+    // open is refused.
+    let taken = match Errno::result(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) }) {
+        // SAFETY: the call has just returned this descriptor; nobody else has it.
+        Ok(taken) => unsafe { OwnedFd::from_raw_fd(taken) },
+        Err(Errno::EBADF) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    if !getsockopt(&taken, sockopt::AcceptConn).unwrap_or(false) {
+        return Ok(None);
+    }
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    // SAFETY: dup2 takes no memory. Who uses the standard descriptors does so by
+    // their numbers, which stay open.
+    Errno::result(unsafe { libc::dup2(null.as_raw_fd(), number) })?;
+    Ok(Some(UnixListener::from(taken)))
 }
 
 /// A file that is nothing but `size` bytes of zeroed memory, and stays as long.

@@ -1,8 +1,11 @@
 //! Mounts: options as `mount(8)` writes them, and overlays with many layers.
 
 pub mod foreign;
+mod sealed;
 pub mod table;
 pub mod tree;
+
+pub use sealed::sealed;
 
 use nix::{
     fcntl::OFlag,

@@ -29,6 +29,8 @@ pub struct Create {
     pub console_socket: Option<PathBuf>,
     /// Start it at once.
     pub start: bool,
+    /// The descriptor over which it is told to start it.
+    pub hold: Option<i32>,
     /// Move the root in place of pivot_root.
     pub no_pivot: bool,
 }
@@ -75,7 +77,7 @@ hako-runtime: an OCI runtime
 
 usage: hako-runtime [--root DIR] [--log FILE] [--debug] COMMAND
 
-  create --bundle DIR [--pid-file FILE] [--console-socket SOCK] [--start] [--no-pivot] ID
+  create --bundle DIR [--pid-file FILE] [--console-socket SOCK] [--start | --hold FD] [--no-pivot] ID
   start ID
   exec --process FILE [--pid-file FILE] [--console-socket SOCK] [--detach] ID
   kill [--all] ID [SIGNAL]
@@ -119,6 +121,7 @@ struct Given {
     force: bool,
     detach: bool,
     start: bool,
+    hold: Option<i32>,
     no_pivot: bool,
     json: bool,
     words: Vec<String>,
@@ -143,6 +146,7 @@ fn command(name: &str, parser: &mut lexopt::Parser) -> Result<Command> {
             pid_file: given.pid_file,
             console_socket: given.console_socket,
             start: given.start,
+            hold: given.hold,
             no_pivot: given.no_pivot,
         }),
         "exec" => Command::Exec(Exec {
@@ -187,6 +191,7 @@ fn given(parser: &mut lexopt::Parser) -> Result<Given> {
             Long("force") | Short('f') => given.force = true,
             Long("detach") | Short('d') => given.detach = true,
             Long("start") => given.start = true,
+            Long("hold") => given.hold = Some(descriptor(parser)?),
             Long("no-pivot") => given.no_pivot = true,
             // events has nothing but one look at the statistics.
             Long("stats") => {}
@@ -212,6 +217,13 @@ fn path(parser: &mut lexopt::Parser) -> Result<PathBuf> {
 
 fn string(parser: &mut lexopt::Parser) -> Result<String> {
     parser.value().and_then(|value| value.string()).map_err(|err| Error::message(err.to_string()))
+}
+
+/// None of those that a program has in any case.
+fn descriptor(parser: &mut lexopt::Parser) -> Result<i32> {
+    let word = string(parser)?;
+    let number = word.parse().ok().filter(|number| *number > 2);
+    number.ok_or_else(|| Error::message(format!("invalid descriptor {word:?}")))
 }
 
 fn needed(value: Option<PathBuf>, flag: &str) -> Result<PathBuf> {
@@ -252,5 +264,6 @@ mod tests {
         assert_eq!(command_of("x start a b").unwrap_err().to_string(), "unexpected argument \"b\"");
         assert_eq!(command_of("x fly").unwrap_err().to_string(), "unknown command \"fly\"");
         assert!(command_of("x exec c").is_err());
+        assert_eq!(command_of("x create --hold 2 c").unwrap_err().to_string(), "invalid descriptor \"2\"");
     }
 }

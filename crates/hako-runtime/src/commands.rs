@@ -5,6 +5,7 @@ mod delete;
 mod events;
 mod exec;
 mod features;
+mod hold;
 mod kill;
 mod list;
 mod pause;

@@ -5,11 +5,10 @@
 use crate::error::{Context, Error, Result};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use pathrs::flags::OpenFlags;
 use pathrs::{InodeType, Root};
 use std::fs::Permissions;
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -37,9 +36,9 @@ impl Rootfs {
         if !handle.metadata().context(|| format!("stat {path}"))?.is_file() {
             return Ok(String::new());
         }
-        let file = pathrs::Handle::from_fd(handle)
-            .reopen(OpenFlags::O_RDONLY | OpenFlags::O_CLOEXEC)
-            .map_err(|err| Error::because(format!("open {path} in the root filesystem"), err))?;
+        // Not by pathrs, which proves the host's `/proc` first, in fifty system calls.
+        let file = std::fs::File::open(format!("/proc/self/fd/{}", handle.as_raw_fd()))
+            .context(|| format!("open {path} in the root filesystem"))?;
         let mut bytes = Vec::new();
         file.take(MAX_FILE).read_to_end(&mut bytes).context(|| format!("read {path}"))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -14,6 +14,8 @@ use std::os::unix::ffi::OsStringExt;
 pub fn ensure() -> Result<()> {
     let sealed = || statvfs("/proc/self/exe").is_ok_and(|stat| stat.flags().contains(FsFlags::ST_RDONLY));
     if sealed() {
+        // Executed by a descriptor, it would bear that one's number.
+        _ = nix::sys::prctl::set_name(c"hako-runtime");
         return Ok(());
     }
     let bad = |_| Error::message("an argument or variable contains a null byte");

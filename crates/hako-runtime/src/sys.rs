@@ -52,6 +52,20 @@ pub fn kill(pid: i32, signal: i32) -> nix::Result<()> {
     Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
+/// A descriptor that becomes readable when the process ends.
+pub fn pidfd(pid: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: the call has just returned this descriptor; nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Puts `fd` in the place of one of the three standard descriptors.
+pub fn dup_to(fd: BorrowedFd<'_>, number: i32) -> nix::Result<()> {
+    // SAFETY: no memory is passed; nobody owns the standard descriptors.
+    Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
+}
+
 /// The kernel's `sigaction` of the default: no handler, no flags, no mask.
 static DEFAULT_ACTION: [u64; 4] = [0; 4];
 /// Signals that there are, from 1.

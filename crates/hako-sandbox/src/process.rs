@@ -17,6 +17,7 @@ mod console;
 mod exec;
 mod figures;
 mod files;
+mod hold;
 mod init;
 mod processes;
 mod reaper;
@@ -87,12 +88,7 @@ impl ProcessSandbox {
     #[must_use]
     pub fn new(config: ProcessConfig, reaper: Reaper) -> Self {
         Self {
-            runtime: Runtime {
-                program: config.runtime,
-                root: config.runtime_root,
-                reaper,
-                rootfs_mounted: config.rootfs_mounted,
-            },
+            runtime: Runtime::new(config.runtime, config.runtime_root, reaper, config.rootfs_mounted),
             dir: config.dir,
             phase: Mutex::new(Phase::Empty),
             execs: Mutex::default(),
@@ -204,7 +200,7 @@ impl Sandbox for ProcessSandbox {
     async fn start(&self, exec_id: Option<&str>) -> Result<i32> {
         let container = self.live()?;
         let Some(exec_id) = exec_id else {
-            self.runtime.run(&["start".as_ref(), container.id.as_ref()], ChildEnds::default(), None).await?;
+            init::start(&self.runtime, &container).await?;
             return Ok(container.init.pid());
         };
         let pending = {

@@ -2,15 +2,19 @@
 //! namespace, memory.
 
 use hako_model::{Error, Result};
-use nix::sys::socket::{getsockopt, sockopt};
 use std::{
-    fs,
+    fs, io,
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsRawFd, RawFd},
         unix::net::UnixListener,
     },
     path::Path,
 };
+
+/// Where hakod gives it the sockets: what is at these numbers needs nothing done
+/// between fork and exec, so that hakod need not be forked for it.
+const TASK: RawFd = 0;
+const STDIO: RawFd = 1;
 
 /// The two listening sockets.
 #[derive(Debug)]
@@ -19,26 +23,24 @@ pub(crate) struct Sockets {
     pub(crate) stdio: UnixListener,
 }
 
-/// Prepares the process. hakod has done some of it already; a shim that was
-/// started by hand does it all.
+/// Prepares the process.
 pub(crate) fn prepare(dir: &Path) -> Result<Sockets> {
-    let inherited = (hako_os::fd::take_inherited(3), hako_os::fd::take_inherited(4));
+    // Refused to the leader of a group, as which somebody may have started it.
+    let _ = nix::unistd::setsid();
     hako_os::process::keep_memory_small();
     start_log();
-    // Refused to a group's leader, which hakod has made a session's leader.
-    let _ = nix::unistd::setsid();
     hako_os::process::outlive_signals()?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     std::env::set_current_dir("/")?;
     hako_os::mount::own_namespace().map_err(|err| Error::internal(format!("mount namespace: {err}")))?;
-    Ok(Sockets { task: listener(inherited.0, dir, "task.sock")?, stdio: listener(inherited.1, dir, "stdio.sock")? })
+    Ok(Sockets { task: listener(TASK, dir, "task.sock")?, stdio: listener(STDIO, dir, "stdio.sock")? })
 }
 
 /// The inherited listener, or one of our own where none was inherited.
-fn listener(inherited: Option<OwnedFd>, dir: &Path, name: &str) -> Result<UnixListener> {
-    let inherited = inherited.filter(|fd| getsockopt(fd, sockopt::AcceptConn).unwrap_or(false));
-    let listener = match inherited {
-        Some(fd) => UnixListener::from(fd),
+fn listener(inherited: RawFd, dir: &Path, name: &str) -> Result<UnixListener> {
+    let named = |err: io::Error| Error::internal(format!("{}: {err}", dir.join(name).display()));
+    let listener = match hako_os::fd::take_listener(inherited).map_err(named)? {
+        Some(listener) => listener,
         None => bind(dir, name).map_err(|err| Error::internal(format!("bind {}: {err}", dir.join(name).display())))?,
     };
     listener.set_nonblocking(true)?;

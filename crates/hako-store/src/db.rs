@@ -205,4 +205,15 @@ impl Store {
     ) -> Result<Option<T>> {
         Ok(self.db().prepare_cached(sql)?.query_row(args, read).optional()?)
     }
+
+    /// Does `work`, whose commits are not waited for: in WAL mode they are in
+    /// order and whole all the same, and the next that is waited for takes
+    /// them with it.
+    pub(crate) fn soon<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let db = self.db();
+        db.pragma_update(None, "synchronous", "NORMAL")?;
+        let done = work(&db);
+        db.pragma_update(None, "synchronous", "FULL")?;
+        done
+    }
 }

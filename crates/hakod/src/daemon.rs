@@ -7,7 +7,7 @@ use crate::{
     Engine,
     config::{self, Config},
     containers::{self, recover},
-    http, networks,
+    http, idle, networks,
 };
 use anyhow::{Context, bail};
 use std::{
@@ -84,6 +84,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         servers.spawn(http::serve(Arc::clone(&engine), listener, tls.clone(), stopped.clone()));
     }
     hako_os::process::trim_memory();
+    tokio::spawn(idle::watch(engine.clone()));
     tracing::info!("API listen on {:?}", engine.config.hosts);
     loop {
         tokio::select! {
@@ -97,6 +98,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let _ = stop.send(true);
     while servers.join_next().await.is_some() {}
     containers::files::end_all(&engine).await;
+    containers::remains::gone(&engine).await;
     networks::put_away(&engine).await;
     // Another hakod may have written its own.
     let _ = fs::remove_file(&engine.config.pidfile);

@@ -4,11 +4,12 @@ use crate::{
     accelerator::AcceleratorCell,
     build::Builds,
     config::Config,
-    containers::{Containers, stats::Collectors},
+    containers::{Containers, remains::Remains, stats::Collectors},
     events::Events,
     exec::Execs,
     guests::Guests,
     host::HostInfo,
+    idle::Activity,
     images::{Consumer, ImageService, ImagesConfig},
     networks::Networks,
     programs::Programs,
@@ -63,6 +64,10 @@ pub struct Engine {
     pub builds: Arc<Builds>,
     /// Compiled seccomp filters.
     pub seccomp: SeccompCache,
+    /// When it was last asked for anything.
+    pub activity: Activity,
+    /// What is left of removed containers.
+    pub remains: Remains,
     /// Who uses which volumes.
     pub volumes: Volumes,
     /// Virtual machines that may boot at once. Each takes a processor while it
@@ -122,6 +127,8 @@ impl Engine {
             execs: Execs::default(),
             policy: RwLock::new(config.policy.clone()),
             builds: Arc::default(),
+            activity: Activity::default(),
+            remains: Remains::default(),
             volumes: Volumes::default(),
             events: Arc::default(),
             boots: Semaphore::new(boots_at_once()),

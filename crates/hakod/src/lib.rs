@@ -20,6 +20,7 @@ pub mod flags;
 mod guests;
 mod host;
 pub mod http;
+mod idle;
 mod image_api;
 pub mod images;
 mod networks;

@@ -1,6 +1,6 @@
 //! `create`: makes the container up to its first process, which waits for start.
 
-use super::{open_log, start};
+use super::{hold, open_log, start};
 use crate::bundle::{self, Plan};
 use crate::cli::{Create, Globals};
 use crate::devices;
@@ -18,8 +18,9 @@ use libcontainer::syscall::syscall::SyscallType;
 use nix::sys::stat::{Mode, umask};
 use std::ffi::CString;
 
-/// Creates, and with `--start` starts.
+/// Creates, and with `--start` starts, or waits until it is told to.
 pub fn run(globals: &Globals, flags: Create) -> Result<()> {
+    let held = flags.hold.map(hold::Channel::take).transpose()?;
     let reports = report::start(open_log(globals)?, globals.debug)?;
     let bundle = flags.bundle.canonicalize().context(|| format!("bundle {}", flags.bundle.display()))?;
     let folder = Folder::new(&globals.root, &flags.id)?;
@@ -37,6 +38,9 @@ pub fn run(globals: &Globals, flags: Create) -> Result<()> {
     let mut container = made.inspect_err(|_| _ = folder.remove())?;
     if flags.start {
         start::start(&mut container)?;
+    }
+    if let Some(channel) = held {
+        channel.serve(&mut container)?;
     }
     Ok(())
 }

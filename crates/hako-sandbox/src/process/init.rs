@@ -4,10 +4,11 @@ use super::{
     cleanup,
     console::ConsoleSocket,
     files::Tree,
+    hold::Held,
     locked,
     reaper::{Exit, Watch},
     rootfs::Mounts,
-    runtime::{ChildEnds, Runtime, pipe, read_pid},
+    runtime::{ChildEnds, Runtime, pipe},
     stream::{Gate, Kind, Stream},
 };
 use crate::{CreateRequest, Stdio, StdioRequest};
@@ -22,9 +23,6 @@ use std::{
 };
 use tokio::sync::OnceCell;
 
-/// Where the runtime writes the first process's pid.
-const PID_FILE: &str = "init.pid";
-
 /// A container that the runtime has made.
 #[derive(Debug)]
 pub(super) struct Container {
@@ -34,6 +32,8 @@ pub(super) struct Container {
     pub(super) cgroup: Cgroup,
     pub(super) tree: Tree,
     pub(super) mounts: Mutex<Mounts>,
+    /// The runtime that is to start it, until it has.
+    held: Mutex<Option<Held>>,
     /// Read from the cgroup while there is one.
     details: OnceCell<ExitDetails>,
 }
@@ -114,43 +114,58 @@ pub(super) async fn create(runtime: &Runtime, dir: &Path, req: CreateRequest) ->
     // have ended before its pid is read.
     let _hold = runtime.reaper.hold();
     match run_create(runtime, dir, &req).await {
-        Ok((pid, tty, stdio)) => {
+        Ok(Made { pid, held, tty, stdio }) => {
             let init = runtime.reaper.watch(pid);
             let cgroup = Cgroup::of(pid).or_else(|_| cgroup_of_spec(&req.bundle)).unwrap_or_default();
-            let mounts = Mutex::new(mounts);
-            let container = Container { id: req.id, init, tty, cgroup, tree, mounts, details: OnceCell::new() };
+            let (mounts, held) = (Mutex::new(mounts), Mutex::new(Some(held)));
+            let container = Container { id: req.id, init, tty, cgroup, tree, mounts, held, details: OnceCell::new() };
             Ok((container, stdio))
         }
         Err(err) => {
-            // The runtime may have written it before it failed.
-            let _ = std::fs::remove_file(dir.join(PID_FILE));
             cleanup::undo_create(runtime, &req, cgroup_of_spec(&req.bundle).unwrap_or_default(), &mut mounts).await;
             Err(err)
         }
     }
 }
 
-async fn run_create(runtime: &Runtime, dir: &Path, req: &CreateRequest) -> Result<(i32, Option<Gate>, Stdio)> {
-    let pid_file = dir.join(PID_FILE);
+/// What the runtime has made.
+struct Made {
+    pid: i32,
+    held: Held,
+    tty: Option<Gate>,
+    stdio: Stdio,
+}
+
+async fn run_create(runtime: &Runtime, dir: &Path, req: &CreateRequest) -> Result<Made> {
     let mut args: Vec<&OsStr> = vec!["create".as_ref(), "--bundle".as_ref(), req.bundle.as_ref()];
-    args.extend(["--pid-file".as_ref(), pid_file.as_os_str()]);
     let StdioRequest { terminal, stdin } = req.stdio;
     if terminal {
         let socket =
             ConsoleSocket::bind(dir, "init.sock").map_err(|err| Error::internal(format!("console socket: {err}")))?;
-        args.extend(["--console-socket".as_ref(), socket.path().as_os_str(), req.id.as_ref()]);
-        runtime.run(&args, ChildEnds::default(), None).await?;
+        args.extend(["--console-socket".as_ref(), socket.path().as_os_str()]);
+        let (errors, stderr) = pipe()?;
+        let ends = ChildEnds { stderr: Some(stderr), ..ChildEnds::default() };
+        let (pid, held) = Held::create(runtime, args, &req.id, ends, &errors).await?;
         let gate = Gate::shut();
         let stdio = tty_stdio(&gate, stdin);
         gate.open(socket.receive().map_err(|err| Error::internal(format!("receive the tty: {err}")))?)?;
-        return Ok((read_pid(&pid_file)?, Some(gate), stdio));
+        return Ok(Made { pid, held, tty: Some(gate), stdio });
     }
-    args.push(req.id.as_ref());
     let (child, ours) = pipes(stdin)?;
-    runtime.run(&args, child, Some(&ours.errors)).await?;
-    let pid = read_pid(&pid_file)?;
+    let (pid, held) = Held::create(runtime, args, &req.id, child, &ours.errors).await?;
     ours.stderr.open(ours.errors)?;
-    Ok((pid, None, ours.stdio))
+    Ok(Made { pid, held, tty: None, stdio: ours.stdio })
+}
+
+/// Lets the first process run.
+pub(super) async fn start(runtime: &Runtime, container: &Container) -> Result<()> {
+    let held = locked(&container.held).take();
+    if let Some(held) = held
+        && held.start().await?
+    {
+        return Ok(());
+    }
+    runtime.run(&["start".as_ref(), container.id.as_ref()], ChildEnds::default(), None).await
 }
 
 /// The cgroup that the bundle names, for a container that did not come to be.

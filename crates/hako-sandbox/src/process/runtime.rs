@@ -1,28 +1,35 @@
 //! Calls of the `hako-runtime` program.
 
-use super::reaper::{Reaper, Watch};
+use super::reaper::{Exit, Reaper, Watch};
 use hako_model::{Error, Result};
 use nix::fcntl::OFlag;
 use std::{
     ffi::OsStr,
     fs::File,
     io::{self, Read},
-    os::fd::OwnedFd,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::OnceLock,
 };
 
 /// How much of an error text is read.
 const MAX_TEXT: u64 = 64 << 10;
 
 /// The runtime and its state folder.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Runtime {
     pub(super) program: PathBuf,
     pub(super) root: PathBuf,
     pub(super) reaper: Reaper,
     /// The caller mounts root filesystems itself.
     pub(super) rootfs_mounted: bool,
+    /// The program in a mount that is read-only, if the kernel gives one. From
+    /// anywhere else it would execute itself a second time for that.
+    sealed: OnceLock<Option<OwnedFd>>,
 }
 
 /// The child's ends of a process's streams; what is absent is `/dev/null`.
@@ -38,6 +45,10 @@ fn or_null(fd: Option<OwnedFd>) -> Stdio {
 }
 
 impl Runtime {
+    pub(super) fn new(program: PathBuf, root: PathBuf, reaper: Reaper, rootfs_mounted: bool) -> Self {
+        Self { program, root, reaper, rootfs_mounted, sealed: OnceLock::new() }
+    }
+
     /// Runs one verb to its end. Its error text is read from `errors`, which is
     /// the other end of `ends.stderr`, or from a pipe of its own if that is absent.
     pub(super) async fn run(&self, args: &[&OsStr], mut ends: ChildEnds, errors: Option<&OwnedFd>) -> Result<()> {
@@ -57,20 +68,27 @@ impl Runtime {
         if exit.code == 0 {
             return Ok(());
         }
-        let text = match errors.or(own.as_ref()) {
-            Some(fd) => last_line(fd).unwrap_or_default(),
-            None => String::new(),
-        };
+        Err(self.failure(&verb, exit, errors.or(own.as_ref())))
+    }
+
+    /// Why it has ended so: its last words in `errors`, or at least how.
+    pub(super) fn failure(&self, verb: &str, exit: Exit, errors: Option<&OwnedFd>) -> Error {
+        let text = errors.and_then(|fd| last_line(fd).ok()).unwrap_or_default();
         if text.is_empty() {
-            return Err(Error::internal(format!("hako-runtime {verb} ended with exit code {}", exit.code)));
+            return Error::internal(format!("hako-runtime {verb} ended with exit code {}", exit.code));
         }
-        Err(Error::internal(text))
+        Error::internal(text)
     }
 
     /// Kept apart, so that the command and with it the child's ends are closed
     /// on this side before anyone waits.
-    fn spawn(&self, args: &[&OsStr], ends: ChildEnds) -> io::Result<Watch> {
-        let mut command = Command::new(&self.program);
+    pub(super) fn spawn(&self, args: &[&OsStr], ends: ChildEnds) -> io::Result<Watch> {
+        let sealed = self.sealed.get_or_init(|| hako_os::mount::sealed(&self.program).ok());
+        let mut command = match sealed {
+            Some(fd) => Command::new(format!("/proc/self/fd/{}", fd.as_raw_fd())),
+            None => Command::new(&self.program),
+        };
+        command.arg0(&self.program);
         command.arg("--root").arg(&self.root).args(args);
         command.stdin(or_null(ends.stdin)).stdout(or_null(ends.stdout)).stderr(or_null(ends.stderr));
         self.reaper.spawn(&mut command)

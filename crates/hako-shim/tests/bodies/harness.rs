@@ -1,6 +1,4 @@
 //! Starts a shim as hakod does, on a bundle of busybox.
-#![allow(unsafe_code)]
-// UNSAFETY: the shim's sockets are put at their numbers between fork and exec.
 
 use crate::bundle::{Mode, Options, busybox, process, spec};
 use hako_model::{BootConfig, ContainerId, Disk, Isolation, LogConfig, LogDriver, SandboxConfig, ShimState, VmConfig};
@@ -19,10 +17,7 @@ use serde_json::Value;
 use std::{
     collections::BTreeSet,
     fs,
-    os::{
-        fd::AsRawFd,
-        unix::{net::UnixListener, process::CommandExt},
-    },
+    os::{fd::OwnedFd, unix::net::UnixListener},
     path::{Path, PathBuf},
     process::{Child, Command},
 };
@@ -328,23 +323,9 @@ impl Drop for Shim {
 fn spawn(dir: &Path) -> Child {
     let task = UnixListener::bind(dir.join("task.sock")).unwrap();
     let stdio = UnixListener::bind(dir.join("stdio.sock")).unwrap();
-    let (task_fd, stdio_fd) = (task.as_raw_fd(), stdio.as_raw_fd());
     let mut command = Command::new(env!("CARGO_BIN_EXE_hako-shim"));
     command.arg("--dir").arg(dir).stderr(fs::File::create(dir.join("shim.log")).unwrap());
-    // SAFETY: between fork and exec only dup2 and fcntl are called, which are
-    // async-signal-safe and allocate nothing.
-    unsafe {
-        command.pre_exec(move || {
-            // Out of the way first: a socket may have the number of the other.
-            let high_task = nix::libc::fcntl(task_fd, nix::libc::F_DUPFD, 100);
-            let high_stdio = nix::libc::fcntl(stdio_fd, nix::libc::F_DUPFD, 100);
-            nix::libc::dup2(high_task, 3);
-            nix::libc::dup2(high_stdio, 4);
-            nix::libc::close(high_task);
-            nix::libc::close(high_stdio);
-            Ok(())
-        });
-    }
+    command.stdin(OwnedFd::from(task)).stdout(OwnedFd::from(stdio));
     command.spawn().unwrap()
 }
 

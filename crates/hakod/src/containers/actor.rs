@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{Engine, shim::Live};
 use hako_model::{ContainerId, Error, ErrorKind, Result};
+use hako_store::Store;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
@@ -314,6 +315,24 @@ impl Actor {
         }
     }
 
+    /// Takes the state after `event` and shows it. Written down it is when the
+    /// kernel comes to it: after a crash of the machine it would be as if nothing
+    /// had happened, and nothing of what has happened would be left either.
+    pub(super) async fn happen_soon(&mut self, event: Event) -> Result<()> {
+        let next = Record { state: life::next(self.record.state.clone(), event), ..self.record.clone() };
+        write(&self.engine, &next, Store::put_container_soon).await?;
+        self.record = next;
+        self.publish();
+        Ok(())
+    }
+
+    /// Takes the state after `event` and shows it, for an event that a restart
+    /// of the engine finds again.
+    pub(super) fn take(&mut self, event: Event) {
+        self.record.state = life::next(self.record.state.clone(), event);
+        self.publish();
+    }
+
     /// Writes the record and shows it.
     pub(super) async fn save(&mut self) -> Result<()> {
         match &self.record.state {
@@ -420,10 +439,18 @@ impl Actor {
 
 /// Writes a record, durable before this returns.
 pub(super) async fn save(engine: &Engine, record: &Record) -> Result<()> {
+    write(engine, record, Store::put_container).await
+}
+
+async fn write(
+    engine: &Engine,
+    record: &Record,
+    put: fn(&Store, &str, &str, &str, &str) -> hako_store::Result<()>,
+) -> Result<()> {
     let json = serde_json::to_string(record).map_err(|err| Error::internal(err.to_string()))?;
     let (store, id, name) = (engine.store.clone(), record.id.to_string(), record.name.clone());
     let image = record.image_id.clone();
-    let written = tokio::task::spawn_blocking(move || store.put_container(&id, &name, &image, &json)).await;
+    let written = tokio::task::spawn_blocking(move || put(&store, &id, &name, &image, &json)).await;
     match written {
         Ok(Ok(())) => Ok(()),
         // It was removed since the container's making began: clients pull, and ask again.

@@ -66,7 +66,14 @@ pub(super) async fn ended(actor: &mut Actor, exit: Result<ExitDetails>) {
     let code = exit.exit_code.to_string();
     actor.ends.push(End { code: exit.exit_code, error: exit.error.clone() });
     actor.record.restarts = again.unwrap_or(actor.record.restarts);
-    must(actor, Event::Ended { exit, restart_in: again.map(|again| again.delay_ms) }).await;
+    let goes = actor.goes_with_its_run();
+    let over = Event::Ended { exit, restart_in: again.map(|again| again.delay_ms) };
+    if goes {
+        // What the store says already comes to the same after a restart.
+        actor.take(over);
+    } else {
+        must(actor, over).await;
+    }
     actor.emit("die", &[("exitCode", code), ("execDuration", lasted.as_secs().to_string())]);
     volumes::emit_unmounts(&actor.engine, &actor.record);
     actor.engine.execs.container_ended(actor.record.id.as_str());
@@ -76,15 +83,35 @@ pub(super) async fn ended(actor: &mut Actor, exit: Result<ExitDetails>) {
             networks::leave(&actor.engine, actor.record.id.as_str()).await;
             files::take_over(actor, live);
         }
+        Some(live) if serves && goes && may_end_later(&actor.engine, &actor.record) => {
+            networks::leave(&actor.engine, actor.record.id.as_str()).await;
+            return finish_removal(actor, Some(live)).await;
+        }
         live => end_sandbox(&actor.engine, &actor.record, live, None).await,
     }
     if let State::Restarting(backoff) = &actor.record.state {
         actor.await_restart(Duration::from_millis(backoff.delay_ms));
-    } else if actor.goes_with_its_run()
-        && let Err(err) = remove::finish(actor).await
-    {
+    } else if goes {
+        finish_removal(actor, None).await;
+    }
+}
+
+async fn finish_removal(actor: &mut Actor, sandbox: Option<Live>) {
+    if let Err(err) = remove::finish_with(actor, sandbox).await {
         tracing::error!("remove container {}: {err}", actor.record.id);
     }
+}
+
+/// Whether the sandbox of a run that is over holds nothing that somebody may
+/// want, once he has heard of the end: no process has outlived the first one, no
+/// guest has kept to itself what was written to a folder of the host, and no
+/// volume is mounted for it.
+fn may_end_later(engine: &Engine, record: &Record) -> bool {
+    let alone = match record.isolation {
+        Isolation::Process => record.host.pid_mode.is_empty(),
+        Isolation::Hyperv => record.mounts.is_empty(),
+    };
+    alone && !volumes::mount::is_user(engine, record.id.as_str())
 }
 
 /// How a run ended, if its shim knew.

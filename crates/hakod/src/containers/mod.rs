@@ -25,6 +25,7 @@ pub mod policy;
 pub mod prune;
 pub mod record;
 pub mod recover;
+pub mod remains;
 pub mod remove;
 pub mod rename;
 mod request;

@@ -4,17 +4,19 @@ use super::{
     Container,
     actor::{Actor, Request as Ask},
     end, files, kill,
-    life::{self, Event, Todo},
+    life::{Event, Todo},
     network,
     record::{Record, State},
+    remains,
 };
 use crate::{
     Engine,
     http::{Request, Response, no_content},
+    shim::Live,
     volumes,
 };
 use hako_model::{Error, ErrorKind, Result};
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 /// Removes a container, or a link alone.
 pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
@@ -96,53 +98,55 @@ async fn kill_first(actor: &mut Actor) -> Result<()> {
     }
 }
 
-/// Removes a container that does not run: first durably marked, so that a
-/// removal that is cut off is finished at the next start. What cannot be
-/// removed stays as a dead container, which can be removed later.
+/// Removes a container that does not run. First it is marked, so that a removal
+/// that is cut off is finished at the next start. What cannot be removed stays
+/// as a dead container, which can be removed later.
 pub(super) async fn finish(actor: &mut Actor) -> Result<()> {
-    if matches!(actor.record.state, State::Exited(_)) && actor.record.host.auto_remove {
-        // What the store says already means as much after a restart.
-        actor.record.state = life::next(actor.record.state.clone(), Event::RemovalBegun);
-        actor.publish();
+    finish_with(actor, None).await
+}
+
+/// [`finish`], of one whose `sandbox` has not been ended: that goes later.
+pub(super) async fn finish_with(actor: &mut Actor, sandbox: Option<Live>) -> Result<()> {
+    // What the store says already means as much after a restart.
+    let goes_anyway = matches!(actor.record.state, State::Exited(_)) && actor.record.host.auto_remove;
+    if goes_anyway {
+        actor.take(Event::RemovalBegun);
     } else {
-        actor.happen(Event::RemovalBegun).await?;
+        actor.happen_soon(Event::RemovalBegun).await?;
     }
     let engine = actor.engine.clone();
     let id = actor.record.id.to_string();
-    if let Err(err) = remove_all(&engine, &actor.record).await {
+    if let Err(err) = remove_all(&engine, &actor.record, goes_anyway).await {
         let err = err.context(format!("unable to remove filesystem for {id}"));
         end::must(actor, Event::RemovalFailed(err.message.clone())).await;
+        if sandbox.is_some() {
+            end::end_sandbox(&engine, &actor.record, sandbox, None).await;
+        }
         return Err(err);
     }
     engine.containers.forget(&id, &actor.record.name);
     engine.execs.container_removed(&id);
-    if let Ok(image) = actor.record.image_id.parse()
-        && let Err(err) = engine.images.container_removed(&image).await
-    {
-        tracing::warn!("image of container {id}: {err}");
+    if sandbox.is_none() {
+        remains::release_image(&engine, &actor.record).await;
     }
     actor.emit("destroy", &[]);
     actor.gone();
+    remains::remove(&engine, actor.record.clone(), sandbox);
     Ok(())
 }
 
-/// The folder, then volumes that go with the container, and then the record:
-/// as long as that is there, the next start of the engine goes on with the rest.
-async fn remove_all(engine: &Engine, record: &Record) -> Result<()> {
+/// Volumes that go with the container, and then the record: as long as that is
+/// there, the next start of the engine goes on with the rest. One that would go
+/// then in any case need not have gone durably.
+async fn remove_all(engine: &Engine, record: &Record, goes_anyway: bool) -> Result<()> {
     let id = record.id.as_str();
-    let (dir, store, row) = (engine.container_dir(id), engine.store.clone(), id.to_owned());
-    let removed = tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(&dir) {
-        Err(err) if err.kind() != io::ErrorKind::NotFound => {
-            Err(Error::internal(format!("remove {}: {err}", dir.display())))
-        }
-        Ok(()) | Err(_) => Ok(()),
-    });
-    removed.await.unwrap_or_else(|err| Err(Error::internal(err.to_string())))?;
+    remains::removable(&engine.container_dir(id))?;
     if record.remove_volumes || record.host.auto_remove {
         volumes::container_removed(engine, record).await;
     }
-    let deleted = tokio::task::spawn_blocking(move || store.delete_container(&row));
-    match deleted.await {
+    let (store, row) = (engine.store.clone(), id.to_owned());
+    let delete = move || if goes_anyway { store.delete_container_soon(&row) } else { store.delete_container(&row) };
+    match tokio::task::spawn_blocking(delete).await {
         Ok(deleted) => deleted.map(drop).map_err(|err| Error::internal(err.to_string())),
         Err(err) => Err(Error::internal(err.to_string())),
     }

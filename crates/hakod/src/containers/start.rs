@@ -80,7 +80,7 @@ pub(super) async fn begin(actor: &mut Actor, reply: Option<Reply<()>>) {
         // Somebody starts it: what its policy did before counts no more.
         actor.record.restarts = Restarts::default();
     }
-    if let Err(err) = actor.happen(Event::StartBegun).await {
+    if let Err(err) = actor.happen_soon(Event::StartBegun).await {
         actor.record.restarts = restarts;
         return answer(reply, Err(err));
     }
@@ -226,18 +226,31 @@ impl Launch {
     async fn launch(&mut self, joined: Option<&networks::Joined>) -> Result<Started> {
         let id = self.record.id.as_str().to_owned();
         let dir = ShimDir::new(self.engine.shim_dir(&id));
-        let rootfs = match spec::prepare(&self.engine, &self.record, &dir, joined).await {
-            Ok(_) if self.cut.is_cancelled() => {
-                dir.remove()?;
-                return Err(cut_off());
+        let engine = self.engine.clone();
+        let spawn = || {
+            let program = crate::programs::present(&engine.programs.shim);
+            program.and_then(|path| crate::shim::spawn(path, &dir))
+        };
+        // Behind the process wall the shim starts while its bundle is written.
+        let mut early = None;
+        let ready = || {
+            if self.record.isolation == Isolation::Process {
+                early = Some(spawn()?);
             }
-            Ok(rootfs) => rootfs,
-            Err(err) => {
-                dir.remove()?;
+            Ok(())
+        };
+        let prepared = spec::prepare(&engine, &self.record, &dir, joined, ready).await;
+        let rootfs = match prepared {
+            Ok(rootfs) if !self.cut.is_cancelled() => rootfs,
+            other => {
+                let err = other.err().unwrap_or_else(cut_off);
+                match early {
+                    Some(child) => self.abandon(child, &dir).await,
+                    None => dir.remove()?,
+                }
                 return Err(err);
             }
         };
-        let engine = self.engine.clone();
         let _turn = match self.record.isolation {
             Isolation::Process => None,
             Isolation::Hyperv => tokio::select! {
@@ -249,8 +262,7 @@ impl Launch {
                 }
             },
         };
-        let program = crate::programs::present(&self.engine.programs.shim);
-        let child = match program.and_then(|path| crate::shim::spawn(path, &dir)) {
+        let child = match early.map_or_else(spawn, Ok) {
             Ok(child) => child,
             Err(err) => {
                 dir.remove()?;
@@ -283,6 +295,14 @@ impl Launch {
             }
             (None, Ok(_)) => Err(Error::internal("a start without a shim")),
         }
+    }
+
+    /// Ends a shim for which there is nothing to do.
+    async fn abandon(&self, child: tokio::process::Child, dir: &ShimDir) {
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+        reap(child);
+        let live = Live::connect(self.record.id.as_str(), dir.clone()).ok();
+        end::end_sandbox(&self.engine, &self.record, live, pid).await;
     }
 
     async fn begin(&mut self, live: &Live, rootfs: Vec<spec::RootMount>) -> Result<Run> {

@@ -71,6 +71,7 @@ async fn tcp(engine: Arc<Engine>, peer: Peer, io: tokio::net::TcpStream, tls: Op
 async fn connection<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(engine: Arc<Engine>, peer: Peer, io: T) {
     let service = service_fn(move |req: hyper::Request<Incoming>| {
         let (engine, peer) = (engine.clone(), peer.clone());
+        engine.activity.note();
         async move { Ok::<_, Infallible>(route(engine, peer, req).await) }
     });
     let served = http1::Builder::new()

@@ -132,13 +132,7 @@ impl Live {
     /// `Unavailable` where the shim has died.
     pub async fn wait(&self, exec_id: &str) -> Result<ExitDetails> {
         let process = ProcessRef { id: self.id.clone(), exec_id: exec_id.to_owned() };
-        // `Task.Wait` says when the output is complete, `ExitDetails` says how it ended.
-        let wait = hako_task::task::WaitRequest {
-            id: self.id.clone(),
-            exec_id: exec_id.to_owned(),
-            ..hako_task::task::WaitRequest::default()
-        };
-        self.task.wait(Context::default(), &wait).await.map_err(from_ttrpc)?;
+        // As `Task.Wait` it is answered when the output is complete.
         self.extra.exit_details(&process).await
     }
 

@@ -40,14 +40,17 @@ pub const SCRATCH: &str = "scratch.img";
 pub type RootMount = hako_task::protos::types::mount::Mount;
 
 /// Makes the shim's folder with everything in it; answers the root filesystem.
+/// `ready` is called as soon as a shim can be started on it, which is before the
+/// bundle is there.
 ///
 /// # Errors
-/// A missing image, program or host folder; the kernel's.
+/// A missing image, program or host folder; the kernel's; those of `ready`.
 pub async fn prepare(
     engine: &Engine,
     record: &Record,
     dir: &ShimDir,
     joined: Option<&Joined>,
+    ready: impl FnOnce() -> Result<()>,
 ) -> Result<Vec<RootMount>> {
     let image = engine.images.resolve(&record.image_id).await?;
     let log = options::for_shim(engine, record)?;
@@ -64,11 +67,14 @@ pub async fn prepare(
     if let (Some((config, _)), Some(joined)) = (&mut vm, joined) {
         config.network = Some(joined.vm_network());
     }
+    let workload_limit = vm.as_ref().map(|(_, sizing)| sizing.workload_limit);
+    let has_shares = vm.as_ref().is_some_and(|(vm, _)| vm.shares.is_some());
     dir.make()?;
+    dir.write_config(&sandbox(engine, record, log, vm.map(|(config, _)| config)))?;
+    ready()?;
     let bundle = dir.bundle();
     files::write(engine, &bundle, record, guest.as_ref(), joined)?;
     step::files(&bundle, &record.step)?;
-    let workload_limit = vm.as_ref().map(|(_, sizing)| sizing.workload_limit);
     let namespaces = namespaces::of(engine, record, joined)?;
     let spec = oci::spec(engine, record, &bundle, guest.as_ref(), &namespaces, &plan, workload_limit).await?;
     let text = serde_json::to_vec(&spec).map_err(|err| hako_model::Error::internal(err.to_string()))?;
@@ -77,13 +83,12 @@ pub async fn prepare(
         Isolation::Process => rootfs::overlay(engine, record, &image, dir)?,
         Isolation::Hyperv => rootfs::disks(),
     };
-    if vm.as_ref().is_some_and(|(vm, _)| vm.shares.is_some()) {
+    if has_shares {
         rootfs.push(shares::mount());
     }
     rootfs.extend(namespaces.mount);
     rootfs.extend(plan.root);
     rootfs.extend(step::mounts(&record.step)?);
-    dir.write_config(&sandbox(engine, record, log, vm.map(|(config, _)| config)))?;
     Ok(rootfs)
 }
 

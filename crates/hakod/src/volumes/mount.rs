@@ -120,6 +120,11 @@ pub async fn release(engine: &Engine, container: &str) {
     }
 }
 
+/// Whether a volume is mounted for this container.
+pub fn is_user(engine: &Engine, container: &str) -> bool {
+    lock(&engine.volumes.mounted).values().any(|users| users.contains(container))
+}
+
 /// [`release`] of one volume, whose lock the caller holds.
 pub(super) fn release_locked(engine: &Engine, name: &str, container: &str) {
     let is_last = {

@@ -1,0 +1,75 @@
+//! `create --hold FD`: the process that has made a container also starts it, and
+//! need not be executed again for that. Over the socket `FD`:
+//!
+//! ```text
+//!   created <pid>     once the container's process waits for its start
+//!   any byte          from the caller: start it
+//!   started           or, in place of that, why it was not
+//! ```
+//!
+//! It ends without a start if the caller is gone, if the container's process
+//! is, whose parent it is, or after a while, so that no container that was made
+//! and left keeps it: `start` serves as well then.
+
+use super::start;
+use crate::error::{Context, Error, Result};
+use crate::sys;
+use libcontainer::container::Container;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+/// How long it waits, in milliseconds.
+const PATIENCE: u16 = 10_000;
+
+/// The socket.
+pub struct Channel(UnixStream);
+
+impl Channel {
+    /// The inherited descriptor, which must be taken before anything is opened.
+    pub fn take(number: i32) -> Result<Self> {
+        let fd = hako_os::fd::take_inherited(number);
+        let fd = fd.ok_or_else(|| Error::message(format!("descriptor {number} is not open")))?;
+        Ok(Self(UnixStream::from(fd)))
+    }
+
+    /// Says that the container is made, and starts it when it is told to.
+    pub fn serve(mut self, container: &mut Container) -> Result<()> {
+        let pid = container.pid().map(|pid| pid.as_raw());
+        let pid = pid.ok_or_else(|| Error::message("the container has no process"))?;
+        let process = sys::pidfd(pid).context(|| format!("process {pid}"))?;
+        let_go_of_stdio()?;
+        // Who is gone needs no answer.
+        if writeln!(self.0, "created {pid}").is_err() || !self.is_told(&process) {
+            return Ok(());
+        }
+        let answer = match start::start(container) {
+            Ok(()) => "started".to_owned(),
+            Err(err) => err.to_string().replace('\n', " "),
+        };
+        _ = writeln!(self.0, "{answer}");
+        Ok(())
+    }
+
+    fn is_told(&mut self, process: &OwnedFd) -> bool {
+        let mut ready =
+            [PollFd::new(self.0.as_fd(), PollFlags::POLLIN), PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut ready, PollTimeout::from(PATIENCE)) {
+            Ok(1..) if ready[0].any() == Some(true) => {}
+            _ => return false,
+        }
+        let mut byte = [0];
+        matches!(self.0.read(&mut byte), Ok(1))
+    }
+}
+
+/// They are the container's, which ends them with its own.
+fn let_go_of_stdio() -> Result<()> {
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null").context(|| "/dev/null")?;
+    for number in 0..3 {
+        sys::dup_to(null.as_fd(), number).context(|| "/dev/null")?;
+    }
+    Ok(())
+}
