@@ -49,6 +49,7 @@ mod work;
 
 use crate::programs;
 use anyhow::Result;
+use clap::ValueEnum as _;
 use engine::{Engine, Kind, Setup};
 use measure::Row;
 use scratch::Scratch;
@@ -130,7 +131,7 @@ const WAITING: usize = 2;
 struct Found {
     rows: Vec<Row>,
     starts: Option<starts::Starts>,
-    scale: Vec<scale::Series>,
+    scale: Option<scale::Scale>,
 }
 
 /// Measures, prints the table and the budgets, and then says what did not end
@@ -149,25 +150,29 @@ pub fn run(options: &Options) -> Result<()> {
     if options.wants(Work::Scale) {
         // Alone on the machine, which gets full.
         for engine in engine::start_all(&scratch, &[Setup::hako("s", Machines::Template)?], &mut found.rows)? {
-            found.scale = scale::series(&scratch, &engine, &options.steps)?;
+            found.scale = Some(scale::measure(&scratch, &engine, &options.steps)?);
             ends.push(engine.end());
         }
     }
     let verdicts = budget::judge(&found.rows);
     found.print(options.rounds, &verdicts);
     if let Some(file) = &options.json {
-        report::write_json(file, options.rounds, &found.rows, &found.scale, &verdicts)?;
+        report::write_json(file, options.rounds, &found.rows, found.scale.as_ref(), &verdicts)?;
         println!("\nfigures in {}", file.display());
     }
     if options.plot {
         found.write(options.rounds, &verdicts)?;
     }
     ends.push(found.starts.as_ref().map_or(Ok(()), starts::Starts::verdict));
+    ends.push(found.scale.as_ref().map_or(Ok(()), scale::Scale::verdict));
     ends.into_iter().chain([scratch.remove()]).collect()
 }
 
 /// Docker and Hako, and Hako once more for each other way to begin a machine.
 fn engines(options: &Options, scratch: &Scratch, rows: &mut Vec<Row>) -> Result<Vec<Engine>> {
+    if !Work::value_variants().iter().any(|work| *work != Work::Scale && options.wants(*work)) {
+        return Ok(Vec::new());
+    }
     let main = [Setup::docker(), Setup::hako("h", Machines::Template)?];
     let mut engines = engine::start_all(scratch, &main, rows)?;
     let templates = engines.iter().any(|engine| engine.kind == Kind::Hako && engine.no_templates.is_none());
@@ -230,8 +235,8 @@ impl Found {
         if let Some(starts) = &self.starts {
             println!("\nMany starts\n\n{}", starts.table());
         }
-        if !self.scale.is_empty() {
-            println!("\nScale\n\n{}", scale::text(&self.scale));
+        if let Some(scale) = &self.scale {
+            println!("\nScale\n\n{}", scale.text());
         }
     }
 
@@ -247,12 +252,12 @@ impl Found {
             work::picture(&self.rows, &pictures.join("run.svg"))?;
         }
         parts.extend(self.starts.as_ref().map(|starts| ("starts", starts.table())));
-        for series in &self.scale {
+        for series in self.scale.iter().flat_map(|scale| &scale.series) {
             let file = pictures.join(format!("{}.svg", series.key));
             plot::panels(&file, &format!("Against {}", series.count), &series.panels())?;
         }
-        if !self.scale.is_empty() {
-            parts.push(("scale", format!("{}\n\n{}", report::machine(rounds), scale::text(&self.scale))));
+        if let Some(scale) = &self.scale {
+            parts.push(("scale", format!("{}\n\n{}", report::machine(rounds), scale.text())));
         }
         let page = docs.join("performance.md");
         doc::write(&page, &parts)?;

@@ -4,7 +4,7 @@ use super::budget::{Verdict, figure};
 use super::load::LEAST;
 use super::measure::{Outcome, Row};
 use super::network::{ROUND_TRIP, START, THROUGHPUT, VETH};
-use super::scale::Series;
+use super::scale::Scale;
 use super::volume::{HOST, WORKS};
 use super::work::{BASH_RUN, HELLO_RUN};
 use anyhow::{Context, Result};
@@ -107,7 +107,7 @@ pub fn machine(rounds: usize) -> String {
 }
 
 /// Writes every figure to `file`.
-pub fn write_json(file: &Path, rounds: usize, rows: &[Row], scale: &[Series], verdicts: &[Verdict]) -> Result<()> {
+pub fn write_json(file: &Path, rounds: usize, rows: &[Row], scale: Option<&Scale>, verdicts: &[Verdict]) -> Result<()> {
     let value = serde_json::json!({
         "machine": machine(rounds),
         "rounds": rounds,

@@ -10,14 +10,14 @@ mod growth;
 
 use super::cli::{Client, Way};
 use super::engine::Engine;
-use super::image::SMALL;
+use super::image::{self, SMALL};
 use super::measure::{median, millis};
 use super::memory::{descendants, field, parents, shims};
 use super::plot::{Line, Panel};
 use super::scratch::Scratch;
 use super::work::TRUE;
 use super::{http, interrupt, raw, report};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use growth::Growth;
 use std::fs;
 use std::thread::sleep;
@@ -29,6 +29,13 @@ const REST: Duration = Duration::from_secs(2);
 const TIMES: usize = 9;
 /// The same of what takes long.
 const FEW: usize = 5;
+
+/// USER_HZ, which Linux has on every architecture of ours.
+const TICKS: f64 = 100.0;
+/// Failures after which a run ends.
+const MOST_FAILURES: usize = 10;
+/// What is promised.
+const KEPT: &str = "Nothing grows faster than its count, and starting the next does not get slower.";
 
 /// The counts of the steps.
 #[derive(Debug, Clone, clap::Args)]
@@ -71,6 +78,13 @@ pub struct Series {
     pub figures: Vec<Figure>,
 }
 
+/// All of it.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct Scale {
+    pub series: Vec<Series>,
+    failures: Vec<String>,
+}
+
 const STOPPED: (&str, &str) = ("stopped", "stopped containers");
 const RUNNING: (&str, &str) = ("running", "running process containers");
 const MACHINES: (&str, &str) = ("machines", "running VM containers");
@@ -89,22 +103,24 @@ const GUESTS: Name = ("machines and their shims, PSS", "MiB", 5.0, false);
 type Name = (&'static str, &'static str, f64, bool);
 
 /// All series, on one engine.
-pub fn series(scratch: &Scratch, engine: &Engine, steps: &Steps) -> Result<Vec<Series>> {
+pub fn measure(scratch: &Scratch, engine: &Engine, steps: &Steps) -> Result<Scale> {
     let process = Way { engine, wall: Some("process"), client: Client::Api };
     let hyperv = Way { wall: Some("hyperv"), ..process };
-    let mut lab = Lab { process, hyperv, runc: None };
+    let mut lab = Lab { process, hyperv, runc: None, failures: Vec::new() };
     let mut rows = Vec::new();
+    image::busybox_tree(&scratch.path("scale-bundle/rootfs"))?;
     if let Some(mut subject) = raw::runc("run", scratch, "scale-bundle", &["/bin/true"], &mut rows)? {
         lab.runc = Some(Box::new(move || (subject.once)()));
     }
-    Ok(vec![
+    let series = vec![
         lab.climb(STOPPED, &steps.stopped, |lab| {
             let id = lab.process.start_by_api(SMALL, &["true"])?;
             http::request(&engine.socket, "POST", &format!("/containers/{id}/wait"), None).map(drop)
         })?,
         lab.climb(RUNNING, &steps.running, |lab| lab.process.start_by_api(SMALL, &["sleep", "36000"]).map(drop))?,
         lab.climb(MACHINES, &steps.machines, |lab| lab.hyperv.start_by_api(SMALL, &["sleep", "36000"]).map(drop))?,
-    ])
+    ];
+    Ok(Scale { series, failures: lab.failures })
 }
 
 struct Lab<'a> {
@@ -112,6 +128,8 @@ struct Lab<'a> {
     hyperv: Way<'a>,
     /// The same start without an engine: what is the machine's own.
     runc: Option<Box<dyn FnMut() -> Result<f64> + 'a>>,
+    /// Starts that failed: the others go on.
+    failures: Vec<String>,
 }
 
 impl Lab<'_> {
@@ -126,7 +144,10 @@ impl Lab<'_> {
         for &step in steps {
             while there < step {
                 interrupt::check()?;
-                one_more(self).with_context(|| format!("{count}, number {}", there + 1))?;
+                if let Err(e) = one_more(self).with_context(|| format!("{count}, number {}", there + 1)) {
+                    self.failed(e)?;
+                    continue;
+                }
                 there += 1;
                 eprint!("\r{count}: {there} of {step}  ");
             }
@@ -143,10 +164,10 @@ impl Lab<'_> {
         // At rest first: what follows is work.
         series.add(IDLE, count, idle(engine)?);
         // Once unmeasured, as everywhere.
-        start(self.process)()?;
+        self.starts(self.process, 1)?;
         let (mut own, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..TIMES {
-            own.push(start(self.process)()?);
+            own.extend(self.starts(self.process, 1)?);
             if let Some(runc) = &mut self.runc {
                 bare.push(runc()?);
             }
@@ -168,9 +189,34 @@ impl Lab<'_> {
             series.add(BESIDE, count, beside);
         } else {
             series.add(GUESTS, count, guests);
-            start(self.hyperv)()?;
-            series.add(VM_START, count, times(FEW, start(self.hyperv))?);
+            self.starts(self.hyperv, 1)?;
+            let figures = self.starts(self.hyperv, FEW)?;
+            series.add(VM_START, count, middle(figures));
         }
+        Ok(())
+    }
+
+    /// So many starts; those that fail have no figure.
+    fn starts(&mut self, way: Way<'_>, number: usize) -> Result<Vec<f64>> {
+        let mut figures = Vec::new();
+        for _ in 0..number {
+            interrupt::check()?;
+            match way.run_once(TRUE.image, TRUE.command) {
+                Ok(figure) => figures.push(figure),
+                Err(e) => self.failed(e.context(format!("a start behind the wall {:?}", way.wall)))?,
+            }
+        }
+        Ok(figures)
+    }
+
+    /// Notes a failure; too many end the run.
+    fn failed(&mut self, error: anyhow::Error) -> Result<()> {
+        if self.failures.len() >= MOST_FAILURES {
+            return Err(error.context("too many starts have failed"));
+        }
+        let text = format!("{error:#}");
+        eprintln!("\n{text}");
+        self.failures.push(text);
         Ok(())
     }
 }
@@ -252,23 +298,27 @@ impl Series {
     }
 }
 
-/// Every table, and the sentence about all of it.
-pub fn text(all: &[Series]) -> String {
-    let tables: Vec<String> = all.iter().map(Series::table).collect();
-    format!("{}\n\n{}\n", verdict(all), tables.join("\n"))
-}
-
-/// The one sentence about all of it.
-fn verdict(all: &[Series]) -> String {
-    let faults: Vec<String> = all.iter().flat_map(Series::faults).collect();
-    if faults.is_empty() {
-        return "Nothing grows faster than its count, and starting the next does not get slower.".into();
+impl Scale {
+    /// The sentence about all of it, and every table.
+    pub fn text(&self) -> String {
+        let tables: Vec<String> = self.series.iter().map(Series::table).collect();
+        let sentence = self.faults().map_or_else(|faults| format!("Not as promised: {faults}."), |()| KEPT.to_owned());
+        format!("{sentence}\n\n{}\n", tables.join("\n"))
     }
-    format!("Not as promised: {}.", faults.join("; "))
-}
 
-fn start(way: Way<'_>) -> impl FnMut() -> Result<f64> + '_ {
-    move || way.run_once(TRUE.image, TRUE.command)
+    /// Fails if a start did, or if something does not grow as promised.
+    pub fn verdict(&self) -> Result<()> {
+        self.faults().map_err(|faults| anyhow!("scale: {faults}"))
+    }
+
+    fn faults(&self) -> Result<(), String> {
+        let mut faults: Vec<String> = self.series.iter().flat_map(Series::faults).collect();
+        if let Some(first) = self.failures.first() {
+            let line = first.lines().next().unwrap_or_default();
+            faults.push(format!("{} starts failed, the first: {line}", self.failures.len()));
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
+    }
 }
 
 fn times(number: usize, mut once: impl FnMut() -> Result<f64>) -> Result<f64> {
@@ -310,18 +360,16 @@ fn stats(engine: &Engine, ids: &[String]) -> Result<f64> {
 /// The share of a processor that hakod uses while nobody asks for anything.
 fn idle(engine: &Engine) -> Result<f64> {
     let pid = engine.pid().context("hakod has ended")?;
-    let nanos = || -> Result<f64> {
-        let mut sum = 0.0;
-        // Each thread's time on a processor, in nanoseconds.
-        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-            sum += text.split(' ').next().and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0);
-        }
-        Ok(sum)
+    let ticks = || -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("hakod's time")?;
+        // The name before it is in brackets: utime and stime are the 14th and 15th of all.
+        let words: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+        let one = |at: usize| words.get(at).and_then(|word| word.parse::<f64>().ok()).context("no time of hakod");
+        Ok(one(11)? + one(12)?)
     };
-    let (before, begin) = (nanos()?, Instant::now());
+    let (before, begin) = (ticks()?, Instant::now());
     sleep(REST);
-    Ok((nanos()? - before) / begin.elapsed().as_nanos() as f64 * 100.0)
+    Ok((ticks()? - before) / TICKS / begin.elapsed().as_secs_f64() * 100.0)
 }
 
 /// PSS of shims without a machine, and of machines and theirs.
@@ -343,7 +391,11 @@ fn memory(engine: &Engine) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{PS, RUNC, RUNNING, START, Series, verdict};
+    use super::{PS, RUNC, RUNNING, START, Scale, Series};
+
+    fn verdict(series: &Series) -> String {
+        Scale { series: vec![series.clone()], failures: Vec::new() }.text()
+    }
 
     fn series(start: impl Fn(f64) -> f64, runc: impl Fn(f64) -> f64, ps: impl Fn(f64) -> f64) -> Series {
         let mut series = Series { key: RUNNING.0, count: RUNNING.1, figures: Vec::new() };
@@ -358,14 +410,21 @@ mod tests {
     #[test]
     fn a_start_that_gets_slower_is_told() {
         let good = series(|_| 40.0, |_| 39.0, |x| 1.0 + x * 0.02);
-        assert!(verdict(&[good.clone()]).starts_with("Nothing grows faster"), "{}", good.table());
+        assert!(verdict(&good).starts_with("Nothing grows faster"), "{}", good.table());
         let slower = series(|x| 40.0 + x * 0.2, |_| 39.0, |x| x * 0.02);
-        assert!(verdict(&[slower]).contains("start, process wall"), "told");
+        assert!(verdict(&slower).contains("promised: start, process wall against running"), "told");
         // The kernel's own cost is not ours.
         let machine = series(|x| 40.0 + x * 0.2, |x| 39.0 + x * 0.2, |x| x * 0.02);
-        assert!(verdict(&[machine]).starts_with("Nothing"), "not ours");
+        assert!(verdict(&machine).starts_with("Nothing"), "not ours");
         let square = series(|_| 40.0, |_| 39.0, |x| 1.0 + x * x * 0.01);
-        assert!(verdict(&[square]).contains("ps against running"), "told");
+        assert!(verdict(&square).contains("ps against running"), "told");
+    }
+
+    #[test]
+    fn a_failed_start_is_told() {
+        let scale = Scale { series: Vec::new(), failures: vec!["number 3: no\nmore".into(), "number 9".into()] };
+        assert_eq!(scale.verdict().unwrap_err().to_string(), "scale: 2 starts failed, the first: number 3: no");
+        assert!(Scale::default().verdict().is_ok());
     }
 
     #[test]

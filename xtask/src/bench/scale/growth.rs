@@ -22,7 +22,7 @@ impl Growth {
     pub fn of(points: &[(f64, f64)], floor: f64) -> Self {
         let Some(&(least, base)) = points.first() else { return Self::Flat };
         let span = points.last().map_or(0.0, |last| last.0 - least);
-        if slope(points) * span <= floor.max(FLAT * base) {
+        if sure_slope(points) * span <= floor.max(FLAT * base) {
             return Self::Flat;
         }
         // What is above the base is c * count^exponent: a line in logarithms.
@@ -45,6 +45,19 @@ impl Growth {
             Self::Linear(Some(exponent)) => format!("no faster than the count (exponent {exponent:.2})"),
             Self::Faster(exponent) => format!("FASTER than the count (exponent {exponent:.2})"),
         }
+    }
+}
+
+/// The least slope if any one of the points is left out: growth is still there
+/// then, and one figure that is off is not.
+fn sure_slope(points: &[(f64, f64)]) -> f64 {
+    let without = |at: usize| {
+        let rest = points.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, point)| *point);
+        slope(&rest.collect::<Vec<_>>())
+    };
+    match points.len() {
+        0..=2 => slope(points),
+        number => (0..number).map(without).fold(f64::INFINITY, f64::min),
     }
 }
 
@@ -71,10 +84,14 @@ mod tests {
     #[test]
     fn flat_in_noise() {
         assert_eq!(Growth::of(&points(|_| 40.0), 2.0), Growth::Flat);
-        // One outlier turns nothing.
-        let mut outlier = points(|_| 40.0);
-        outlier[2].1 = 80.0;
-        assert_eq!(Growth::of(&outlier, 2.0), Growth::Flat);
+        // One outlier turns nothing, wherever it is.
+        for at in 0..5 {
+            for off in [20.0, 80.0] {
+                let mut outlier = points(|_| 40.0);
+                outlier[at].1 = off;
+                assert_eq!(Growth::of(&outlier, 2.0), Growth::Flat, "{outlier:?}");
+            }
+        }
         assert_eq!(Growth::of(&[], 1.0), Growth::Flat);
     }
 
