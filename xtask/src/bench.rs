@@ -157,7 +157,7 @@ pub fn run(options: &Options) -> Result<()> {
     let verdicts = budget::judge(&found.rows);
     found.print(options.rounds, &verdicts);
     if let Some(file) = &options.json {
-        report::write_json(file, options.rounds, &found.rows, found.scale.as_ref(), &verdicts)?;
+        report::write_json(file, options.rounds, &found, &verdicts)?;
         println!("\nfigures in {}", file.display());
     }
     if options.plot {

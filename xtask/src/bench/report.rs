@@ -1,10 +1,10 @@
 //! The result for people (aligned markdown tables) and for programs (JSON).
 
+use super::Found;
 use super::budget::{Verdict, figure};
 use super::load::LEAST;
 use super::measure::{Outcome, Row};
 use super::network::{ROUND_TRIP, START, THROUGHPUT, VETH};
-use super::scale::Scale;
 use super::volume::{HOST, WORKS};
 use super::work::{BASH_RUN, HELLO_RUN};
 use anyhow::{Context, Result};
@@ -107,12 +107,13 @@ pub fn machine(rounds: usize) -> String {
 }
 
 /// Writes every figure to `file`.
-pub fn write_json(file: &Path, rounds: usize, rows: &[Row], scale: Option<&Scale>, verdicts: &[Verdict]) -> Result<()> {
+pub fn write_json(file: &Path, rounds: usize, found: &Found, verdicts: &[Verdict]) -> Result<()> {
     let value = serde_json::json!({
         "machine": machine(rounds),
         "rounds": rounds,
-        "rows": rows,
-        "scale": scale,
+        "rows": found.rows,
+        "starts": found.starts,
+        "scale": found.scale,
         "budgets": verdicts,
     });
     let text = serde_json::to_string_pretty(&value).context("writing JSON")?;

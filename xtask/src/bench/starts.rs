@@ -25,13 +25,15 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(1);
 
 /// The figures, and what has failed or hung.
-#[derive(Default)]
+#[derive(Debug, Default, serde::Serialize)]
 pub struct Starts {
     lines: Vec<Line>,
     failures: Vec<String>,
 }
 
 /// One series.
+#[derive(Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 enum Line {
     /// In milliseconds, sorted.
     Measured { name: String, figures: Vec<f64>, failed: usize },
