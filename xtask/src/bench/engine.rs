@@ -125,9 +125,9 @@ pub fn start_all(scratch: &Scratch, setups: &[Setup], rows: &mut Vec<Row>) -> Re
             Err(e) => rows.push(Row::skipped("engine", &setup.label, "", &format!("{e:#}"))),
         }
     }
-    // Together: each makes its templates on its own.
+    // What is to begin from a template does so from here on.
     for engine in &mut engines {
-        engine.no_templates = templates::ready(engine).err();
+        engine.no_templates = templates::ready(engine, "none").err();
     }
     Ok(engines)
 }

@@ -82,14 +82,14 @@ pub fn table(head: Vec<String>, body: Vec<Vec<String>>) -> String {
         let cells = lines.iter().filter(|line| line.len() == columns).filter_map(|line| line.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).max(3)).collect();
     let mut text = String::new();
     for (number, line) in lines.iter().enumerate() {
         let cells: Vec<String> =
             line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width)).collect();
         text += &format!("| {} |\n", cells.join(" | "));
         if number == 0 {
-            let rules: Vec<String> = widths.iter().map(|width| "-".repeat((*width).max(3))).collect();
+            let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
             text += &format!("| {} |\n", rules.join(" | "));
         }
     }

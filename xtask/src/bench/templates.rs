@@ -2,8 +2,10 @@
 //! in a pool. An engine is set up for one of them; what it has ready it tells
 //! in `info`.
 
+use super::cli::{Client, Way};
 use super::engine::Engine;
 use super::{http, interrupt};
+use crate::deb;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::thread::sleep;
@@ -54,6 +56,9 @@ impl Machines {
 pub struct Counts {
     /// Templates that are ready.
     pub templates: usize,
+    /// Templates that will be.
+    #[serde(default)]
+    pub templates_being_made: usize,
     /// Clones that wait.
     pub pool_waiting: usize,
     /// Machines that began from a template.
@@ -71,8 +76,10 @@ pub fn counts(engine: &Engine) -> Result<Option<Counts>> {
     }
 }
 
-/// Waits until the engine has what its setup is for; else why it has not.
-pub fn ready(engine: &Engine) -> Result<(), String> {
+/// Has a machine of the class that the network makes begin, which is when its
+/// template is made, and waits for what the engine's setup is for; else why it
+/// is not there.
+pub fn ready(engine: &Engine, network: &str) -> Result<(), String> {
     let wanted = match engine.machines {
         Machines::Cold => return Ok(()),
         Machines::Template => 0,
@@ -81,7 +88,14 @@ pub fn ready(engine: &Engine) -> Result<(), String> {
     if matches!(counts(engine), Ok(None)) {
         return Err(NONE.into());
     }
-    until(engine, MADE, |counts| counts.templates > 0 && counts.pool_waiting >= wanted).map_err(|e| format!("{e:#}"))
+    let way = Way { engine, wall: Some("hyperv"), client: Client::Docker };
+    let made = || -> Result<()> {
+        deb::output(&mut way.container_on(network, &["run", "--rm"], &["true"])?)?;
+        until(engine, MADE, |counts| {
+            counts.templates > 0 && counts.templates_being_made == 0 && counts.pool_waiting >= wanted
+        })
+    };
+    made().map_err(|e| format!("{e:#}"))
 }
 
 /// Waits until the pool is as full as it gets, so that its filling disturbs
@@ -120,7 +134,8 @@ mod tests {
     #[test]
     fn what_info_tells() {
         let told = r#"{"Templates": 1, "PoolWaiting": 2, "TemplateClones": 3, "ColdBoots": 4, "More": true}"#;
-        let counts = Counts { templates: 1, pool_waiting: 2, template_clones: 3, cold_boots: 4 };
+        let counts =
+            Counts { templates: 1, templates_being_made: 0, pool_waiting: 2, template_clones: 3, cold_boots: 4 };
         assert_eq!(serde_json::from_str::<Counts>(told).unwrap(), counts);
     }
 }

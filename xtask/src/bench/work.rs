@@ -5,7 +5,7 @@ use super::engine::{Engine, Kind};
 use super::image::{self, BASH, HELLO, SMALL};
 use super::measure::{Row, Subject, interleaved, timed};
 use super::scratch::Scratch;
-use super::templates::Machines;
+use super::templates::{self, Machines};
 use super::{boot, plot, podman, raw};
 use crate::deb;
 use anyhow::{Context, Result};
@@ -43,7 +43,9 @@ pub fn run(scratch: &Scratch, engines: &[Engine], rounds: usize) -> Result<Vec<R
     subjects.extend(boot::subject(scratch, &mut rows)?);
     rows.extend(without_templates(engines, &TRUE));
     subjects.extend(starts(ways(engines), TRUE, Way::name_of_start));
+    let before = boots(engines);
     rows.extend(interleaved(TRUE.work, rounds, subjects)?);
+    rows.extend(booted(engines, &before, &TRUE));
     Ok(rows)
 }
 
@@ -70,7 +72,9 @@ pub fn programs(scratch: &Scratch, engines: &[Engine], rounds: usize) -> Result<
             Kind::Docker => way.client == Client::Docker,
         });
         subjects.extend(starts(own.collect(), asked, Way::name_of_start));
+        let before = boots(engines);
         rows.extend(interleaved(asked.work, rounds, subjects)?);
+        rows.extend(booted(engines, &before, &asked));
     }
     Ok(rows)
 }
@@ -97,6 +101,24 @@ fn without_templates(engines: &[Engine], asked: &Asked) -> Vec<Row> {
         subjects.map(|subject| Row::skipped(asked.work, &subject, "ms", reason)).collect::<Vec<Row>>()
     };
     lacking.flat_map(row).collect()
+}
+
+/// How many machines each engine has booted.
+fn boots(engines: &[Engine]) -> Vec<usize> {
+    let one = |engine: &Engine| templates::counts(engine).ok().flatten().map_or(0, |counts| counts.cold_boots);
+    engines.iter().map(one).collect()
+}
+
+/// Rows for machines that were to begin from a template, and were booted: their
+/// times are in the figures.
+fn booted(engines: &[Engine], before: &[usize], asked: &Asked) -> Vec<Row> {
+    let more = engines.iter().zip(boots(engines)).zip(before);
+    more.filter(|((engine, now), before)| engine.machines != Machines::Cold && now > before)
+        .map(|((engine, now), before)| {
+            let reason = format!("{} of its machines were booted cold", now - before);
+            Row::skipped(asked.work, &format!("{} hyperv, {}", engine.label, engine.machines.word()), "ms", &reason)
+        })
+        .collect()
 }
 
 /// Bars of what was run from nothing to removed.
