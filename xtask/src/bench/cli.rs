@@ -43,6 +43,8 @@ pub fn ways(engines: &[Engine]) -> Vec<Way<'_>> {
     for engine in engines {
         let clients: &[Client] = match engine.kind {
             Kind::Docker => &[Client::Docker, Client::Api],
+            // What the other clients add is seen on the main engine.
+            Kind::Hako if engine.walls == ["hyperv"] => &[Client::Hako],
             Kind::Hako => &[Client::Hako, Client::Docker, Client::Api],
         };
         for wall in walls(engine) {

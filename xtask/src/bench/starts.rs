@@ -6,6 +6,7 @@ use super::engine::{Engine, Kind};
 use super::image::SMALL;
 use super::measure::millis;
 use super::scratch::Scratch;
+use super::templates::Machines;
 use super::{interrupt, report, templates};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
@@ -13,8 +14,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-/// Starts one after the other.
+/// Starts one after the other, from templates.
 const ROW: usize = 200;
+/// The same from the pool, which takes from templates once it is empty.
+const POOL_ROW: usize = 40;
 /// Starts at once.
 const AT_ONCE: usize = 20;
 /// Busy processes beside them.
@@ -66,7 +69,7 @@ impl Starts {
 /// Everything, on each engine that is set up for templates.
 pub fn rows(scratch: &Scratch, engines: &[Engine]) -> Result<Starts> {
     let mut starts = Starts::default();
-    for engine in engines.iter().filter(|e| e.kind == Kind::Hako && e.machines != templates::Machines::Cold) {
+    for engine in engines.iter().filter(|e| e.kind == Kind::Hako && e.machines != Machines::Cold) {
         let way = Way { engine, wall: Some("hyperv"), client: Client::Hako };
         let name = format!("{} hyperv, {}", engine.label, engine.machines.word());
         if let Some(reason) = &engine.no_templates {
@@ -85,23 +88,24 @@ impl Starts {
     fn of(&mut self, way: Way<'_>, name: &str, load: &str) -> Result<()> {
         let before = templates::counts(way.engine)?.context("info without counts")?;
         let mut one_by_one = Vec::new();
-        for number in 1..=ROW {
+        let row = if way.engine.machines == Machines::Template { ROW } else { POOL_ROW };
+        for number in 1..=row {
             interrupt::check()?;
             one_by_one.push(start(way));
-            eprint!("\r{name}{load}: start {number} of {ROW}  ");
+            eprint!("\r{name}{load}: start {number} of {row}  ");
         }
         eprintln!();
         let at_once: Vec<Result<f64>> = scope(|scope| {
             let all: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(|| start(way))).collect();
             all.into_iter().map(|one| one.join().unwrap_or_else(|_| bail!("a thread panicked"))).collect()
         });
-        self.take(&format!("{name}, {ROW} in a row{load}"), one_by_one);
+        self.take(&format!("{name}, {row} in a row{load}"), one_by_one);
         self.take(&format!("{name}, {AT_ONCE} at once{load}"), at_once);
         let after = templates::counts(way.engine)?.context("info without counts")?;
         let cold = after.cold_boots.saturating_sub(before.cold_boots);
         // Allowed, but it is not what was to be measured.
         if cold > 0 {
-            self.failures.push(format!("{name}{load}: {cold} of {} were booted cold", ROW + AT_ONCE));
+            self.failures.push(format!("{name}{load}: {cold} of {} were booted cold", row + AT_ONCE));
         }
         Ok(())
     }
