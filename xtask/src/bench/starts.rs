@@ -14,10 +14,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-/// Starts one after the other, from templates.
-const ROW: usize = 200;
-/// The same from the pool, which takes from templates once it is empty.
-const POOL_ROW: usize = 40;
+/// From the pool, which takes from templates once it is empty, so many times fewer.
+const FEWER: usize = 5;
 /// Starts at once.
 const AT_ONCE: usize = 20;
 /// Busy processes beside them.
@@ -67,7 +65,7 @@ impl Starts {
 }
 
 /// Everything, on each engine that is set up for templates.
-pub fn rows(scratch: &Scratch, engines: &[Engine]) -> Result<Starts> {
+pub fn measure(scratch: &Scratch, engines: &[Engine], in_a_row: usize) -> Result<Starts> {
     let mut starts = Starts::default();
     for engine in engines.iter().filter(|e| e.kind == Kind::Hako && e.machines != Machines::Cold) {
         let way = Way { engine, wall: Some("hyperv"), client: Client::Hako };
@@ -76,19 +74,19 @@ pub fn rows(scratch: &Scratch, engines: &[Engine]) -> Result<Starts> {
             starts.lines.push(Line::Skipped { name, reason: reason.clone() });
             continue;
         }
-        starts.of(way, &name, "")?;
+        let row = if engine.machines == Machines::Template { in_a_row } else { in_a_row.div_ceil(FEWER) };
+        starts.of(way, row, &name, "")?;
         let busy = Busy::start(scratch)?;
-        starts.of(way, &name, &format!(", {BUSY} busy processes"))?;
+        starts.of(way, row, &name, &format!(", {BUSY} busy processes"))?;
         drop(busy);
     }
     Ok(starts)
 }
 
 impl Starts {
-    fn of(&mut self, way: Way<'_>, name: &str, load: &str) -> Result<()> {
+    fn of(&mut self, way: Way<'_>, row: usize, name: &str, load: &str) -> Result<()> {
         let before = templates::counts(way.engine)?.context("info without counts")?;
         let mut one_by_one = Vec::new();
-        let row = if way.engine.machines == Machines::Template { ROW } else { POOL_ROW };
         for number in 1..=row {
             interrupt::check()?;
             one_by_one.push(start(way));
