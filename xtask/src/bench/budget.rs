@@ -41,12 +41,14 @@ struct Budget {
     remark: &'static str,
 }
 
-const COLD: &str = "booted cold: templates are a later issue";
+const TEMPLATE: &str = "hako hyperv, template";
+const POOL: &str = "hako hyperv, pool";
 
 const BUDGETS: &[Budget] = &[
     budget("run of true, process wall", "run", "hako process", Limit::Times(1.0, "run", "runc"), ""),
-    budget("run of true, hyperv wall (template, TCG)", "run", "hako hyperv", Limit::Times(1.0, "run", "docker"), COLD),
-    budget("run of true, hyperv wall, cold", "run", "hako hyperv", Limit::Times(1.3, "run", ALONE), ""),
+    budget("run of true, hyperv wall, template", "run", TEMPLATE, Limit::Times(1.0, "run", "docker"), "aim: half"),
+    budget("run of true, hyperv wall, waiting clone", "run", POOL, Limit::Times(3.0, "run", "runc"), ""),
+    budget("run of true, hyperv wall, cold", "run", "hako hyperv, cold", Limit::Times(1.3, "run", ALONE), ""),
     budget("exec of true, process wall", "exec", "hako process", Limit::Times(0.3, "exec", "docker"), ""),
     budget("exec of true, hyperv wall", "exec", "hako hyperv", Limit::Times(0.6, "exec", "docker"), ""),
     budget(
@@ -59,9 +61,9 @@ const BUDGETS: &[Budget] = &[
     budget(
         "VM container beyond the workload",
         "memory",
-        "hako hyperv, virtual machine, anonymous",
+        "hako hyperv, template, virtual machine, anonymous",
         Limit::Mib(40.0),
-        COLD,
+        "from a template",
     ),
     budget("hakod idle", "memory", "hako, idle, PSS", Limit::Mib(20.0), ""),
     budget("ps with 50 containers", "ps", "hako", Limit::Times(0.25, "ps", "docker"), ""),

@@ -5,6 +5,7 @@ use super::image;
 use super::measure::Row;
 use super::namespace::Namespace;
 use super::scratch::{Scratch, spawn_apart};
+use super::templates::{self, Machines};
 use crate::{deb, programs};
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MsFlags, mount};
@@ -34,6 +35,16 @@ pub struct Engine {
     pub socket: PathBuf,
     /// Whose it is.
     pub kind: Kind,
+    /// Its name in the rows.
+    pub label: String,
+    /// Where its programs lie, if it is Hako's.
+    pub programs: PathBuf,
+    /// The walls that it is asked for; of an engine without a choice none.
+    pub walls: &'static [&'static str],
+    /// How its virtual machines begin.
+    pub machines: Machines,
+    /// Why they cannot begin so, if so.
+    pub no_templates: Option<String>,
     /// The docker client.
     pub docker: PathBuf,
     /// The network namespace that is its host.
@@ -60,42 +71,114 @@ impl Kind {
     }
 }
 
+/// What an engine is started as.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub kind: Kind,
+    /// Its name in the rows.
+    pub label: String,
+    /// Its folder in the scratch folder: a letter, since sockets lie below it.
+    pub folder: &'static str,
+    /// Where Hako's programs lie.
+    pub programs: PathBuf,
+    /// The walls that it is asked for.
+    pub walls: &'static [&'static str],
+    /// How Hako's virtual machines begin.
+    pub machines: Machines,
+}
+
+impl Setup {
+    /// Docker's, which is installed or fetched.
+    pub fn docker() -> Self {
+        let (kind, machines) = (Kind::Docker, Machines::Cold);
+        Self { kind, label: kind.name().into(), folder: "d", programs: PathBuf::new(), walls: &[], machines }
+    }
+
+    /// Hako as it was built beside this program, asked for both walls.
+    pub fn hako(folder: &'static str, machines: Machines) -> Result<Self> {
+        let (kind, walls): (_, &[_]) = (Kind::Hako, &["process", "hyperv"]);
+        Ok(Self { kind, label: kind.name().into(), folder, programs: programs::bin_dir()?, walls, machines })
+    }
+
+    /// The same, asked for virtual machines alone.
+    pub fn hyperv(folder: &'static str, machines: Machines) -> Result<Self> {
+        Ok(Self { walls: &["hyperv"], ..Self::hako(folder, machines)? })
+    }
+}
+
 /// Starts what can be started; for the others there is a row with the reason.
-pub fn start_all(scratch: &Scratch, rows: &mut Vec<Row>) -> Result<Vec<Engine>> {
+pub fn start_all(scratch: &Scratch, setups: &[Setup], rows: &mut Vec<Row>) -> Result<Vec<Engine>> {
     let archive = scratch.path("small.tar");
-    let tree = scratch.path("small");
-    image::busybox_tree(&tree)?;
-    image::archive(image::SMALL, &tree, &scratch.path("small-parts"), &archive)?;
+    if !archive.exists() {
+        let tree = scratch.path("small");
+        image::busybox_tree(&tree)?;
+        image::archive(image::SMALL, &tree, &scratch.path("small-parts"), &archive)?;
+    }
     let mut engines = Vec::new();
-    for kind in [Kind::Docker, Kind::Hako] {
-        eprintln!("starting {}", kind.name());
-        match Engine::start(kind, scratch).and_then(|engine| engine.load(&archive).map(|()| engine)) {
-            Ok(engine) => engines.push(engine),
-            Err(e) => rows.push(Row::skipped("engine", kind.name(), "", &format!("{e:#}"))),
+    for setup in setups {
+        match setup.kind {
+            Kind::Docker => eprintln!("starting {}", setup.label),
+            Kind::Hako => eprintln!("starting {} (virtual machines: {})", setup.label, setup.machines.word()),
         }
+        match Engine::start(setup, scratch).and_then(|engine| engine.load(&archive).map(|()| engine)) {
+            Ok(engine) => engines.push(engine),
+            Err(e) => rows.push(Row::skipped("engine", &setup.label, "", &format!("{e:#}"))),
+        }
+    }
+    // What is to begin from a template does so from here on.
+    for engine in &mut engines {
+        engine.no_templates = templates::ready(engine, "none").err();
     }
     Ok(engines)
 }
 
 impl Engine {
-    /// Starts one of `kind` and waits until it answers.
-    pub fn start(kind: Kind, scratch: &Scratch) -> Result<Self> {
-        let dir = scratch.path(&kind.name()[..1]);
+    /// Starts one and waits until it answers.
+    pub fn start(setup: &Setup, scratch: &Scratch) -> Result<Self> {
+        let Setup { kind, label, folder, programs, walls, machines } = setup.clone();
+        let dir = scratch.path(folder);
         fs::create_dir_all(dir.join("home"))?;
         let docker = match programs::find("docker") {
             Some(docker) => docker,
             None => deb::unpacked("docker.io")?.join("usr/bin/docker"),
         };
         let (socket, network) = (dir.join("api.sock"), Namespace::new()?);
-        let mut engine = Self { socket, kind, docker, network, no_networks: None, dir, child: None };
+        let (no_networks, no_templates, child) = (None, None, None);
+        let mut engine = Self {
+            socket,
+            kind,
+            label,
+            programs,
+            walls,
+            machines,
+            docker,
+            network,
+            no_networks,
+            no_templates,
+            dir,
+            child,
+        };
         match kind {
             Kind::Docker => engine.start_dockerd(scratch)?,
-            Kind::Hako => {
-                engine.child = Some(engine.spawn_hakod(scratch)?);
-                engine.wait_until_it_answers()?;
-            }
+            Kind::Hako => engine.start_hakod(scratch)?,
         }
         Ok(engine)
+    }
+
+    /// hakod as it is set up; one of before there were templates refuses to be
+    /// told of them.
+    fn start_hakod(&mut self, scratch: &Scratch) -> Result<()> {
+        let config = self.dir.join("config.toml");
+        fs::write(&config, self.machines.config()).context("writing hakod's configuration")?;
+        self.child = Some(self.spawn_hakod(scratch)?);
+        let Err(refused) = self.wait_until_it_answers() else { return Ok(()) };
+        self.stop();
+        if !self.log().contains("config file") {
+            return Err(refused);
+        }
+        fs::write(&config, "").context("writing hakod's configuration")?;
+        self.child = Some(self.spawn_hakod(scratch)?);
+        self.wait_until_it_answers()
     }
 
     /// dockerd with as much of networks as it can have here.
@@ -136,8 +219,9 @@ impl Engine {
     }
 
     fn spawn_hakod(&self, scratch: &Scratch) -> Result<Child> {
-        let mut command = Command::new(programs::bin_dir()?.join("hakod"));
+        let mut command = Command::new(self.programs.join("hakod"));
         self.flags(&mut command, scratch)?;
+        command.arg("--config-file").arg(self.dir.join("config.toml"));
         self.network.within(|| command.spawn().context("starting hakod (not built?)"))
     }
 
@@ -176,9 +260,12 @@ impl Engine {
         Ok(())
     }
 
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
     fn log_end(&self) -> String {
-        let text = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
-        text.trim().lines().last().unwrap_or("no log").to_owned()
+        self.log().trim().lines().last().unwrap_or("no log").to_owned()
     }
 
     /// The docker client on this engine, with a home of its own.

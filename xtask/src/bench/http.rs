@@ -29,9 +29,13 @@ pub fn request(socket: &Path, method: &str, target: &str, body: Option<&serde_js
     Ok(body.to_owned())
 }
 
-/// The `Id` in an answer, chunked or not.
-pub fn id(body: &str) -> Result<String> {
+/// The object of an answer, in one chunk or none.
+pub fn json(body: &str) -> Result<serde_json::Value> {
     let json = body.find('{').zip(body.rfind('}')).map(|(from, to)| &body[from..=to]).unwrap_or_default();
-    let value: serde_json::Value = serde_json::from_str(json).with_context(|| format!("reading {body:?}"))?;
-    Ok(value["Id"].as_str().context("an answer without an id")?.to_owned())
+    serde_json::from_str(json).with_context(|| format!("reading {body:?}"))
+}
+
+/// The `Id` in such an answer.
+pub fn id(body: &str) -> Result<String> {
+    Ok(json(body)?["Id"].as_str().context("an answer without an id")?.to_owned())
 }

@@ -1,7 +1,7 @@
 //! The images of a run, as `docker save` writes them.
 
 use super::scratch::Scratch;
-use crate::programs;
+use crate::{deb, programs};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -12,6 +12,10 @@ use std::process::Command;
 
 /// The small image's name.
 pub const SMALL: &str = "hako-bench/busybox:1";
+/// The name of the one with a shell that is linked dynamically.
+pub const BASH: &str = "hako-bench/bash:1";
+/// The name of the one that is part of Hako.
+pub const HELLO: &str = "hello";
 /// The large image's name.
 pub const LARGE: &str = "hako-bench/large:1";
 /// The name of the one with a server for traffic and files.
@@ -28,6 +32,24 @@ pub fn busybox_tree(root: &Path) -> Result<()> {
     fs::copy(busybox, root.join("bin/busybox"))?;
     for name in ["sh", "true", "sleep", "cat"] {
         symlink("busybox", root.join("bin").join(name))?;
+    }
+    Ok(())
+}
+
+/// A root filesystem with this machine's bash, its loader and its libraries.
+pub fn bash_tree(root: &Path) -> Result<()> {
+    let bash = programs::find("bash").context("no bash")?;
+    for dir in ["bin", "dev", "etc", "proc", "sys", "tmp", "root", "run"] {
+        fs::create_dir_all(root.join(dir)).context("making a root filesystem")?;
+    }
+    fs::copy(&bash, root.join("bin/bash"))?;
+    let listed = deb::output(Command::new("ldd").arg(&bash))?;
+    // Lines like `libc.so.6 => /lib/…/libc.so.6 (0x…)` and `/lib64/ld-… (0x…)`.
+    let files = listed.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
+    for file in files {
+        let inside = root.join(file.trim_start_matches('/'));
+        fs::create_dir_all(inside.parent().context("a library in no folder")?)?;
+        fs::copy(file, inside).with_context(|| format!("copying {file}"))?;
     }
     Ok(())
 }

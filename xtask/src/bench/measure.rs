@@ -17,6 +17,9 @@ pub struct Row {
     /// The figures, or why there are none.
     #[serde(flatten)]
     pub outcome: Outcome,
+    /// Each measured one, in the order of the rounds.
+    #[serde(skip)]
+    pub samples: Vec<f64>,
 }
 
 /// The figures of a row.
@@ -48,12 +51,13 @@ impl Row {
             (Some(median), Some(&min), Some(&p90)) => Outcome::Measured { median, min, p90, samples: sorted.len() },
             _ => Outcome::Skipped("no samples".into()),
         };
-        Self { work, subject: subject.into(), unit, outcome }
+        Self { work, subject: subject.into(), unit, outcome, samples: samples.to_vec() }
     }
 
     /// A row that was not measured.
     pub fn skipped(work: &'static str, subject: &str, unit: &'static str, reason: &str) -> Self {
-        Self { work, subject: subject.into(), unit, outcome: Outcome::Skipped(reason.into()) }
+        let outcome = Outcome::Skipped(reason.into());
+        Self { work, subject: subject.into(), unit, outcome, samples: Vec::new() }
     }
 
     /// The row's figure, if it was measured.
@@ -65,7 +69,8 @@ impl Row {
     }
 }
 
-fn median(sorted: &[f64]) -> Option<f64> {
+/// The middle of what is sorted already.
+pub fn median(sorted: &[f64]) -> Option<f64> {
     let middle = sorted.len() / 2;
     match sorted.len() {
         0 => None,
@@ -99,8 +104,9 @@ pub fn interleaved(work: &'static str, rounds: usize, subjects: Vec<Subject<'_>>
     mixed(work, rounds, subjects.into_iter().map(|subject| Part { work, unit: "ms", subject }).collect())
 }
 
-/// Runs every subject once unmeasured, then `rounds` times in turn. A subject
-/// that fails becomes a row with the reason, and the others go on.
+/// Runs every subject once unmeasured, then `rounds` times in turn, forth and
+/// back, so that none always follows the same one. A subject that fails becomes
+/// a row with the reason, and the others go on.
 pub fn mixed(title: &str, rounds: usize, parts: Vec<Part<'_>>) -> Result<Vec<Row>> {
     struct Series<'a> {
         part: Part<'a>,
@@ -110,7 +116,11 @@ pub fn mixed(title: &str, rounds: usize, parts: Vec<Part<'_>>) -> Result<Vec<Row
     let mut all: Vec<Series<'_>> =
         parts.into_iter().map(|part| Series { part, samples: Vec::new(), failed: None }).collect();
     for round in 0..=rounds {
-        for series in all.iter_mut().filter(|series| series.failed.is_none()) {
+        let mut turn: Vec<&mut Series<'_>> = all.iter_mut().filter(|series| series.failed.is_none()).collect();
+        if round % 2 == 1 {
+            turn.reverse();
+        }
+        for series in turn {
             interrupt::check()?;
             match (series.part.subject.once)() {
                 Ok(_) if round == 0 => {}

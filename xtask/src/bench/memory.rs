@@ -2,9 +2,10 @@
 //! a virtual machine beyond its workload.
 
 use super::cli::{Client, Way, walls};
-use super::engine::Engine;
+use super::engine::{Engine, Kind};
 use super::measure::Row;
 use super::scratch::processes;
+use super::templates::Machines;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,6 +16,8 @@ use std::time::Duration;
 const MANY: usize = 5;
 /// Virtual machines.
 const FEW: usize = 2;
+/// Virtual machines of one template.
+const TEN: usize = 10;
 /// Long enough for a container to have come to rest.
 const REST: Duration = Duration::from_secs(2);
 
@@ -25,7 +28,7 @@ pub fn engines(engines: &[Engine]) -> Vec<Row> {
     for engine in engines {
         let pids = processes(&engine.dir.display().to_string()).into_iter().map(|(pid, _)| pid);
         let total: f64 = pids.filter_map(|pid| field(pid, "Pss").ok()).sum();
-        rows.push(Row::of("memory", &format!("{}, idle, PSS", engine.kind.name()), "MiB", &[total]));
+        rows.push(Row::of("memory", &format!("{}, idle, PSS", engine.label), "MiB", &[total]));
     }
     rows
 }
@@ -33,7 +36,8 @@ pub fn engines(engines: &[Engine]) -> Vec<Row> {
 /// What stands beside a container that sleeps.
 pub fn containers(engines: &[Engine]) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for engine in engines {
+    // Who waits in a pool has no container yet.
+    for engine in engines.iter().filter(|engine| !matches!(engine.machines, Machines::Pool(_))) {
         for wall in walls(engine) {
             let way = Way { engine, wall, client: Client::Docker };
             match per_container(&way) {
@@ -41,6 +45,9 @@ pub fn containers(engines: &[Engine]) -> Result<Vec<Row>> {
                 Err(e) => rows.push(Row::skipped("memory", &way.name(), "MiB", &format!("{e:#}"))),
             }
             engine.remove_containers()?;
+        }
+        if engine.kind == Kind::Hako && engine.machines == Machines::Template {
+            rows.extend(of_a_template(engine)?);
         }
     }
     Ok(rows)
@@ -68,7 +75,7 @@ fn per_container(way: &Way<'_>) -> Result<Vec<Row>> {
         }
         beside.push(pss);
     }
-    let name = way.name_of_wall();
+    let name = way.name_of_start();
     let mut rows = vec![Row::of("memory", &format!("{name}, beside a container, PSS"), "MiB", &beside)];
     if machines {
         rows.push(Row::of("memory", &format!("{name}, virtual machine, anonymous"), "MiB", &virtual_machine));
@@ -76,8 +83,33 @@ fn per_container(way: &Way<'_>) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// Ten idle virtual machines from one template: what they have together, and
+/// what each adds to those before it.
+fn of_a_template(engine: &Engine) -> Result<Vec<Row>> {
+    let way = Way { engine, wall: Some("hyperv"), client: Client::Docker };
+    let subjects = ["together, PSS", "each adds, PSS", "each adds, anonymous"];
+    let subjects = subjects.map(|what| format!("{TEN} idle VM containers of a template, {what}"));
+    if let Some(reason) = &engine.no_templates {
+        return Ok(subjects.iter().map(|subject| Row::skipped("memory", subject, "MiB", reason)).collect());
+    }
+    let (mut totals, mut anonymous) = (Vec::new(), Vec::new());
+    for _ in 0..TEN {
+        way.sleeper()?;
+        sleep(REST);
+        let parents = parents();
+        let all: Vec<i32> =
+            shims(engine).into_iter().flat_map(|shim| [vec![shim], descendants(shim, &parents)].concat()).collect();
+        totals.push(all.iter().filter_map(|pid| field(*pid, "Pss").ok()).sum::<f64>());
+        anonymous.push(all.iter().filter_map(|pid| field(*pid, "Anonymous").ok()).sum::<f64>());
+    }
+    engine.remove_containers()?;
+    let added = |sums: &[f64]| sums.windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<f64>>();
+    let figures = [totals.last().copied().into_iter().collect(), added(&totals), added(&anonymous)];
+    Ok(subjects.iter().zip(figures).map(|(subject, figures)| Row::of("memory", subject, "MiB", &figures)).collect())
+}
+
 /// The shims of an engine.
-fn shims(engine: &Engine) -> Vec<i32> {
+pub fn shims(engine: &Engine) -> Vec<i32> {
     processes(&engine.dir.display().to_string())
         .into_iter()
         .filter(|(pid, _)| Some(*pid) != engine.pid())
@@ -90,7 +122,7 @@ fn shims(engine: &Engine) -> Vec<i32> {
 }
 
 /// Every process's parent.
-fn parents() -> BTreeMap<i32, i32> {
+pub fn parents() -> BTreeMap<i32, i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_string_lossy().parse::<i32>().ok());
     pids.filter_map(|pid| {
@@ -102,7 +134,7 @@ fn parents() -> BTreeMap<i32, i32> {
     .collect()
 }
 
-fn descendants(of: i32, parents: &BTreeMap<i32, i32>) -> Vec<i32> {
+pub fn descendants(of: i32, parents: &BTreeMap<i32, i32>) -> Vec<i32> {
     let mut found = vec![of];
     let mut next = 0;
     while let Some(&parent) = found.get(next) {

@@ -12,7 +12,7 @@ use super::machine::{Accelerator, Machine};
 use super::measure::{Part, Row, Subject, interleaved, mixed, timed};
 use super::namespace::Namespace;
 use super::scratch::Scratch;
-use super::servers;
+use super::{servers, templates};
 use anyhow::{Context, Result};
 use std::any::Any;
 use std::net::Ipv4Addr;
@@ -47,6 +47,17 @@ fn start(engines: &[Engine], rounds: usize) -> Result<Vec<Row>> {
     let (mut rows, mut subjects) = (Vec::new(), Vec::new());
     for engine in engines {
         let client = if engine.kind == Kind::Hako { Client::Hako } else { Client::Docker };
+        if engine.kind == Kind::Hako && engine.no_templates.is_none() {
+            // A machine with a card has a template of its own.
+            if let Err(reason) = templates::ready(engine, "bridge") {
+                rows.push(Row::skipped(
+                    START,
+                    &format!("{} hyperv, bridge: its template", engine.label),
+                    "ms",
+                    &reason,
+                ));
+            }
+        }
         for wall in walls(engine) {
             let way = Way { engine, wall, client };
             for network in ["none", "bridge"] {

@@ -1,10 +1,10 @@
 //! podman, where it is installed: no daemon, its storage in the scratch folder,
 //! and folders of the scratch folder over those that it writes to unasked.
 
-use super::image::SMALL;
 use super::measure::{Row, Subject, timed};
 use super::raw::without_hybrid;
 use super::scratch::{Scratch, apart, program};
+use super::work::Asked;
 use crate::deb;
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
@@ -12,20 +12,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The subject, or a row with the reason why there is none.
-pub fn subject<'a>(scratch: &'a Scratch, rows: &mut Vec<Row>) -> Option<Subject<'a>> {
+/// `run` of a command in an image of this archive, or a row with the reason why not.
+pub fn subject<'a>(scratch: &'a Scratch, asked: &Asked, archive: &Path, rows: &mut Vec<Row>) -> Option<Subject<'a>> {
     let made = program("podman").and_then(|podman| {
-        apart(
-            || prepare(scratch),
-            || deb::output(command(&podman, scratch).args(["load", "-i"]).arg(scratch.path("small.tar"))),
-        )
-        .map_err(|e| format!("{e:#}"))
-        .map(|_| podman)
+        apart(|| prepare(scratch), || deb::output(command(&podman, scratch).args(["load", "-i"]).arg(archive)))
+            .map_err(|e| format!("{e:#}"))
+            .map(|_| podman)
     });
+    let asked = *asked;
     match made {
-        Ok(podman) => Some(Subject::new("podman", move || run_true(&podman, scratch))),
+        Ok(podman) => Some(Subject::new("podman", move || run(&podman, scratch, &asked))),
         Err(reason) => {
-            rows.push(Row::skipped("run", "podman", "ms", &reason));
+            rows.push(Row::skipped(asked.work, "podman", "ms", &reason));
             None
         }
     }
@@ -43,12 +41,12 @@ pub fn load<'a>(scratch: &'a Scratch, archive: &'a Path, image: &'a str) -> Resu
     }))
 }
 
-fn run_true(podman: &Path, scratch: &Scratch) -> Result<f64> {
+fn run(podman: &Path, scratch: &Scratch, asked: &Asked) -> Result<f64> {
     // Its usual limits are above this machine's hard ones.
     let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
     let mut line = command(&podman.to_path_buf(), scratch);
     line.args(["run", "--rm", "--network", "none", "--cgroup-parent"]).arg(format!("/{}/podman", scratch.cgroup));
-    line.args(limits).args([SMALL, "true"]);
+    line.args(limits).arg(asked.image).args(asked.command);
     apart(|| prepare(scratch), || timed(&mut line))
 }
 

@@ -8,6 +8,7 @@ mod events;
 use super::cli::{Client, Way};
 use super::engine::{Engine, Kind};
 use super::measure::Row;
+use super::work::TRUE;
 use anyhow::{Context, Result, ensure};
 use events::{Event, Kind as What, Listener};
 use std::fs;
@@ -37,7 +38,7 @@ pub fn rows(engines: &[Engine], rounds: usize) -> Result<Vec<Row>> {
     let way = Way { engine, wall: Some("process"), client: Client::Hako };
     let mut samples = vec![Vec::new(); PIECES.len() + 1];
     // The first also compiles a filter.
-    way.run_true()?;
+    way.run_once(TRUE.image, TRUE.command)?;
     for _ in 0..rounds {
         let cuts = one(&way, &engine.dir)?;
         let pieces = cuts.windows(2).map(|pair| pair[1] - pair[0]);

@@ -1,10 +1,12 @@
 //! The result for people (aligned markdown tables) and for programs (JSON).
 
+use super::Found;
 use super::budget::{Verdict, figure};
 use super::load::LEAST;
 use super::measure::{Outcome, Row};
 use super::network::{ROUND_TRIP, START, THROUGHPUT, VETH};
 use super::volume::{HOST, WORKS};
+use super::work::{BASH_RUN, HELLO_RUN};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
@@ -13,6 +15,7 @@ use std::path::Path;
 fn bases(row: &Row) -> [Option<&'static str>; 2] {
     match row.work {
         "run" => [Some("runc"), Some("docker")],
+        work if [HELLO_RUN.work, BASH_RUN.work].contains(&work) => [Some("runc"), Some("docker")],
         "exec" | "ps" | "build, cold" | "build, cached" => [None, Some("docker")],
         "load" => [Some(LEAST), Some("docker")],
         START if row.subject.ends_with(", bridge") => [None, Some("docker, bridge")],
@@ -25,13 +28,21 @@ fn bases(row: &Row) -> [Option<&'static str>; 2] {
 
 /// Prints both tables.
 pub fn print(rounds: usize, rows: &[Row], verdicts: &[Verdict]) {
-    println!("\n{}", machine(rounds));
-    println!("Raw is runc for run, `{LEAST}` for load, {VETH} for traffic and the {HOST} for volumes.\n");
+    print!("\n{}\nBudgets\n\n{}", figures(rounds, rows), budgets(verdicts));
+}
+
+/// The machine and the table of rows.
+pub fn figures(rounds: usize, rows: &[Row]) -> String {
     let head = ["work", "subject", "median", "min", "p90", "x raw", "x docker"].map(str::to_owned).to_vec();
-    table(head, rows.iter().map(|row| line(row, rows)).collect());
-    println!("\nBudgets\n");
+    let body = table(head, rows.iter().map(|row| line(row, rows)).collect());
+    let raw = format!("Raw is runc for run, `{LEAST}` for load, {VETH} for traffic and the {HOST} for volumes.");
+    format!("{}\n\n{raw}\n\n{body}", machine(rounds))
+}
+
+/// The table of budgets.
+pub fn budgets(verdicts: &[Verdict]) -> String {
     let head = ["work", "budget", "measured", "", "remark"].map(str::to_owned).to_vec();
-    table(head, verdicts.iter().map(judged).collect());
+    table(head, verdicts.iter().map(judged).collect())
 }
 
 fn line(row: &Row, rows: &[Row]) -> Vec<String> {
@@ -62,30 +73,30 @@ fn judged(verdict: &Verdict) -> Vec<String> {
     vec![verdict.work.into(), verdict.budget.clone(), measured, word.into(), verdict.remark.into()]
 }
 
-/// Prints a table with columns as wide as their cells. A short row's last cell
-/// may be wider than its column.
-fn table(head: Vec<String>, body: Vec<Vec<String>>) {
+/// A table with columns as wide as their cells. A short row's last cell may be
+/// wider than its column.
+pub fn table(head: Vec<String>, body: Vec<Vec<String>>) -> String {
     let columns = head.len();
-    let rule: Vec<String> = Vec::new();
-    let lines: Vec<Vec<String>> = [vec![head, rule], body].concat();
+    let lines: Vec<Vec<String>> = [vec![head], body].concat();
     let width = |column: usize| {
         let cells = lines.iter().filter(|line| line.len() == columns).filter_map(|line| line.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    for line in &lines {
-        if line.is_empty() {
-            let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
-            println!("| {} |", rules.join(" | "));
-            continue;
-        }
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).max(3)).collect();
+    let mut text = String::new();
+    for (number, line) in lines.iter().enumerate() {
         let cells: Vec<String> =
             line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width)).collect();
-        println!("| {} |", cells.join(" | "));
+        text += &format!("| {} |\n", cells.join(" | "));
+        if number == 0 {
+            let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+            text += &format!("| {} |\n", rules.join(" | "));
+        }
     }
+    text
 }
 
-fn machine(rounds: usize) -> String {
+pub fn machine(rounds: usize) -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     format!(
@@ -96,11 +107,13 @@ fn machine(rounds: usize) -> String {
 }
 
 /// Writes every figure to `file`.
-pub fn write_json(file: &Path, rounds: usize, rows: &[Row], verdicts: &[Verdict]) -> Result<()> {
+pub fn write_json(file: &Path, rounds: usize, found: &Found, verdicts: &[Verdict]) -> Result<()> {
     let value = serde_json::json!({
         "machine": machine(rounds),
         "rounds": rounds,
-        "rows": rows,
+        "rows": found.rows,
+        "starts": found.starts,
+        "scale": found.scale,
         "budgets": verdicts,
     });
     let text = serde_json::to_string_pretty(&value).context("writing JSON")?;

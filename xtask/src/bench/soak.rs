@@ -4,9 +4,10 @@
 //! Each series is fitted by a line over the samples after the warm-up; what the
 //! line gains over that time is judged, and not single samples.
 
-use super::engine::{Engine, Kind};
+use super::engine::{Engine, Setup};
 use super::memory::field;
 use super::scratch::Scratch;
+use super::templates::Machines;
 use super::{http, image, interrupt};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -79,7 +80,7 @@ pub fn run(options: &Options) -> Result<()> {
     let (archive, tree) = (scratch.path("small.tar"), scratch.path("small"));
     image::busybox_tree(&tree)?;
     image::archive(image::SMALL, &tree, &scratch.path("small-parts"), &archive)?;
-    let engine = Engine::start(Kind::Hako, &scratch)?;
+    let engine = Engine::start(&Setup::hako("h", Machines::Pool(1))?, &scratch)?;
     engine.load(&archive)?;
     let (samples, errors) = under_load(&engine, options)?;
     let ends = [engine.end(), scratch.remove()];
@@ -132,7 +133,7 @@ impl Load<'_> {
 
     fn sample(&self, minutes: f64) -> Result<Sample> {
         let pid = self.engine.pid().context("hakod has ended")?;
-        let info: Value = body(&self.request("GET", "/info", None)?)?;
+        let info: Value = http::json(&self.request("GET", "/info", None)?)?;
         Ok(Sample {
             minutes,
             containers: self.containers.load(Ordering::Relaxed),
@@ -190,7 +191,7 @@ impl Load<'_> {
     fn short(&self, wall: &str) -> Result<()> {
         let id = self.create(wall, &["sh", "-c", "echo some output; exit 3"], json!({}), json!({}))?;
         let waited = self.request("POST", &format!("/containers/{id}/wait"), None)?;
-        ensure!(body(&waited)?["StatusCode"] == 3, "exit code: {waited}");
+        ensure!(http::json(&waited)?["StatusCode"] == 3, "exit code: {waited}");
         let logs = self.request("GET", &format!("/containers/{id}/logs?stdout=1&stderr=1"), None)?;
         ensure!(logs.contains("some output"), "logs: {logs:?}");
         self.remove(&id)
@@ -242,7 +243,7 @@ impl Load<'_> {
     fn until(&self, id: &str, holds: impl Fn(&Value) -> bool) -> Result<()> {
         let begin = Instant::now();
         loop {
-            let state = body(&self.request("GET", &format!("/containers/{id}/json"), None)?)?;
+            let state = http::json(&self.request("GET", &format!("/containers/{id}/json"), None)?)?;
             if holds(&state) {
                 return Ok(());
             }
@@ -250,12 +251,6 @@ impl Load<'_> {
             sleep(Duration::from_millis(50));
         }
     }
-}
-
-/// The JSON of an answer, chunked or not.
-fn body(text: &str) -> Result<Value> {
-    let json = text.find('{').zip(text.rfind('}')).map(|(from, to)| &text[from..=to]).unwrap_or_default();
-    serde_json::from_str(json).with_context(|| format!("reading {text:?}"))
 }
 
 /// A series, its unit and the most that it may gain.
