@@ -66,6 +66,7 @@ mod stats;
 mod store_full;
 mod store_kills;
 mod streams;
+mod templates;
 mod terminal;
 mod told;
 mod top;

@@ -18,7 +18,7 @@ fn load_seconds() -> String {
 
 /// An image of Debian's smallest tree with these packages, built by the engine.
 /// Their scripts are not run: those would want an init.
-fn build(engine: &Engine, tag: &str, packages: &[&str], rest: &str) {
+pub(crate) fn build(engine: &Engine, tag: &str, packages: &[&str], rest: &str) {
     engine.load(&debian());
     let dockerfile = format!(
         "FROM debian:minbase\nCOPY debs /debs\n\

@@ -32,6 +32,9 @@ const ENGINE_DEADLINE: Duration = Duration::from_secs(30);
 /// The accelerator that a probe found, in the data root.
 const VERDICT: &str = "cache/accelerator.json";
 
+/// The configuration of an engine whose test has none of its own.
+const CONFIG: &str = "home/hako.toml";
+
 /// The same, kept from one test to the next. It names the host's boot.
 fn verdict() -> PathBuf {
     cache_dir().join("tests-accelerator.json")
@@ -111,6 +114,10 @@ impl Engine {
         for folder in ["tmp", "home", "run", "data", "data/cache"] {
             fs::create_dir(engine.path(folder)).expect("a fresh folder");
         }
+        // Templates likewise: what each test's engine would make anew, all have.
+        let templates = cache_dir().join("tests-templates");
+        let config = format!("[vm]\ntemplate-dir = {:?}\npool = 0\n", templates.display().to_string());
+        fs::write(engine.path(CONFIG), config).expect("a fresh folder");
         // A probe under an accelerator that hangs takes seconds: one for all tests.
         let _ = fs::copy(verdict(), engine.path("data").join(VERDICT));
         engine
@@ -159,6 +166,7 @@ impl Engine {
             .arg(self.path("hakod.pid"))
             .args(["--host", &self.host, "--cgroup-parent", &self.name, "--log-level", "debug"])
             .args((!self.options.networks).then_some("--bridge=none"))
+            .args(self.config())
             .args(&self.options.args)
             .env("TMPDIR", self.path("tmp"))
             .envs(self.options.env.iter().map(|(k, v)| (k, v)))
@@ -166,6 +174,15 @@ impl Engine {
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log);
         hakod
+    }
+
+    /// The harness's own configuration, unless the test has one.
+    fn config(&self) -> Vec<String> {
+        const FLAG: &str = "--config-file";
+        if self.options.args.iter().any(|arg| arg.starts_with(FLAG)) {
+            return Vec::new();
+        }
+        vec![FLAG.to_owned(), self.path(CONFIG).display().to_string()]
     }
 
     /// A path in the engine's own folder.

@@ -69,7 +69,8 @@ impl Traces {
 
     /// Forgets what an engine keeps on purpose: images and its database.
     pub fn ignore_durable(&mut self, data_root: &Path) {
-        let kept = ["blobs", "layers", "erofs", "disks", "cache", "build-cache"].map(|name| data_root.join(name));
+        let kept =
+            ["blobs", "layers", "erofs", "disks", "cache", "build-cache", "templates"].map(|name| data_root.join(name));
         self.files.retain(|file| !kept.iter().any(|folder| file.starts_with(folder)) && !is_database(file));
         let folders = ["containers", "tmp", "volumes"].map(|name| data_root.join(name));
         let run = data_root.with_file_name("run");

@@ -21,6 +21,8 @@ use tokio::sync::mpsc;
 
 /// On the kernel's command line: say hello on the port and end.
 const PROBE_ARG: &str = "hako.probe=1";
+/// On the kernel's command line: say hello on the port before serving.
+const TEMPLATE_ARG: &str = "hako.template=1";
 const PROBE_HELLO: &[u8] = b"hako\n";
 
 /// Serves until the host hangs up.
@@ -28,20 +30,23 @@ pub fn run() -> Result<()> {
     tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_ansi(false).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     let command_line = fs::read_to_string("/proc/cmdline").context("read the kernel's command line")?;
-    let probe = command_line.split_whitespace().any(|word| word == PROBE_ARG);
+    let said = |arg: &str| command_line.split_whitespace().any(|word| word == arg);
+    let (probe, template) = (said(PROBE_ARG), said(TEMPLATE_ARG));
     let file = port::open()?;
     hako_net::netns::prepare().context("prepare the network")?;
     runtime.block_on(async {
-        let hello = if probe { Some(file.try_clone().context("share the port")?) } else { None };
+        let mut hello = file.try_clone().context("share the port")?;
         let port = Port::new(file).await?;
-        match hello {
-            Some(mut file) => file.write_all(PROBE_HELLO).context("write to the port"),
-            None => serve(port).await,
+        let mut greet = || hello.write_all(PROBE_HELLO).context("write to the port");
+        if probe {
+            return greet();
         }
+        serve(port, || if template { greet() } else { Ok(()) }).await
     })
 }
 
-async fn serve(port: Port) -> Result<()> {
+/// `ready` is called when all is there but whom to serve: a template is saved then.
+async fn serve(port: Port, mut ready: impl FnMut() -> Result<()>) -> Result<()> {
     let reaper = Reaper::start().context("become the reaper")?;
     let streams = Arc::new(Streams::default());
     let service = Arc::new(Service::new(streams.clone(), reaper));
@@ -55,6 +60,7 @@ async fn serve(port: Port) -> Result<()> {
         .register_service(create_task(service.clone()))
         .register_service(create_extra(service.clone()));
     server.start().await.context("start the ttrpc server")?;
+    ready()?;
     let (_mux, mut incoming, driver) = Mux::spawn(port, false);
     while let Some(stream) = incoming.accept().await {
         let (streams, service, connections) = (streams.clone(), service.clone(), connections.clone());

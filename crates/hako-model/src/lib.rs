@@ -22,8 +22,9 @@ pub use isolation::{Isolation, IsolationError};
 pub use network::{GuestInterface, MOST_HOSTS, NetworkChange, VmNetwork, merge_hosts};
 pub use reference::{ImageName, Reference, Repository};
 pub use sandbox::{
-    BootConfig, Disk, ExitDetails, LogConfig, LogDriver, SHARES_DIR, SHARES_PORT, SHARES_WINDOW, SandboxConfig, Share,
-    Shares, ShimPhase, ShimState, VmConfig, WINDOW_SLOT, WINDOW_SLOTS,
+    BootConfig, Disk, ExitDetails, LogConfig, LogDriver, OpenFile, Origin, SHARES_DIR, SHARES_PORT, SHARES_WINDOW,
+    SandboxConfig, Share, Shares, ShimPhase, ShimState, Take, TemplateFiles, VmConfig, VmProcess, WINDOW_SLOT,
+    WINDOW_SLOTS, WaitConfig, WaitMount,
 };
 
 /// The names of `--ulimit`, as Docker's go-units has them: without `as`, which

@@ -98,6 +98,87 @@ pub struct VmConfig {
     /// Its network; without one it has `lo` alone.
     #[serde(default)]
     pub network: Option<VmNetwork>,
+    /// A template of exactly this machine. Without it, or where it does not
+    /// serve, the machine boots.
+    #[serde(default)]
+    pub template: Option<TemplateFiles>,
+}
+
+/// A machine that was booted once, halted and saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateFiles {
+    /// The guest's memory.
+    pub memory: OpenFile,
+    /// The state of all else.
+    pub state: OpenFile,
+}
+
+/// A file that another process has open, and that need not have a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenFile {
+    /// `/proc/<pid>/fd/<number>`.
+    pub path: PathBuf,
+    /// The device that it is on, and its inode there: by its path alone it may be
+    /// another's by now.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+}
+
+/// `wait.json`: a machine that is to wait for its container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WaitConfig {
+    /// With a template, and with disks and a network for a rehearsal.
+    pub vm: VmConfig,
+    /// What the rehearsal mounts.
+    pub rootfs: Vec<WaitMount>,
+}
+
+/// As containerd's `Mount`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WaitMount {
+    /// The filesystem.
+    pub kind: String,
+    /// The device or source.
+    pub source: String,
+    /// Where, relative to the bundle; empty for `rootfs`.
+    pub target: String,
+    /// Mount options.
+    pub options: Vec<String>,
+}
+
+/// What a shim that waits is told, with the sockets of a container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Take {
+    /// The container's shim folder, with its `sandbox.json`.
+    pub dir: PathBuf,
+}
+
+/// How a container's virtual machine came to run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "lowercase")]
+pub enum Origin {
+    /// It was booted.
+    #[default]
+    Boot,
+    /// It is a copy of a template.
+    Template,
+    /// It was booted, because the template did not serve.
+    Failed {
+        /// Why.
+        why: String,
+    },
+    /// It is a copy of a template that had waited, rehearsed.
+    Pool,
+}
+
+/// A container's virtual machine on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmProcess {
+    /// QEMU's process.
+    pub pid: i32,
+    /// How it came to run.
+    pub origin: Origin,
 }
 
 /// What a guest sees of the host's files: `0`, `1`, … of one mount.
@@ -173,6 +254,10 @@ pub struct Disk {
     pub serial: String,
     /// The raw image.
     pub path: PathBuf,
+    /// How long that is, in bytes, if it is known: the image may be gone when
+    /// somebody wants a machine like the one that had it.
+    #[serde(default)]
+    pub size: Option<u64>,
     /// Whether the guest may only read it.
     pub read_only: bool,
 }
@@ -184,6 +269,9 @@ pub struct ShimState {
     pub shim_pid: i32,
     /// QEMU's process, behind the hyperv wall.
     pub vm_pid: Option<i32>,
+    /// How that came to run.
+    #[serde(default)]
+    pub vm_origin: Origin,
     /// Where the container's first process stands.
     pub phase: ShimPhase,
 }

@@ -121,6 +121,30 @@ impl Netns {
         }
     }
 
+    /// Moves the namespace at `from` to `to`, in place of one that is left there
+    /// from before a crash.
+    ///
+    /// # Errors
+    /// The kernel's. On an error there is none at `to`.
+    pub async fn rename(from: &Path, to: &Path) -> Result<Self> {
+        Self::remove(to).await?;
+        let step = || format!("move {} to {}", from.display(), to.display());
+        let bound = File::create(to).and_then(|_| {
+            mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+            Ok(())
+        });
+        let moved = match bound {
+            Ok(()) => open(to).map(|fd| Self::of(fd, false)),
+            Err(err) => Err(Error::io(step(), err)),
+        };
+        if moved.is_err() {
+            // The first error says more than one of the undoing.
+            let _ = Self::remove(to).await;
+        }
+        Self::remove(from).await?;
+        moved
+    }
+
     /// The names in `folder`, for recovery; a folder that is missing has none.
     ///
     /// # Errors

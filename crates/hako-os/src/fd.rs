@@ -6,18 +6,18 @@
 use nix::{
     cmsg_space,
     errno::Errno,
-    fcntl::{FcntlArg, SealFlag, fcntl},
+    fcntl::{FcntlArg, OFlag, SealFlag, fcntl},
     sys::{
         memfd::{MFdFlags, memfd_create},
-        socket::{ControlMessageOwned, MsgFlags, getsockopt, recvmsg, sockopt},
+        socket::{ControlMessage, ControlMessageOwned, MsgFlags, getsockopt, recvmsg, sendmsg, sockopt},
     },
 };
 use std::{
     ffi::CStr,
     fs::File,
-    io::{self, IoSliceMut},
+    io::{self, IoSlice, IoSliceMut, Write},
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::net::{UnixListener, UnixStream},
     },
 };
@@ -48,6 +48,16 @@ pub fn take_inherited(number: RawFd) -> Option<OwnedFd> {
 /// # Errors
 /// The kernel's.
 pub fn take_listener(number: RawFd) -> io::Result<Option<UnixListener>> {
+    let listens = |fd: &OwnedFd| getsockopt(fd, sockopt::AcceptConn).unwrap_or(false);
+    Ok(take_standard(number, listens)?.map(UnixListener::from))
+}
+
+/// Takes what this program was given in the place of standard input or output,
+/// if it `is` what it should be, and leaves `/dev/null` there.
+///
+/// # Errors
+/// The kernel's.
+pub fn take_standard(number: RawFd, is: impl FnOnce(&OwnedFd) -> bool) -> io::Result<Option<OwnedFd>> {
     // SAFETY: fcntl with F_DUPFD_CLOEXEC takes no memory; a number that is not
     // open is refused.
     let taken = match Errno::result(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) }) {
@@ -56,14 +66,14 @@ pub fn take_listener(number: RawFd) -> io::Result<Option<UnixListener>> {
         Err(Errno::EBADF) => return Ok(None),
         Err(errno) => return Err(errno.into()),
     };
-    if !getsockopt(&taken, sockopt::AcceptConn).unwrap_or(false) {
+    if !is(&taken) {
         return Ok(None);
     }
     let null = File::options().read(true).write(true).open("/dev/null")?;
     // SAFETY: dup2 takes no memory. Who uses the standard descriptors does so by
     // their numbers, which stay open.
     Errno::result(unsafe { libc::dup2(null.as_raw_fd(), number) })?;
-    Ok(Some(UnixListener::from(taken)))
+    Ok(Some(taken))
 }
 
 /// A file that is nothing but `size` bytes of zeroed memory, and stays as long.
@@ -78,15 +88,67 @@ pub fn memory_file(name: &CStr, size: u64) -> io::Result<File> {
     Ok(file)
 }
 
+/// As [`memory_file`], which may grow and shrink.
+///
+/// # Errors
+/// The kernel's.
+pub fn loose_memory_file(name: &CStr, size: u64) -> io::Result<File> {
+    let file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
+    file.set_len(size)?;
+    Ok(file)
+}
+
+/// A pipe that holds `content`, at its end.
+///
+/// # Errors
+/// The kernel's; `InvalidInput` if it is more than a pipe may hold.
+pub fn filled_pipe(content: &[u8]) -> io::Result<OwnedFd> {
+    let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    let size = libc::c_int::try_from(content.len().max(1)).map_err(|_| io::ErrorKind::InvalidInput)?;
+    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(size))?;
+    File::from(writer).write_all(content).map_err(|err| match err.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::InvalidInput.into(),
+        _ => err,
+    })?;
+    // Who reads it need not know that it is short.
+    fcntl(&reader, FcntlArg::F_SETFL(OFlag::empty()))?;
+    Ok(reader)
+}
+
+/// Sends `fds` (`SCM_RIGHTS`) with `bytes`, of which there is at least one.
+///
+/// # Errors
+/// The kernel's; `WouldBlock` where the socket does not block and is full.
+pub fn send(socket: &impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let numbers: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let control = [ControlMessage::ScmRights(&numbers)];
+    let control: &[ControlMessage<'_>] = if numbers.is_empty() { &[] } else { &control };
+    let iov = [IoSlice::new(bytes)];
+    Ok(sendmsg::<()>(socket.as_fd().as_raw_fd(), &iov, control, MsgFlags::MSG_NOSIGNAL, None)?)
+}
+
 /// Receives one descriptor (`SCM_RIGHTS`) from `socket`; with close-on-exec set.
 ///
 /// # Errors
 /// The kernel's, and `InvalidData` if the message carries none.
 pub fn receive(socket: &UnixStream) -> io::Result<OwnedFd> {
-    let mut byte = [0_u8; 256];
-    let mut iov = [IoSliceMut::new(&mut byte)];
+    let (_, received) = receive_all(socket, &mut [0; 256])?;
+    received
+        .into_iter()
+        .next()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no descriptor in the message"))
+}
+
+/// Receives what one message of `socket` has: its length, and the descriptors
+/// (`SCM_RIGHTS`, at most four) with close-on-exec set.
+///
+/// # Errors
+/// The kernel's.
+pub fn receive_all(socket: &impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut iov = [IoSliceMut::new(bytes)];
     let mut space = cmsg_space!([RawFd; 4]);
-    let message = recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let socket = socket.as_fd().as_raw_fd();
+    let message = recvmsg::<()>(socket, &mut iov, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
     let mut received = Vec::new();
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(numbers) = control {
@@ -95,8 +157,27 @@ pub fn receive(socket: &UnixStream) -> io::Result<OwnedFd> {
             received.extend(numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }));
         }
     }
-    received
-        .into_iter()
-        .next()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no descriptor in the message"))
+    Ok((message.bytes, received))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn a_pipe_holds_what_fits() {
+        let content = vec![7; 300_000];
+        let mut read = Vec::new();
+        File::from(filled_pipe(&content).unwrap()).read_to_end(&mut read).unwrap();
+        assert_eq!(read, content);
+    }
+
+    #[test]
+    fn descriptors_travel() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let file = memory_file(c"hako-test", 5).unwrap();
+        send(&here, b"x", &[file.as_fd()]).unwrap();
+        assert_eq!(File::from(receive(&there).unwrap()).metadata().unwrap().len(), 5);
+    }
 }

@@ -8,6 +8,7 @@ pub mod handle;
 pub mod inplace;
 pub mod mount;
 pub mod netns;
+pub mod notify;
 pub mod proc;
 pub mod process;
 pub mod pty;

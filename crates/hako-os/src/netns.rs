@@ -4,7 +4,7 @@
 
 use nix::{
     mount::{MntFlags, umount2},
-    sched::{CloneFlags, setns},
+    sched::{CloneFlags, setns, unshare},
     sys::socket::{AddressFamily, SockFlag, SockType, socket},
 };
 use std::{
@@ -31,6 +31,20 @@ pub fn within<T: Send>(path: &Path, work: impl FnOnce() -> io::Result<T> + Send)
     let netns = File::open(path)?;
     let enter = || -> io::Result<T> {
         setns(netns.as_fd(), CloneFlags::CLONE_NEWNET)?;
+        work()
+    };
+    let joined = thread::scope(|scope| scope.spawn(enter).join());
+    joined.unwrap_or_else(|_| Err(io::Error::other("the thread in a network namespace panicked")))
+}
+
+/// Runs `work` in a new network namespace, which stays for as long as what
+/// `work` answers keeps it.
+///
+/// # Errors
+/// The kernel's, and those of `work`.
+pub fn in_new<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let enter = || -> io::Result<T> {
+        unshare(CloneFlags::CLONE_NEWNET)?;
         work()
     };
     let joined = thread::scope(|scope| scope.spawn(enter).join());

@@ -9,6 +9,7 @@ use nix::{
     unistd::{Pid, getppid},
 };
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, Write},
     os::{fd::OwnedFd, unix::process::CommandExt},
@@ -61,6 +62,35 @@ pub fn tie_to_parent(command: &mut Command, groups: Vec<File>, inherited: Vec<Ow
     // SAFETY: the closure makes only system calls and touches memory that was
     // allocated before the fork.
     unsafe { command.pre_exec(prepare) };
+}
+
+/// Replaces the argument `from` of this process by `to`, which is as long: others
+/// know it by that (`/proc/<pid>/cmdline`).
+///
+/// # Errors
+/// There is no such argument, or `to` has another length.
+pub fn rename_argument(from: &OsStr, to: &OsStr) -> io::Result<()> {
+    let absent = || io::Error::new(io::ErrorKind::NotFound, format!("no argument {} as long", from.display()));
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // arg_start is the 48th field, the state the third (proc(5)).
+    let mut fields = stat.rsplit_once(')').ok_or_else(absent)?.1.split_whitespace().skip(45);
+    let mut address = || fields.next().and_then(|field| field.parse::<usize>().ok()).ok_or_else(absent);
+    let (start, end) = (address()?, address()?);
+    let line = std::fs::read("/proc/self/cmdline")?;
+    let (from, to) = (from.as_encoded_bytes(), to.as_encoded_bytes());
+    let mut place = 0;
+    for argument in line.split(|byte| *byte == 0) {
+        if argument == from && to.len() == from.len() && start + place + to.len() < end {
+            // SAFETY: the kernel says that this process's arguments are between
+            // the two addresses, on its stack, which is writable and stays. Who
+            // reads them at the same time sees some bytes of each, all of them
+            // before the same zero: the lengths are equal.
+            unsafe { std::ptr::copy_nonoverlapping(to.as_ptr(), (start + place) as *mut u8, to.len()) };
+            return Ok(());
+        }
+        place += argument.len() + 1;
+    }
+    Err(absent())
 }
 
 /// Sends `signal` (any number the kernel knows) to `pid`.

@@ -28,7 +28,10 @@ pub const AGENT_PORT: &str = "hako.agent";
 pub const SHARES_PORT: &str = "hako.fs";
 /// On the kernel's command line: the agent writes [`PROBE_HELLO`] to its port and reboots.
 pub const PROBE_ARG: &str = "hako.probe=1";
-/// What a probe guest says.
+/// On the kernel's command line: once it serves, before it is spoken to, the
+/// agent writes [`PROBE_HELLO`] to its port.
+pub const TEMPLATE_ARG: &str = "hako.template=1";
+/// What a probe guest and a template's say.
 pub const PROBE_HELLO: &[u8] = b"hako\n";
 
 const DISK_SLOTS: &[usize] = &[1, 2, 6, 7];
@@ -37,6 +40,9 @@ pub const MOST_DRIVES: usize = DISK_SLOTS.len();
 const RNG_SLOT: usize = 3;
 const BALLOON_SLOT: usize = 4;
 const NIC_SLOT: usize = 5;
+
+/// QEMU's name for the guest's memory.
+const RAM: &str = "ram";
 
 /// MiB of translated code that an emulated guest may keep.
 const TCG_CACHE_MIB: u32 = 256;
@@ -80,16 +86,42 @@ impl FromStr for Accelerator {
 }
 
 /// One disk of a [`Machine`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Drive {
     /// The guest finds it by this.
     pub serial: String,
     /// The raw image.
     pub path: PathBuf,
+    /// The same, where it is open already.
+    pub file: Option<Arc<OwnedFd>>,
     /// Whether the guest may only read it.
     pub read_only: bool,
     /// Whether a flush of the guest reaches the host's disk.
     pub durable: bool,
+}
+
+/// Where the guest's memory is.
+#[derive(Debug, Clone, Default)]
+pub enum Memory {
+    /// In QEMU alone.
+    #[default]
+    Own,
+    /// In this file, which is as large as the guest's memory: [`crate::Vm::save`]
+    /// makes a template of it.
+    File(Arc<OwnedFd>),
+    /// A private copy, page by page, of a template's; the guest goes on where
+    /// that stood. The machine is to have what the template's has, but other
+    /// files behind the same disks, another tap and other sockets.
+    Copy(Template),
+}
+
+/// A machine that was halted and saved.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// The guest's memory: a file that nobody changes any more, open for reading alone.
+    pub memory: Arc<OwnedFd>,
+    /// QEMU's state of everything else.
+    pub state: Arc<[u8]>,
 }
 
 /// One microVM.
@@ -108,6 +140,8 @@ pub struct Machine {
     pub accelerator: Accelerator,
     /// Memory that the guest boots with.
     pub memory_mib: u64,
+    /// Where that is.
+    pub memory: Memory,
     /// Virtual CPUs that the guest boots with.
     pub cpus: u32,
     /// Virtual CPUs that the machine has: those that are more sleep until the
@@ -123,6 +157,8 @@ pub struct Machine {
     /// QEMU's end of the connection to who serves host folders; without it
     /// there is no such port.
     pub shares: Option<Arc<OwnedFd>>,
+    /// Files that are to be open for as long as QEMU runs.
+    pub keep: Vec<Arc<OwnedFd>>,
     /// The network namespace that QEMU runs in; the caller's if there is none.
     pub netns: Option<PathBuf>,
     /// The network card: a tap device in that namespace.
@@ -132,10 +168,19 @@ pub struct Machine {
 /// The network card of a [`Machine`].
 #[derive(Debug, Clone)]
 pub struct Nic {
-    /// The tap device, which is there.
-    pub tap: String,
+    /// The tap device.
+    pub tap: Tap,
     /// The hardware address, with colons.
     pub mac: String,
+}
+
+/// A tap device.
+#[derive(Debug, Clone)]
+pub enum Tap {
+    /// That is there by this name, in the machine's network namespace.
+    Named(String),
+    /// That is open already, wherever it is.
+    Open(Arc<OwnedFd>),
 }
 
 /// QEMU's arguments, and the files that they name by number.
@@ -143,6 +188,10 @@ pub struct Nic {
 pub(crate) struct CommandLine {
     pub args: Vec<String>,
     pub fds: Vec<OwnedFd>,
+    /// What QEMU reads a template's state from.
+    pub incoming: Option<i32>,
+    /// The path by which it opens the file of its memory.
+    pub memory_at: String,
 }
 
 /// QEMU's ends of the three socket pairs.
@@ -167,16 +216,32 @@ impl Machine {
         words.join(" ")
     }
 
+    /// Whether it is known that the guest's kernel expects nothing of pages that it
+    /// has freed: guest/kernel's, unless it is told to.
+    pub(crate) fn forgets_free_pages(&self) -> bool {
+        let counts = |arg: &String| ["init_on_free", "page_poison"].iter().any(|word| arg.starts_with(word));
+        self.board == Board::Microvm && !self.kernel_args.iter().any(counts)
+    }
+
     /// Opens every file that the machine is made of (QEMU itself may open none
     /// of them: it runs as nobody in particular) and makes the arguments.
     pub(crate) fn command_line(&self, sockets: Sockets) -> Result<CommandLine> {
-        let mut line = CommandLine { args: Vec::with_capacity(96), fds: Vec::with_capacity(8) };
+        let mut line = CommandLine {
+            args: Vec::with_capacity(96),
+            fds: Vec::with_capacity(8),
+            incoming: None,
+            memory_at: String::new(),
+        };
         line.fixed(self);
-        let kernel = line.file(&self.kernel, true)?;
-        let initramfs = line.file(&self.initramfs, true)?;
-        line.add("-kernel", format!("/proc/self/fd/{kernel}"));
-        line.add("-initrd", format!("/proc/self/fd/{initramfs}"));
-        line.add("-append", self.kernel_command_line());
+        line.memory(self)?;
+        // A copy has them in its memory, and does not boot again.
+        if !self.memory.is_copy() {
+            let kernel = line.file(&self.kernel, true)?;
+            let initramfs = line.file(&self.initramfs, true)?;
+            line.add("-kernel", format!("/proc/self/fd/{kernel}"));
+            line.add("-initrd", format!("/proc/self/fd/{initramfs}"));
+            line.add("-append", self.kernel_command_line());
+        }
         line.serial(sockets);
         if let Some(shares) = &self.shares {
             let shares = line.give(shares.try_clone().map_err(Error::io("share a socket"))?);
@@ -198,6 +263,9 @@ impl Machine {
         );
         if let Some(nic) = &self.nic {
             line.nic(nic, self.netns.as_deref())?;
+        }
+        for file in &self.keep {
+            line.give(file.try_clone().map_err(Error::io("share a file"))?);
         }
         Ok(line)
     }
@@ -230,7 +298,9 @@ impl CommandLine {
             self.args.push(word.to_owned());
         }
         self.add("-display", "none");
-        self.add("-M", machine.board.machine());
+        let place =
+            if matches!(machine.memory, Memory::Own) { String::new() } else { format!(",memory-backend={RAM}") };
+        self.add("-M", format!("{}{place}", machine.board.machine()));
         self.add("-global", "virtio-mmio.force-legacy=false");
         match machine.accelerator {
             Accelerator::Kvm => self.add("-accel", "kvm"),
@@ -240,6 +310,27 @@ impl CommandLine {
         self.add("-m", format!("{}M", machine.memory_mib));
         self.add("-smp", machine.most_cpus.max(machine.cpus).to_string());
         self.add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+    }
+
+    /// The file that the memory is in, opened again by its number, and a template's state.
+    fn memory(&mut self, machine: &Machine) -> Result<()> {
+        let (file, share) = match &machine.memory {
+            Memory::Own => return Ok(()),
+            Memory::File(file) => (file, "on"),
+            Memory::Copy(template) => {
+                let state = hako_os::fd::filled_pipe(&template.state).map_err(Error::io("pass a template's state"))?;
+                self.incoming = Some(self.give(state));
+                self.add("-incoming", "defer");
+                (&template.memory, "off")
+            }
+        };
+        let fd = self.give(file.try_clone().map_err(Error::io("share a memory file"))?);
+        let size = machine.memory_mib;
+        self.memory_at = format!("/proc/self/fd/{fd}");
+        let place = &self.memory_at;
+        let backend = format!("memory-backend-file,id={RAM},size={size}M,mem-path={place},share={share}");
+        self.add("-object", backend);
+        Ok(())
     }
 
     fn serial(&mut self, sockets: Sockets) {
@@ -256,7 +347,10 @@ impl CommandLine {
     }
 
     fn drive(&mut self, n: usize, slot: usize, drive: &Drive) -> Result<()> {
-        let fd = self.file(&drive.path, drive.read_only)?;
+        let fd = match &drive.file {
+            Some(file) => self.give(file.try_clone().map_err(Error::io("share a disk"))?),
+            None => self.file(&drive.path, drive.read_only)?,
+        };
         let read_only = if drive.read_only { "on" } else { "off" };
         let no_flush = if drive.durable { "off" } else { "on" };
         self.add("-add-fd", format!("fd={fd},set={slot}"));
@@ -276,12 +370,17 @@ impl CommandLine {
 
     /// Opened here, as root; QEMU gets no right to do so.
     fn nic(&mut self, nic: &Nic, netns: Option<&Path>) -> Result<()> {
-        let open = || hako_os::tap::open(&nic.tap);
-        let opened = match netns {
-            Some(netns) => hako_os::netns::within(netns, open),
-            None => open(),
+        let fd = match &nic.tap {
+            Tap::Open(fd) => fd.try_clone().map_err(Error::io("share a tap device"))?,
+            Tap::Named(name) => {
+                let open = || hako_os::tap::open(name);
+                let opened = match netns {
+                    Some(netns) => hako_os::netns::within(netns, open),
+                    None => open(),
+                };
+                opened.map_err(|source| Error::Tap { name: name.clone(), source })?
+            }
         };
-        let fd = opened.map_err(|source| Error::Tap { name: nic.tap.clone(), source })?;
         let fd = self.give(fd);
         self.add("-netdev", format!("tap,id=net0,fd={fd},vhost=off"));
         // The address is ours, not a user's text: a comma in it would be an option.

@@ -1,7 +1,7 @@
 //! Which accelerator works. A `/dev/kvm` that opens proves nothing: KVM counts
 //! once a guest has booted under it within a deadline.
 
-use crate::{Accelerator, Board, Error, Machine, PROBE_ARG, PROBE_HELLO, Result, Vm, spawn::find_program};
+use crate::{Accelerator, Board, Error, Machine, Memory, PROBE_ARG, PROBE_HELLO, Result, Vm, spawn::find_program};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, OpenOptions},
@@ -82,12 +82,14 @@ async fn boot(request: &ProbeRequest) -> Result<(Accelerator, String)> {
         initramfs: request.initramfs.clone(),
         accelerator: Accelerator::Kvm,
         memory_mib: MEMORY_MIB,
+        memory: Memory::Own,
         cpus: 1,
         most_cpus: 1,
         drives: Vec::new(),
         kernel_args: [vec![PROBE_ARG.to_owned()], request.board.host_args(Accelerator::Kvm, request.hz)].concat(),
         cgroup_procs: Vec::new(),
         shares: None,
+        keep: Vec::new(),
         netns: None,
         nic: None,
     };

@@ -2,9 +2,9 @@
 
 use crate::{Error, Result};
 use serde_json::{Value, json};
-use std::{io, time::Duration};
+use std::{io, os::fd::BorrowedFd, time::Duration};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest},
     net::UnixStream,
     time::timeout,
 };
@@ -13,6 +13,17 @@ use tokio::{
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest line that is read.
 const MAX_LINE: u64 = 1024 * 1024;
+
+/// One command, with a file for QEMU if it takes one.
+#[derive(Debug)]
+pub struct Command<'a> {
+    /// QEMU's word.
+    pub name: &'static str,
+    /// An object, or nothing.
+    pub arguments: Value,
+    /// The file.
+    pub fd: Option<BorrowedFd<'a>>,
+}
 
 /// A control connection. Commands are sent one after another.
 #[derive(Debug)]
@@ -34,20 +45,72 @@ impl Qmp {
     /// QEMU's refusal, a broken connection, or no answer within ten seconds.
     pub async fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
         let work = async {
-            if !self.greeted {
-                self.line().await?;
-                self.send(&json!({"execute": "qmp_capabilities"})).await?;
-                self.reply("qmp_capabilities").await?;
-                self.greeted = true;
-            }
-            let mut request = json!({"execute": command});
-            if !arguments.is_null() {
-                request["arguments"] = arguments;
-            }
-            self.send(&request).await?;
+            self.greet().await?;
+            self.send(&request(command, arguments)).await?;
             self.reply(command).await
         };
         timeout(DEADLINE, work).await.unwrap_or_else(|_| Err(Error::qmp(command, "no answer in time")))
+    }
+
+    /// Runs all of `commands`, without waiting for each. The first refusal is
+    /// told; those after it were run all the same.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    pub async fn execute_all(&mut self, commands: &[Command<'_>]) -> Result<()> {
+        let work = async {
+            self.greet().await?;
+            for command in commands {
+                self.send_with(command.name, command.arguments.clone(), command.fd).await?;
+            }
+            let mut first = Ok(());
+            for command in commands {
+                match self.reply(command.name).await {
+                    Err(err @ Error::Qmp { .. }) => first = first.and(Err(err)),
+                    other => drop(other?),
+                }
+            }
+            first
+        };
+        let named = commands.first().map_or("nothing", |command| command.name);
+        timeout(DEADLINE, work).await.unwrap_or_else(|_| Err(Error::qmp(named, "no answer in time")))
+    }
+
+    /// Gives QEMU `fd` under `name` (`getfd`).
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    pub async fn pass(&mut self, name: &str, fd: BorrowedFd<'_>) -> Result<()> {
+        self.execute_with("getfd", json!({"fdname": name}), fd).await
+    }
+
+    async fn execute_with(&mut self, command: &str, arguments: Value, fd: BorrowedFd<'_>) -> Result<()> {
+        let work = async {
+            self.greet().await?;
+            self.send_with(command, arguments, Some(fd)).await?;
+            self.reply(command).await.map(drop)
+        };
+        timeout(DEADLINE, work).await.unwrap_or_else(|_| Err(Error::qmp(command, "no answer in time")))
+    }
+
+    async fn send_with(&mut self, command: &str, arguments: Value, fd: Option<BorrowedFd<'_>>) -> Result<()> {
+        let request = request(command, arguments);
+        let Some(fd) = fd else { return self.send(&request).await };
+        let text = line_of(&request);
+        let socket = self.io.get_ref();
+        let send = || hako_os::fd::send(socket, text.as_bytes(), &[fd]);
+        // A line is short, and few are on their way: all of it fits.
+        socket.async_io(Interest::WRITABLE, send).await.map(drop).map_err(Error::io("write to qmp"))
+    }
+
+    async fn greet(&mut self) -> Result<()> {
+        if !self.greeted {
+            self.line().await?;
+            self.send(&json!({"execute": "qmp_capabilities"})).await?;
+            self.reply("qmp_capabilities").await?;
+            self.greeted = true;
+        }
+        Ok(())
     }
 
     /// Ends QEMU at once, without the guest's help.
@@ -81,9 +144,7 @@ impl Qmp {
     }
 
     async fn send(&mut self, request: &Value) -> Result<()> {
-        let mut text = request.to_string();
-        text.push('\n');
-        self.io.get_mut().write_all(text.as_bytes()).await.map_err(Error::io("write to qmp"))
+        self.io.get_mut().write_all(line_of(request).as_bytes()).await.map_err(Error::io("write to qmp"))
     }
 
     async fn line(&mut self) -> Result<Value> {
@@ -109,4 +170,18 @@ impl Qmp {
             }
         }
     }
+}
+
+fn request(command: &str, arguments: Value) -> Value {
+    let mut request = json!({"execute": command});
+    if !arguments.is_null() {
+        request["arguments"] = arguments;
+    }
+    request
+}
+
+fn line_of(request: &Value) -> String {
+    let mut text = request.to_string();
+    text.push('\n');
+    text
 }

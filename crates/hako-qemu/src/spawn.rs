@@ -4,6 +4,7 @@
 // UNSAFETY: `pre_exec` runs between fork and exec.
 
 use crate::{Accelerator, Error, Machine, Result, machine::CommandLine};
+use hako_os::notify::{Listener, ask_first};
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
     sched::{CloneFlags, setns},
@@ -14,7 +15,10 @@ use std::{
     env,
     fs::{File, OpenOptions},
     io::{self, Write},
-    os::{fd::BorrowedFd, unix::fs::MetadataExt},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::{fs::MetadataExt, net::UnixStream},
+    },
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -24,9 +28,10 @@ use tokio::process::{Child, Command};
 /// distributions, subordinate ids and containers use.
 const FIRST_UID: u32 = 0x7000_0000;
 
-/// Starts `machine`'s QEMU. It dies with the calling *thread*, which must
+/// Starts `machine`'s QEMU; answers also who is asked before it makes a hole in
+/// a file, where its memory is a template's. It dies with the calling *thread*, which must
 /// therefore live as long as the VM: a single-threaded process, or its main thread.
-pub(crate) fn spawn(machine: &Machine, line: CommandLine) -> Result<Child> {
+pub(crate) fn spawn(machine: &Machine, line: CommandLine) -> Result<(Child, Option<Listener>)> {
     // Found before the user changes, to whom folders of `$PATH` may be closed.
     let mut command = Command::new(find_program(&machine.qemu)?);
     command.args(&line.args).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -41,6 +46,8 @@ pub(crate) fn spawn(machine: &Machine, line: CommandLine) -> Result<Child> {
         .map(|path| File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source }));
     let netns = netns.transpose()?;
     let parent = Pid::this();
+    let holes = machine.memory.is_copy().then(UnixStream::pair).transpose();
+    let (ours, theirs) = holes.map_err(Error::io("make a socket pair"))?.unzip();
     // SAFETY: the closure makes only system calls and touches memory that was
     // allocated before the fork. The numbers are open in the child, since
     // `line.fds` lives until after the spawn.
@@ -50,7 +57,8 @@ pub(crate) fn spawn(machine: &Machine, line: CommandLine) -> Result<Child> {
             if let Some(netns) = &netns {
                 setns(netns, CloneFlags::CLONE_NEWNET)?;
             }
-            prepare(&fds, user, parent)
+            prepare(&fds, user, parent)?;
+            theirs.as_ref().map_or(Ok(()), |socket| ask_first(socket.as_fd()))
         });
     }
     let child = command.spawn().map_err(|err| match err.kind() {
@@ -58,7 +66,10 @@ pub(crate) fn spawn(machine: &Machine, line: CommandLine) -> Result<Child> {
         _ => Error::Io { step: "start qemu", source: err },
     });
     drop(line.fds);
-    child
+    let child = child?;
+    // It was sent before the program began.
+    let listener = ours.as_ref().map(Listener::receive).transpose().map_err(Error::io("hear of qemu's holes"))?;
+    Ok((child, listener))
 }
 
 fn open_group(path: &Path) -> Result<File> {
@@ -66,7 +77,10 @@ fn open_group(path: &Path) -> Result<File> {
 }
 
 /// The program itself, where only its name is known.
-pub(crate) fn find_program(program: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// It is not installed.
+pub fn find_program(program: &Path) -> Result<PathBuf> {
     let absent = || Error::NotInstalled { program: program.to_owned() };
     if program.components().count() > 1 {
         return if program.exists() { Ok(program.to_owned()) } else { Err(absent()) };

@@ -1,7 +1,7 @@
 //! A running VM: QEMU's process and the sockets to it.
 
 use crate::{
-    Error, Machine, Qmp, Result,
+    Error, Machine, Memory, Qmp, Result, discard,
     machine::Sockets,
     spawn,
     tail::Tail,
@@ -29,6 +29,8 @@ pub struct Vm {
     stderr: Tail,
     ended: watch::Receiver<Option<String>>,
     kill: std::sync::Arc<Notify>,
+    /// What it reads a template's state from, by its number.
+    pub(crate) incoming: Option<i32>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -48,6 +50,7 @@ impl Vm {
     /// there is one. Returns the VM and our end of the agent's port.
     ///
     /// QEMU gets the parent-death signal of the calling thread: it dies with it.
+    /// A copy of a template stands still until [`Self::wake`].
     ///
     /// # Errors
     /// QEMU is not installed, or one of the machine's files cannot be opened.
@@ -60,10 +63,22 @@ impl Vm {
         let (console, console_qemu) = pair()?;
         let (qmp, qmp_qemu) = pair()?;
         let sockets = Sockets { agent: agent_qemu.into(), console: console_qemu.into(), qmp: qmp_qemu.into() };
-        let mut child = spawn::spawn(machine, machine.command_line(sockets)?)?;
+        let line = machine.command_line(sockets)?;
+        let incoming = line.incoming;
+        let memory_at = line.memory_at.clone();
+        let (mut child, discards) = spawn::spawn(machine, line)?;
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);
         let proc = ProcDir::of(pid);
         let (console_tail, stderr_tail) = (Tail::default(), Tail::default());
+        if let (Some(discards), Memory::Copy(template)) = (discards, &machine.memory) {
+            tokio::spawn(discard::serve(
+                discards,
+                pid,
+                template.memory.clone(),
+                memory_at,
+                machine.forgets_free_pages(),
+            ));
+        }
         let mut tasks = vec![tokio::spawn(console_tail.clone().drain(console, log))];
         if let Some(stderr) = child.stderr.take() {
             tasks.push(tokio::spawn(stderr_tail.clone().drain(stderr, None)));
@@ -79,6 +94,7 @@ impl Vm {
             stderr: stderr_tail,
             ended,
             kill,
+            incoming,
             tasks,
         };
         Ok((vm, agent))

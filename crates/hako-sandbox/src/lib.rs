@@ -13,7 +13,7 @@
 //! process implementation inside the guest.
 
 use async_trait::async_trait;
-use hako_model::{ExitDetails, KernelFigures, NetworkChange, ProcessList, Result, VmFigures};
+use hako_model::{ExitDetails, KernelFigures, NetworkChange, ProcessList, Result, VmFigures, VmProcess};
 use hako_task::{extra::MountRequest, files::FilesRequest};
 use std::path::PathBuf;
 use tokio::{
@@ -133,5 +133,5 @@ pub trait Sandbox: Send + Sync {
     /// cgroup, mounts, VM. Goes on past errors and reports all of them.
     async fn delete(&self, exec_id: Option<&str>) -> Result<()>;
     /// The VM's process on this host, behind the hyperv wall.
-    fn vm_pid(&self) -> Option<i32>;
+    fn vm(&self) -> Option<VmProcess>;
 }

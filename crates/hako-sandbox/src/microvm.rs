@@ -20,12 +20,18 @@ mod rest;
 mod shares;
 pub mod sizing;
 mod stdio;
+pub mod template;
+mod waiting;
+
+pub use waiting::{STREAMS, Waiting};
 
 use crate::{CreateRequest, Figures, Sandbox, Stdio, StdioRequest};
 use async_trait::async_trait;
 use group::{Asked, Group};
 use guest::{Guest, Parts, SIGKILL};
-use hako_model::{Error, ExitDetails, NetworkChange, ProcessList, Result, SandboxConfig, VmConfig, VmNetwork};
+use hako_model::{
+    Error, ExitDetails, NetworkChange, ProcessList, Result, SandboxConfig, VmConfig, VmNetwork, VmProcess,
+};
 use hako_task::{
     extra::MountRequest,
     files::{FilesRequest, refuse},
@@ -48,6 +54,8 @@ pub struct MicroVm {
     config: SandboxConfig,
     /// The shim's folder: the console's log goes there.
     dir: PathBuf,
+    /// The machine to take, if one has waited.
+    waiting: std::sync::Mutex<Option<Waiting>>,
     state: RwLock<State>,
 }
 
@@ -66,7 +74,14 @@ impl MicroVm {
     /// as long as the container.
     #[must_use]
     pub fn new(config: SandboxConfig, dir: PathBuf) -> Self {
-        Self { config, dir, state: RwLock::new(State::Empty) }
+        Self { config, dir, waiting: std::sync::Mutex::default(), state: RwLock::new(State::Empty) }
+    }
+
+    /// As [`MicroVm::new`], with a machine that has waited. It is taken if it
+    /// serves, and ended if not.
+    #[must_use]
+    pub fn with_waiting(config: SandboxConfig, dir: PathBuf, waiting: Waiting) -> Self {
+        Self { waiting: std::sync::Mutex::new(Some(waiting)), ..Self::new(config, dir) }
     }
 
     /// A guest in a cgroup of its own; on an error there is neither.
@@ -86,8 +101,23 @@ impl MicroVm {
         }
     }
 
+    /// The machine that has waited, if there is one and it serves.
+    async fn take_waiting(&self, vm: &VmConfig, group: &Group) -> Option<Parts> {
+        let waiting = self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()?;
+        match waiting.take(&self.config, vm, &group.procs()).await {
+            Ok(parts) => Some(parts),
+            Err(err) => {
+                tracing::warn!("{err}");
+                None
+            }
+        }
+    }
+
     /// The VM, and who serves it host folders if it has any.
     async fn boot_in(&self, vm: &VmConfig, group: &Group) -> Result<Parts> {
+        if let Some(parts) = self.take_waiting(vm, group).await {
+            return Ok(parts);
+        }
         let Some(shares) = &vm.shares else {
             return boot::boot(&self.config, vm, &self.dir, group.procs(), None).await;
         };
@@ -230,10 +260,10 @@ impl Sandbox for MicroVm {
         *state = State::Gone;
         ended
     }
-    fn vm_pid(&self) -> Option<i32> {
+    fn vm(&self) -> Option<VmProcess> {
         // Held for writing only while the VM starts or ends.
         match &*self.state.try_read().ok()? {
-            State::Booted(guest) => guest.vm_pid(),
+            State::Booted(guest) => guest.process(),
             State::Empty | State::Gone => None,
         }
     }

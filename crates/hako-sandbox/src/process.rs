@@ -29,7 +29,7 @@ use crate::{CreateRequest, Figures, Sandbox, Stdio, StdioRequest};
 use async_trait::async_trait;
 use exec::Exec;
 use files::Mounted;
-use hako_model::{Error, ExitDetails, NetworkChange, ProcessList, Result};
+use hako_model::{Error, ExitDetails, NetworkChange, ProcessList, Result, VmProcess};
 use hako_task::{extra::MountRequest, files::FilesRequest};
 use init::Container;
 pub use reaper::{Exit, Hold, Reaper, Watch};
@@ -351,7 +351,7 @@ impl Sandbox for ProcessSandbox {
         }
     }
 
-    fn vm_pid(&self) -> Option<i32> {
+    fn vm(&self) -> Option<VmProcess> {
         None
     }
 }

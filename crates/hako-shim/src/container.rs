@@ -8,7 +8,7 @@ mod request;
 
 use crate::{state, stdio::log::Log, wall};
 use hako_model::{Error, ExitDetails, Result, SandboxConfig, ShimPhase};
-use hako_sandbox::{Sandbox, Stdio};
+use hako_sandbox::{Sandbox, Stdio, microvm::Waiting};
 use phase::{Exec, Phase, Process, Verb};
 use request::Reply;
 pub(crate) use request::{Ask, CreateArgs, ExecArgs, Handle, Query, Request, Status, Target, View, target};
@@ -53,9 +53,13 @@ struct Container {
 }
 
 /// Starts the container's task. The receiver hears when Shutdown is done.
-pub(crate) fn spawn(dir: PathBuf, config: SandboxConfig) -> Result<(Handle, oneshot::Receiver<()>)> {
+pub(crate) fn spawn(
+    dir: PathBuf,
+    config: SandboxConfig,
+    waiting: Option<Waiting>,
+) -> Result<(Handle, oneshot::Receiver<()>)> {
     state::save(&dir, None, ShimPhase::Empty)?;
-    let sandbox = wall::build(&config, &dir)?;
+    let sandbox = wall::build(&config, &dir, waiting)?;
     let (requests, incoming) = mpsc::unbounded_channel();
     let (events, happened) = mpsc::unbounded_channel();
     let (ended, end) = oneshot::channel();
@@ -240,6 +244,6 @@ impl Container {
     }
 
     fn save(&self, phase: ShimPhase) -> Result<()> {
-        state::save(&self.dir, self.sandbox.vm_pid(), phase)
+        state::save(&self.dir, self.sandbox.vm(), phase)
     }
 }

@@ -22,9 +22,11 @@ mod service;
 mod setup;
 mod state;
 mod stdio;
+pub mod wait;
 mod wall;
 
 use hako_model::{Error, Result, SandboxConfig};
+use hako_sandbox::microvm::Waiting;
 use hako_task::ttrpc::r#async::Server;
 use setup::Sockets;
 use std::{path::Path, sync::Arc, time::Duration};
@@ -40,22 +42,31 @@ const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 pub fn run(dir: &Path) -> Result<()> {
     let dir = std::path::absolute(dir)?;
     let sockets = setup::prepare(&dir)?;
-    let config = dir.join("sandbox.json");
-    let named = |err: String| Error::invalid(format!("{}: {err}", config.display()));
-    let text = std::fs::read(&config).map_err(|err| named(err.to_string()))?;
-    let config: SandboxConfig = serde_json::from_slice(&text).map_err(|err| named(err.to_string()))?;
+    let config = read_config(&dir)?;
     // Namespaces of other containers end when their engine says so.
     hako_os::netns::keep_only(config.id.as_str())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(dir, config, sockets));
+    let served = runtime.block_on(serve(dir, config, sockets, None));
     // Nobody is left to hear of streams that are still open.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(dir: std::path::PathBuf, config: SandboxConfig, sockets: Sockets) -> Result<()> {
+fn read_config(dir: &Path) -> Result<SandboxConfig> {
+    let config = dir.join("sandbox.json");
+    let named = |err: String| Error::invalid(format!("{}: {err}", config.display()));
+    let text = std::fs::read(&config).map_err(|err| named(err.to_string()))?;
+    serde_json::from_slice(&text).map_err(|err| named(err.to_string()))
+}
+
+async fn serve(
+    dir: std::path::PathBuf,
+    config: SandboxConfig,
+    sockets: Sockets,
+    waiting: Option<Waiting>,
+) -> Result<()> {
     let id = config.id.to_string();
-    let (handle, ended) = container::spawn(dir, config)?;
+    let (handle, ended) = container::spawn(dir, config, waiting)?;
     tokio::spawn(stdio::attach::serve(tokio::net::UnixListener::from_std(sockets.stdio)?, handle.clone()));
     let task = Arc::new(service::TaskService::new(id.clone(), handle.clone()));
     let extra = Arc::new(extra::ExtraService::new(id, handle));

@@ -25,6 +25,12 @@ pub(crate) struct Sockets {
 
 /// Prepares the process.
 pub(crate) fn prepare(dir: &Path) -> Result<Sockets> {
+    settle()?;
+    Ok(Sockets { task: listener(TASK, dir, "task.sock")?, stdio: listener(STDIO, dir, "stdio.sock")? })
+}
+
+/// All of it but the sockets.
+pub(crate) fn settle() -> Result<()> {
     // Refused to the leader of a group, as which somebody may have started it.
     let _ = nix::unistd::setsid();
     hako_os::process::keep_memory_small();
@@ -32,8 +38,7 @@ pub(crate) fn prepare(dir: &Path) -> Result<Sockets> {
     hako_os::process::outlive_signals()?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     std::env::set_current_dir("/")?;
-    hako_os::mount::own_namespace().map_err(|err| Error::internal(format!("mount namespace: {err}")))?;
-    Ok(Sockets { task: listener(TASK, dir, "task.sock")?, stdio: listener(STDIO, dir, "stdio.sock")? })
+    hako_os::mount::own_namespace().map_err(|err| Error::internal(format!("mount namespace: {err}")))
 }
 
 /// The inherited listener, or one of our own where none was inherited.

@@ -3,13 +3,14 @@
 use hako_model::{Isolation, Result, SandboxConfig};
 use hako_sandbox::{
     Sandbox,
-    microvm::MicroVm,
+    microvm::{MicroVm, Waiting},
     process::{ProcessConfig, ProcessSandbox, Reaper},
 };
 use std::{path::Path, sync::Arc};
 
 /// The sandbox for `config`. Must be called on the tokio runtime.
-pub(crate) fn build(config: &SandboxConfig, dir: &Path) -> Result<Arc<dyn Sandbox>> {
+/// A machine that has waited is for the hyperv wall.
+pub(crate) fn build(config: &SandboxConfig, dir: &Path, waiting: Option<Waiting>) -> Result<Arc<dyn Sandbox>> {
     Ok(match config.isolation {
         Isolation::Process => {
             // The reaper waits for every child: only behind this wall may it exist.
@@ -22,6 +23,12 @@ pub(crate) fn build(config: &SandboxConfig, dir: &Path) -> Result<Arc<dyn Sandbo
             };
             Arc::new(ProcessSandbox::new(process, reaper))
         }
-        Isolation::Hyperv => Arc::new(MicroVm::new(config.clone(), dir.to_owned())),
+        Isolation::Hyperv => {
+            let (config, dir) = (config.clone(), dir.to_owned());
+            Arc::new(match waiting {
+                Some(waiting) => MicroVm::with_waiting(config, dir, waiting),
+                None => MicroVm::new(config, dir),
+            })
+        }
     })
 }

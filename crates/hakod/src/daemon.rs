@@ -7,7 +7,7 @@ use crate::{
     Engine,
     config::{self, Config},
     containers::{self, recover},
-    http, idle, networks,
+    http, idle, networks, templates,
 };
 use anyhow::{Context, bail};
 use std::{
@@ -83,6 +83,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         let listener = http::bind(host, &engine.config.group).await?;
         servers.spawn(http::serve(Arc::clone(&engine), listener, tls.clone(), stopped.clone()));
     }
+    tokio::spawn(templates::pool::run(Arc::clone(&engine)));
     hako_os::process::trim_memory();
     tokio::spawn(idle::watch(engine.clone()));
     tracing::info!("API listen on {:?}", engine.config.hosts);
@@ -97,7 +98,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // No receiver left means that the servers have ended, which is what is wanted.
     let _ = stop.send(true);
     while servers.join_next().await.is_some() {}
-    containers::files::end_all(&engine).await;
+    tokio::join!(containers::files::end_all(&engine), templates::pool::close(&engine), engine.templates.close());
     containers::remains::gone(&engine).await;
     networks::put_away(&engine).await;
     // Another hakod may have written its own.

@@ -14,6 +14,7 @@ use crate::{
     networks::Networks,
     programs::Programs,
     spec::SeccompCache,
+    templates::Templates,
     volumes::Volumes,
 };
 use anyhow::Context;
@@ -70,6 +71,8 @@ pub struct Engine {
     pub remains: Remains,
     /// Who uses which volumes.
     pub volumes: Volumes,
+    /// What virtual machines are copies of.
+    pub templates: Arc<Templates>,
     /// Virtual machines that may boot at once. Each takes a processor while it
     /// boots: after the host's own boot all of them would start, and none in time.
     pub boots: Semaphore,
@@ -131,6 +134,7 @@ impl Engine {
             remains: Remains::default(),
             volumes: Volumes::default(),
             events: Arc::default(),
+            templates: Templates::new(&config.vm, root.join("templates")),
             boots: Semaphore::new(boots_at_once()),
             pruning: AtomicBool::new(false),
             images,

@@ -30,6 +30,7 @@ mod shim;
 mod spec;
 mod sysinfo;
 mod system;
+mod templates;
 mod volumes;
 
 pub use check_store::check_store;

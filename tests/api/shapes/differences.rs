@@ -106,6 +106,9 @@ pub const TABLE: &[Row] = &[
     both("info.body.KernelMemory*", GONE),
     both("info.body.CDISpecDirs", NEWER),
     both("info.body.Guests", OWN),
+    both("info.body.VirtualMachines", OWN),
+    both("df.body.VirtualMachines", OWN),
+    both("df, empty.body.VirtualMachines", OWN),
     both("info.body.RegistryConfig.AllowNondistributable*", GONE),
     both("info.body.Runtimes.*", OWN),
 ];

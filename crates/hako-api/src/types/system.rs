@@ -114,6 +114,30 @@ pub struct Info {
     pub warnings: Option<Vec<String>>,
     /// Hako's own: what virtual machines can boot.
     pub guests: Vec<InfoGuest>,
+    /// Hako's own: how virtual machines start.
+    pub virtual_machines: InfoMachines,
+}
+
+/// How virtual machines start, and how they have since the engine did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct InfoMachines {
+    /// Templates that serve.
+    pub templates: usize,
+    /// Those that are being made.
+    pub templates_being_made: usize,
+    /// Bytes that the first take.
+    pub templates_size: u64,
+    /// How often one could not be made, or did not serve.
+    pub template_failures: u64,
+    /// Machines of containers that are copies of one.
+    pub template_clones: u64,
+    /// Copies that wait for a container.
+    pub pool_waiting: usize,
+    /// Machines of containers that had waited.
+    pub pool_starts: u64,
+    /// Machines of containers that were booted.
+    pub cold_boots: u64,
 }
 
 /// A guest kernel that is installed.

@@ -129,6 +129,10 @@ impl Df {
             let total = if key == "Images" { usage["LayersSize"].as_i64().unwrap_or(sum) } else { sum };
             table.push([label.to_owned(), items.len().to_string(), human_size(total)]);
         }
+        let machines = &usage["VirtualMachines"];
+        if let (Some(count), Some(size)) = (machines["Templates"].as_u64(), machines["TemplatesSize"].as_i64()) {
+            table.push(["VM Templates".to_owned(), count.to_string(), human_size(size)]);
+        }
         print(&table.to_string())
     }
 }

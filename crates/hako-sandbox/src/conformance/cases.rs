@@ -142,7 +142,7 @@ pub(super) async fn figures_of_the_workload(fixture: &dyn Fixture) -> Case {
     ensure(said, format!("{figures:?}"))?;
     let kernel = figures.kernel;
     ensure(kernel.cpu_ns > 0 && kernel.cpus > 0 && kernel.memory > 16 << 20, format!("{kernel:?}"))?;
-    let vm = made.sandbox().vm_pid().is_some();
+    let vm = made.sandbox().vm().is_some();
     same("figures of a VM where there is one", figures.vm.is_some(), vm)?;
     ensure(figures.vm.is_none_or(|vm| vm.resident > 1 << 20 && vm.user_ns > 0), format!("{:?}", figures.vm))?;
     made.delete().await

@@ -1,10 +1,10 @@
 //! From a configuration to a guest whose agent has answered.
 
-use super::{guest::Parts, shares::Connection, stdio::open_stream};
+use super::{guest::Parts, shares::Connection, stdio::open_stream, template};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::Utc;
-use hako_model::{Error, ErrorKind, Result, SHARES_WINDOW, SandboxConfig, VmConfig};
-use hako_qemu::{Accelerator, Board, Drive, MOST_DRIVES, Machine, Nic, Vm};
+use hako_model::{Error, ErrorKind, Origin, Result, SHARES_WINDOW, SandboxConfig, VmConfig};
+use hako_qemu::{Accelerator, Board, Drive, MOST_DRIVES, Machine, Memory, Nic, Tap, Vm};
 use hako_task::{
     extra::{ConfigureRequest, ExtraClient},
     mux::Mux,
@@ -15,7 +15,7 @@ use hako_task::{
 use std::{
     fs::File,
     io::Read,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -24,6 +24,10 @@ use tokio::{net::UnixStream, time::timeout};
 
 /// Bytes of the host's random pool for the guest.
 const ENTROPY: usize = 64;
+
+/// How long a copy of a template may take until its agent answers: it needs a
+/// twentieth of a second, and a boot takes its place.
+const COPY: Duration = Duration::from_secs(20);
 
 /// Once the channel broke, QEMU's own end is at most this far.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -46,31 +50,75 @@ pub(super) async fn boot(
     shares: Option<Connection>,
 ) -> Result<Parts> {
     let mut machine = Machine { cgroup_procs, ..machine(vm, config.ephemeral)? };
-    let mut window = None;
     if let Some(shares) = shares {
         machine.shares = Some(Arc::new(shares.socket));
-        // Without a place for it all data goes over the port.
-        if machine.drives.len() < MOST_DRIVES {
-            machine.drives.push(window_drive(&shares.window));
-        }
-        // Open until QEMU has it.
-        window = Some(shares.window);
+        add_window(&mut machine, shares.window);
     }
-    let booted = boot_patiently(&machine, config, vm, dir).await;
-    drop(window);
-    booted
+    let why = match copy(&machine, config, vm, dir).await {
+        Some(Ok(parts)) => return Ok(parts),
+        Some(Err(err)) => {
+            tracing::warn!("{err}; it is booted");
+            Some(err.message)
+        }
+        None => None,
+    };
+    let parts = boot_patiently(&machine, config, vm, dir).await?;
+    Ok(Parts { origin: why.map_or(Origin::Boot, |why| Origin::Failed { why }), ..parts })
 }
 
-fn window_drive(window: &OwnedFd) -> Drive {
-    let path = format!("/proc/self/fd/{}", window.as_raw_fd()).into();
-    Drive { serial: SHARES_WINDOW.to_owned(), path, read_only: false, durable: false }
+/// Without a place for it all data of host folders goes over the port.
+pub(super) fn add_window(machine: &mut Machine, window: OwnedFd) {
+    if machine.drives.len() < MOST_DRIVES {
+        let (serial, file) = (SHARES_WINDOW.to_owned(), Some(Arc::new(window)));
+        machine.drives.push(Drive { serial, file, ..Drive::default() });
+    }
+}
+
+/// A copy of the template, if there is one for the machine.
+async fn copy(machine: &Machine, config: &SandboxConfig, vm: &VmConfig, dir: &Path) -> Option<Result<Parts>> {
+    let template = match template::open(vm.template.as_ref()?) {
+        Ok(template) => template,
+        // Whoever has made it is gone, and it with him: no fault of its.
+        Err(err) => {
+            tracing::debug!("{err}");
+            return None;
+        }
+    };
+    let copy = Machine { memory: Memory::Copy(template), ..machine.clone() };
+    let deadline = COPY.min(Duration::from_millis(vm.boot.deadline_ms));
+    Some(match boot_once(&copy, config, deadline, Some(&dir.join("console.log"))).await {
+        Ok(parts) => Ok(Parts { origin: Origin::Template, ..parts }),
+        Err(Failure::Start(err) | Failure::Guest(err)) => Err(err.context("a copy of the template")),
+    })
+}
+
+/// A copy of `vm`'s template, and nothing else.
+pub(super) async fn copy_only(config: &SandboxConfig, vm: &VmConfig, dir: &Path) -> Result<Parts> {
+    let machine = machine(vm, true)?;
+    copy(&machine, config, vm, dir)
+        .await
+        .unwrap_or_else(|| Err(Error::new(ErrorKind::Unavailable, "there is no template")))
+}
+
+/// Whether `machine` comes to answer.
+pub(super) async fn probe(machine: &Machine, vm: &VmConfig) -> Result<()> {
+    let deadline = COPY.min(Duration::from_millis(vm.boot.deadline_ms));
+    match boot_once(machine, &template::nobody()?, deadline, None).await {
+        Ok(parts) => {
+            parts.channel.abort();
+            parts.vm.kill().await;
+            Ok(())
+        }
+        Err(Failure::Start(err) | Failure::Guest(err)) => Err(err),
+    }
 }
 
 async fn boot_patiently(machine: &Machine, config: &SandboxConfig, vm: &VmConfig, dir: &Path) -> Result<Parts> {
     let attempts = vm.boot.attempts.max(1);
+    let deadline = Duration::from_millis(vm.boot.deadline_ms);
     let mut attempt = 1;
     loop {
-        match boot_once(machine, config, vm, dir).await {
+        match boot_once(machine, config, deadline, Some(&dir.join("console.log"))).await {
             Ok(guest) => return Ok(guest),
             Err(Failure::Start(err)) => return Err(err),
             Err(Failure::Guest(err)) if attempt < attempts => {
@@ -85,12 +133,13 @@ async fn boot_patiently(machine: &Machine, config: &SandboxConfig, vm: &VmConfig
     }
 }
 
-fn machine(vm: &VmConfig, ephemeral: bool) -> Result<Machine> {
+pub(super) fn machine(vm: &VmConfig, ephemeral: bool) -> Result<Machine> {
     let accelerator: Accelerator = vm.boot.accelerator.parse().map_err(Error::invalid)?;
     let board: Board = vm.boot.board.parse().map_err(Error::invalid)?;
     let drives = vm.disks.iter().map(|disk| Drive {
         serial: disk.serial.clone(),
         path: disk.path.clone(),
+        file: None,
         read_only: disk.read_only,
         durable: !ephemeral,
     });
@@ -101,38 +150,40 @@ fn machine(vm: &VmConfig, ephemeral: bool) -> Result<Machine> {
         initramfs: vm.boot.initramfs.clone(),
         accelerator,
         memory_mib: vm.memory_mib,
+        memory: Memory::Own,
         cpus: vm.cpus,
         most_cpus: vm.most_cpus,
         drives: drives.collect(),
         kernel_args: vm.boot.kernel_args.clone(),
         cgroup_procs: Vec::new(),
         shares: None,
+        keep: Vec::new(),
         netns: vm.network.as_ref().map(|network| network.netns.clone()),
         nic: vm
             .network
             .as_ref()
             .and_then(|network| network.interfaces.first())
-            .map(|first| Nic { tap: first.tap.clone(), mac: first.mac.clone() }),
+            .map(|first| Nic { tap: Tap::Named(first.tap.clone()), mac: first.mac.clone() }),
     })
 }
 
 async fn boot_once(
     machine: &Machine,
     config: &SandboxConfig,
-    vm: &VmConfig,
-    dir: &Path,
+    deadline: Duration,
+    console: Option<&Path>,
 ) -> std::result::Result<Parts, Failure> {
-    let spawned = Vm::spawn(machine, Some(&dir.join("console.log")));
+    let spawned = Vm::spawn(machine, console);
     let (mut qemu, agent) = spawned.map_err(|err| Failure::Start(start_error(err)))?;
-    let deadline = Duration::from_millis(vm.boot.deadline_ms);
+    let woken = if machine.memory.is_copy() { qemu.wake().await } else { Ok(()) };
     let answered = tokio::select! {
-        answer = timeout(deadline, connect(agent, config)) => answer,
+        answer = timeout(deadline, connect(agent, config)), if woken.is_ok() => answer,
         how = qemu.ended() => Ok(Err(Error::internal(how))),
     };
     let (kind, why) = match answered {
         Ok(Ok(channel)) => {
             let (mux, channel, task, extra) = channel;
-            return Ok(Parts { vm: qemu, mux, channel, task, extra, shares: None });
+            return Ok(Parts { vm: qemu, mux, channel, task, extra, shares: None, origin: Origin::Boot });
         }
         // QEMU has ended, or the agent's channel broke because it is about to.
         Ok(Err(err)) => match timeout(SETTLE, qemu.ended()).await {

@@ -13,7 +13,10 @@ use super::{
 use crate::{CreateRequest, Figures, Stdio, StdioRequest};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{SecondsFormat, Utc};
-use hako_model::{Error, ErrorKind, ExitDetails, ProcessList, Result, SandboxConfig, VmConfig, resources::Resources};
+use hako_model::{
+    Error, ErrorKind, ExitDetails, Origin, ProcessList, Result, SandboxConfig, VmConfig, VmProcess,
+    resources::Resources,
+};
 use hako_qemu::{KillSwitch, Vm};
 use hako_task::{
     error::from_ttrpc,
@@ -66,6 +69,7 @@ pub(super) struct Guest {
     id: String,
     config: SandboxConfig,
     pid: i32,
+    origin: Origin,
     pub(super) vm: Mutex<Vm>,
     switch: KillSwitch,
     ended: watch::Sender<bool>,
@@ -135,15 +139,17 @@ pub(super) struct Parts {
     pub task: TaskClient,
     pub extra: ExtraClient,
     pub shares: Option<ShareServer>,
+    pub origin: Origin,
 }
 
 impl Guest {
     pub fn new(config: SandboxConfig, machine: &VmConfig, group: Group, parts: Parts) -> Self {
-        let Parts { vm, mux, channel, task, extra, shares } = parts;
+        let Parts { vm, mux, channel, task, extra, shares, origin } = parts;
         Self {
             id: config.id.to_string(),
             config,
             pid: vm.pid(),
+            origin,
             switch: vm.kill_switch(),
             ended: watch::Sender::new(false),
             vm: Mutex::new(vm),
@@ -159,9 +165,15 @@ impl Guest {
         }
     }
 
+    /// The machine, of which nobody has anything.
+    pub fn into_parts(self) -> Parts {
+        let Self { origin, vm, mux, channel, task, extra, shares, .. } = self;
+        Parts { vm: vm.into_inner(), mux, channel, task: task.0, extra: extra.0, shares, origin }
+    }
+
     /// QEMU's process, while the agent's channel lives.
-    pub fn vm_pid(&self) -> Option<i32> {
-        (!self.channel.is_finished()).then_some(self.pid)
+    pub fn process(&self) -> Option<VmProcess> {
+        (!self.channel.is_finished()).then(|| VmProcess { pid: self.pid, origin: self.origin.clone() })
     }
 
     /// Asks the agent; a machine that is halted is woken for it.
@@ -418,7 +430,10 @@ impl Guest {
         // A machine that does not wake is ended by force below.
         let _ = self.stay_awake().await;
         let vm = self.vm.lock().await;
-        if !vm.has_ended() {
+        if now && self.shares.is_none() {
+            // What it has is thrown away: it need not even know.
+            vm.kill().await;
+        } else if !vm.has_ended() {
             let message = task::ShutdownRequest { id: self.id.clone(), now, ..Default::default() };
             let orderly = async {
                 // The answer is the end of the machine.

@@ -58,8 +58,7 @@ impl ShareServer {
         let (ours, qemus) = UnixStream::pair().map_err(failed)?;
         let mut command = Command::new(&shares.server);
         command.arg("fs").env_clear().current_dir("/").kill_on_drop(true);
-        let window = hako_os::fd::memory_file(WINDOW_NAME, u64::from(WINDOW_SLOTS) * u64::from(WINDOW_SLOT));
-        let window = OwnedFd::from(window.map_err(failed)?);
+        let window = window().map_err(failed)?;
         let its_window = window.try_clone().map_err(failed)?;
         command.arg("--window").arg(its_window.as_raw_fd().to_string());
         for share in &shares.list {
@@ -120,6 +119,12 @@ impl ShareServer {
             let _ = ended.wait_for(Option::is_some).await;
         }
     }
+}
+
+/// The memory for large data.
+pub(super) fn window() -> std::io::Result<OwnedFd> {
+    let size = u64::from(WINDOW_SLOTS) * u64::from(WINDOW_SLOT);
+    hako_os::fd::memory_file(WINDOW_NAME, size).map(OwnedFd::from)
 }
 
 fn open_group(path: &Path) -> Result<File> {

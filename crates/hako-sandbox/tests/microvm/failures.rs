@@ -68,7 +68,7 @@ async fn a_missing_command_leaves_no_vm() {
     let sandbox = fixture.sandbox();
     let err = sandbox.create(fixture.request(&["nosuch"], PIPES)).await.err().unwrap();
     assert!(err.message.contains("exec: \"nosuch\": executable file not found in $PATH"), "{err}");
-    assert_eq!(sandbox.vm_pid(), None);
+    assert_eq!(sandbox.vm(), None);
     assert_eq!(vms(), 0);
 }
 
@@ -90,7 +90,7 @@ async fn a_vm_that_dies_ends_every_wait() {
     let stdout = streams.stdout.as_mut().unwrap();
     let mut up = [0; 3];
     stdout.read_exact(&mut up).await.unwrap();
-    let pid = nix::unistd::Pid::from_raw(sandbox.vm_pid().unwrap());
+    let pid = nix::unistd::Pid::from_raw(sandbox.vm().unwrap().pid);
     let waited = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();

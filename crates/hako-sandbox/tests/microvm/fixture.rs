@@ -90,7 +90,12 @@ impl Fixture {
         assert!(guest.join("vmlinux").exists(), "run `cargo xtask guest` first");
         let host = Host { memory: 8 << 30, cpus: 2, accelerator: Accelerator::Tcg };
         let size = sizing(host, memory, Some(1_000_000_000));
-        let disk = |serial: &str, name: &str, read_only| Disk { serial: serial.to_owned(), path: at(name), read_only };
+        let disk = |serial: &str, name: &str, read_only| Disk {
+            serial: serial.to_owned(),
+            path: at(name),
+            size: None,
+            read_only,
+        };
         let vm = VmConfig {
             boot: BootConfig {
                 qemu: "qemu-system-x86_64".into(),
@@ -108,6 +113,7 @@ impl Fixture {
             disks: vec![disk("rootfs", "rootfs.erofs", true), disk("scratch", "scratch.img", false)],
             shares: None,
             network: None,
+            template: None,
         };
         let config = SandboxConfig {
             id: ID.to_owned().try_into().unwrap(),

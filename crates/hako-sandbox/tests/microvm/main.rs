@@ -7,6 +7,7 @@ mod failures;
 mod fixture;
 mod limits;
 mod network;
+mod template;
 
 use fixture::{Fixture, PIPES, TTY, WITH_STDIN, process, texts};
 use hako_sandbox::Sandbox;
@@ -24,7 +25,7 @@ async fn runs_a_command_on_its_own_kernel() {
     let start = Instant::now();
     let (sandbox, streams) = fixture.start(&["sh", "-c", "uname -r; echo no >&2; exit 3"], PIPES).await;
     println!("started: {:?}", start.elapsed());
-    assert!(sandbox.vm_pid().is_some());
+    assert!(sandbox.vm().is_some());
     let (out, err) = texts(streams).await;
     let exit = sandbox.wait(None).await.unwrap();
     println!("ended: {:?}", start.elapsed());
@@ -32,7 +33,7 @@ async fn runs_a_command_on_its_own_kernel() {
     println!("deleted: {:?}", start.elapsed());
     assert!(out.trim_end().ends_with("-hako"), "{out:?}");
     assert_eq!((err.as_str(), exit.exit_code, exit.oom_killed), ("no\n", 3, false));
-    assert!(sandbox.vm_pid().is_none());
+    assert!(sandbox.vm().is_none());
     assert!(sandbox.start(None).await.is_err());
 }
 

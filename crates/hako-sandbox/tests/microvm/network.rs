@@ -182,7 +182,7 @@ async fn a_guest_is_on_networks_that_come_and_go() {
     fixture.vm().network = Some(VmNetwork { netns: net.path().join("sandbox"), interfaces: vec![first.clone()] });
     let server = "exec nc -ll -p 8000 -e echo guest";
     let (sandbox, _streams) = fixture.start(&["sh", "-c", server], PIPES).await;
-    let process = sandbox.vm_pid().unwrap();
+    let process = sandbox.vm().unwrap().pid;
     let ns = |path: &str| std::fs::metadata(path).map(|meta| std::os::unix::fs::MetadataExt::ino(&meta)).unwrap();
     assert_eq!(
         ns(&format!("/proc/{process}/ns/net")),

@@ -45,8 +45,12 @@ fn vm(path: &Path) -> VmConfig {
     fs::File::create(path.join("scratch.img")).unwrap().set_len(1 << 30).unwrap();
     run(Command::new("mkfs.ext4").args(["-q", "-F", "-E", "nodiscard"]).arg(path.join("scratch.img")));
     let guest = Path::new(env!("CARGO_BIN_EXE_hako-shim")).with_file_name("guest");
-    let disk =
-        |serial: &str, name: &str, read_only| Disk { serial: serial.to_owned(), path: path.join(name), read_only };
+    let disk = |serial: &str, name: &str, read_only| Disk {
+        serial: serial.to_owned(),
+        path: path.join(name),
+        size: None,
+        read_only,
+    };
     VmConfig {
         boot: BootConfig {
             qemu: "qemu-system-x86_64".into(),
@@ -64,6 +68,7 @@ fn vm(path: &Path) -> VmConfig {
         disks: vec![disk("rootfs", "rootfs.erofs", true), disk("scratch", "scratch.img", false)],
         shares: None,
         network: None,
+        template: None,
     }
 }
 

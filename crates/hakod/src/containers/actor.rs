@@ -193,7 +193,9 @@ impl Actor {
                     None => return,
                 },
             };
-            self.serve(request).await;
+            // Boxed: what a request needs while it is served is not kept by every
+            // container that waits for one, which would be 10 KiB each.
+            Box::pin(self.serve(request)).await;
         }
     }
 

@@ -135,7 +135,10 @@ async fn begin(actor: &Actor) -> Result<Session> {
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
     reap(child);
     let mounted = match Live::connect(&id, dir.clone()) {
-        Ok(live) => live.mount(&mount).await.map(|()| live),
+        Ok(live) => live.mount(&mount).await.map(|()| {
+            engine.templates.hear(live.dir());
+            live
+        }),
         Err(err) => Err(err),
     };
     match mounted {

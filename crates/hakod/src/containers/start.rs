@@ -18,7 +18,9 @@ use crate::{
     http::{Request, Response, no_content},
     networks,
     shim::{Live, ShimDir},
-    spec, volumes,
+    spec,
+    templates::pool::Idle,
+    volumes,
 };
 use hako_api::time;
 use hako_model::{Error, ErrorKind, Isolation, Result};
@@ -93,6 +95,7 @@ pub(super) async fn begin(actor: &mut Actor, reply: Option<Reply<()>>) {
         record: actor.record.clone(),
         pending: std::mem::take(&mut actor.pending),
         cut,
+        waited: None,
     };
     let (run, ear) = (actor.run, actor.ear());
     tokio::spawn(async move {
@@ -197,6 +200,8 @@ struct Launch {
     /// that there is nothing to hear.
     pending: Vec<attach::Pending>,
     cut: CancellationToken,
+    /// A machine that has waited for it.
+    waited: Option<Idle>,
 }
 
 impl Launch {
@@ -215,31 +220,48 @@ impl Launch {
 
     async fn run_on_networks(mut self) -> Result<Started> {
         let (engine, id) = (self.engine.clone(), self.record.id.clone());
-        let joined = networks::join(&engine, &self.record).await?;
-        let started = self.launch(joined.as_ref()).await;
+        let machine = spec::machine(&engine, &self.record).await?;
+        // Before the networks: one that waits does so in what becomes the container's namespace.
+        let card = machine.is_some() && networks::has_card(&engine, &self.record);
+        let waited = machine.as_ref().and_then(|machine| engine.templates.pool.take(machine.config(), card));
+        let joined = networks::join(&engine, &self.record, waited.as_ref().and_then(Idle::netns)).await;
+        let joined = match (joined, waited) {
+            (Err(err), Some(waited)) => {
+                waited.end(&engine).await;
+                return Err(err);
+            }
+            (joined, waited) => {
+                self.waited = waited;
+                joined?
+            }
+        };
+        let started = self.launch(machine, joined.as_ref()).await;
+        if let Some(waited) = self.waited.take() {
+            waited.end(&engine).await;
+        }
         if started.is_err() {
             networks::leave(&engine, id.as_str()).await;
         }
         started
     }
 
-    async fn launch(&mut self, joined: Option<&networks::Joined>) -> Result<Started> {
+    async fn launch(
+        &mut self,
+        machine: Option<spec::MachinePlan>,
+        joined: Option<&networks::Joined>,
+    ) -> Result<Started> {
         let id = self.record.id.as_str().to_owned();
         let dir = ShimDir::new(self.engine.shim_dir(&id));
         let engine = self.engine.clone();
-        let spawn = || {
-            let program = crate::programs::present(&engine.programs.shim);
-            program.and_then(|path| crate::shim::spawn(path, &dir))
-        };
         // Behind the process wall the shim starts while its bundle is written.
         let mut early = None;
         let ready = || {
             if self.record.isolation == Isolation::Process {
-                early = Some(spawn()?);
+                early = Some(crate::shim::spawn(crate::programs::present(&engine.programs.shim)?, &dir)?);
             }
             Ok(())
         };
-        let prepared = spec::prepare(&engine, &self.record, &dir, joined, ready).await;
+        let prepared = spec::prepare(&engine, &self.record, machine, &dir, joined, ready).await;
         let rootfs = match prepared {
             Ok(rootfs) if !self.cut.is_cancelled() => rootfs,
             other => {
@@ -262,7 +284,7 @@ impl Launch {
                 }
             },
         };
-        let child = match early.map_or_else(spawn, Ok) {
+        let child = match self.shim(early, &dir, joined).await {
             Ok(child) => child,
             Err(err) => {
                 dir.remove()?;
@@ -297,6 +319,26 @@ impl Launch {
         }
     }
 
+    /// The container's shim: one that was started already, one that has waited
+    /// with a machine, or a new one.
+    async fn shim(
+        &mut self,
+        early: Option<tokio::process::Child>,
+        dir: &ShimDir,
+        joined: Option<&networks::Joined>,
+    ) -> Result<tokio::process::Child> {
+        if let Some(early) = early {
+            return Ok(early);
+        }
+        if let Some(waited) = self.waited.take() {
+            match waited.hand_over(&self.engine, dir, joined.map(|joined| joined.namespace.as_path())).await {
+                Ok(child) => return Ok(child),
+                Err(err) => tracing::warn!("{err}"),
+            }
+        }
+        crate::shim::spawn(crate::programs::present(&self.engine.programs.shim)?, dir)
+    }
+
     /// Ends a shim for which there is nothing to do.
     async fn abandon(&self, child: tokio::process::Child, dir: &ShimDir) {
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
@@ -307,6 +349,7 @@ impl Launch {
 
     async fn begin(&mut self, live: &Live, rootfs: Vec<spec::RootMount>) -> Result<Run> {
         live.create(self.record.config.tty, rootfs).await.map_err(|err| runtime_words(&err))?;
+        self.engine.templates.hear(&ShimDir::new(self.engine.shim_dir(self.record.id.as_str())));
         for pending in std::mem::take(&mut self.pending) {
             attach::connect(live, pending).await?;
         }

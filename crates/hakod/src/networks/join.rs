@@ -15,7 +15,10 @@ use super::{
 use crate::{Engine, containers::record::Record};
 use hako_model::{Error, Result, VmNetwork};
 use hako_net::{Netns, Reserved, ports::Target};
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// What a start needs of it.
 #[derive(Debug, Clone)]
@@ -41,18 +44,25 @@ fn is_ours(record: &Record) -> bool {
     !record.config.network_disabled && !matches!(network_of(&record.host.network_mode), None | Some("host" | "none"))
 }
 
-/// Makes everything; `None` where nothing is to be made. On an error nothing is left.
+/// Whether the container's virtual machine has a network card.
+pub fn has_card(engine: &Engine, record: &Record) -> bool {
+    // What is wrong with its networks, the start says.
+    is_ours(record) && wanted(engine, record).is_ok_and(|wanted| !wanted.is_empty())
+}
+
+/// Makes everything; `None` where nothing is to be made. On an error nothing is
+/// left. `waited` is a namespace that becomes the container's; else one is made.
 ///
 /// # Errors
 /// Docker's words: no such network, an address or a port that is taken.
-pub async fn join(engine: &Arc<Engine>, record: &Record) -> Result<Option<Joined>> {
+pub async fn join(engine: &Arc<Engine>, record: &Record, waited: Option<&Path>) -> Result<Option<Joined>> {
     if !is_ours(record) {
         return Ok(None);
     }
     let id = record.id.as_str();
     // Of a run whose end no engine saw.
     leave::leave(engine, id).await;
-    match make(engine, record).await {
+    match make(engine, record, waited).await {
         Ok(joined) => Ok(Some(joined)),
         Err(err) => {
             leave::leave(engine, id).await;
@@ -78,7 +88,7 @@ fn wanted(engine: &Engine, record: &Record) -> Result<Vec<Wanted>> {
     Ok(found)
 }
 
-async fn make(engine: &Arc<Engine>, record: &Record) -> Result<Joined> {
+async fn make(engine: &Arc<Engine>, record: &Record, waited: Option<&Path>) -> Result<Joined> {
     let id = record.id.as_str();
     let plumbing = engine.networks.plumbing()?;
     let wanted = wanted(engine, record)?;
@@ -99,7 +109,11 @@ async fn make(engine: &Arc<Engine>, record: &Record) -> Result<Joined> {
     engine.networks.keep(id, &sandbox, reserved);
     put_sandbox(engine, id, &sandbox).await?;
     let namespace = netns_path(engine, id);
-    let netns = Netns::create(&namespace).await.map_err(told)?;
+    let netns = match waited {
+        Some(waited) => Netns::rename(waited, &namespace).await,
+        None => Netns::create(&namespace).await,
+    };
+    let netns = netns.map_err(told)?;
     let inside = Inside::fresh(netns);
     for endpoint in &sandbox.endpoints {
         inside.plug(plumbing, endpoint).await?;

@@ -39,10 +39,11 @@ mod spot;
 pub use asked::{asked, check as check_asked};
 pub use create::serve as create;
 pub use inspect::serve as inspect;
-pub use join::{Joined, join};
+pub use join::{Joined, has_card, join};
 pub use leave::{leave, leave_ports};
 pub use links::{Link, environment as link_environment, resolve as resolve_links, shown as shown_links, unlinked};
 pub use list::serve as list;
+pub(crate) use plumbing::netns_path;
 pub use ports::{check as check_ports, listed as listed_ports};
 pub use prune::serve as prune;
 pub use remove::serve as remove;
@@ -197,7 +198,7 @@ async fn put_sandbox(engine: &Engine, container: &str, sandbox: &Sandbox) -> Res
 }
 
 /// The kind of an error of the machinery.
-fn told(err: hako_net::Error) -> Error {
+pub(crate) fn told(err: hako_net::Error) -> Error {
     use hako_net::Error as Net;
     let kind = match &err {
         Net::AddressInUse(_) | Net::Overlap => ErrorKind::Forbidden,

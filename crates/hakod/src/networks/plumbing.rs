@@ -67,7 +67,7 @@ fn short(exec_root: &Path) -> String {
 }
 
 /// `<exec-root>/netns/<id>`.
-pub(super) fn netns_path(engine: &Engine, container: &str) -> PathBuf {
+pub(crate) fn netns_path(engine: &Engine, container: &str) -> PathBuf {
     netns_dir(engine).join(container)
 }
 

@@ -8,4 +8,4 @@ mod spawn;
 pub use client::Live;
 pub use dir::ShimDir;
 pub use process::ShimProcess;
-pub use spawn::spawn;
+pub use spawn::{spawn, spawn_waiting};

@@ -2,8 +2,16 @@
 
 use super::ShimDir;
 use hako_model::{Error, Result};
-use std::{fs::OpenOptions, os::fd::OwnedFd, path::Path};
-use tokio::process::{Child, Command};
+use std::{
+    fs::OpenOptions,
+    os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
+    path::Path,
+    process::Stdio,
+};
+use tokio::{
+    net::UnixStream,
+    process::{Child, Command},
+};
 
 /// Starts `program` for the container of `dir`, with both sockets listening
 /// before it runs: they are its standard input and output, so that nothing is to
@@ -19,4 +27,20 @@ pub fn spawn(program: &Path, dir: &ShimDir) -> Result<Child> {
     let mut command = Command::new(program);
     command.arg("--dir").arg(dir.path()).current_dir("/").stdin(task).stdout(stdio).stderr(log);
     command.spawn().map_err(|err| Error::internal(format!("start {}: {err}", program.display())))
+}
+
+/// Starts `program` with a machine that waits for its container, in `dir`;
+/// answers our end of its socket, which is its standard input.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_waiting(program: &Path, dir: &Path) -> Result<(Child, UnixStream)> {
+    let (ours, theirs) = StdUnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let log = OpenOptions::new().create(true).append(true).open(dir.join("shim.log"))?;
+    let mut command = Command::new(program);
+    command.arg("wait").arg("--dir").arg(dir).current_dir("/");
+    command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(log);
+    let child = command.spawn().map_err(|err| Error::internal(format!("start {}: {err}", program.display())))?;
+    Ok((child, UnixStream::from_std(ours)?))
 }

@@ -25,19 +25,52 @@ use crate::{
         record::{Mounted, Record},
         vm::Machine,
     },
-    guests,
+    guests::{self, Guest},
     networks::Joined,
     programs::present,
     shim::ShimDir,
 };
-use hako_model::{Isolation, LogConfig, LogDriver, Result, SandboxConfig, VmConfig};
+use hako_model::{Isolation, LogConfig, LogDriver, Result, SandboxConfig, VmConfig, WaitMount};
 use hako_task::extra::{BindMount, MountRequest};
+use std::path::Path;
 
 /// The writable disk of a container behind the hyperv wall, in its folder.
 pub const SCRATCH: &str = "scratch.img";
 
 /// One mount of the root filesystem, as Task carries it.
 pub type RootMount = hako_task::protos::types::mount::Mount;
+
+/// The virtual machine that a container is to have.
+pub struct MachinePlan {
+    guest: Guest,
+    config: VmConfig,
+    workload_limit: u64,
+}
+
+impl MachinePlan {
+    /// What the shim is told of it, but for its network.
+    #[must_use]
+    pub fn config(&self) -> &VmConfig {
+        &self.config
+    }
+}
+
+/// Plans it, with its disks; there is none behind the process wall.
+///
+/// # Errors
+/// A missing image, program or host folder; what is asked for cannot be.
+pub async fn machine(engine: &Engine, record: &Record) -> Result<Option<MachinePlan>> {
+    match record.isolation {
+        Isolation::Process => Ok(None),
+        Isolation::Hyperv => {
+            let image = engine.images.resolve(&record.image_id).await?;
+            let plan = mounts::plan(engine, record)?;
+            let guest = guests::of(engine, record, &image)?;
+            let (config, sizing) = vm::config(engine, record, &image, &guest, &plan.shares).await?;
+            Ok(Some(MachinePlan { guest, config, workload_limit: sizing.workload_limit }))
+        }
+    }
+}
 
 /// Makes the shim's folder with everything in it; answers the root filesystem.
 /// `ready` is called as soon as a shim can be started on it, which is before the
@@ -48,6 +81,7 @@ pub type RootMount = hako_task::protos::types::mount::Mount;
 pub async fn prepare(
     engine: &Engine,
     record: &Record,
+    machine: Option<MachinePlan>,
     dir: &ShimDir,
     joined: Option<&Joined>,
     ready: impl FnOnce() -> Result<()>,
@@ -56,21 +90,19 @@ pub async fn prepare(
     let log = options::for_shim(engine, record)?;
     present(&engine.programs.runtime)?;
     let plan = mounts::plan(engine, record)?;
-    let guest = match record.isolation {
-        Isolation::Process => None,
-        Isolation::Hyperv => Some(guests::of(engine, record, &image)?),
+    let (guest, mut vm, workload_limit) = match machine {
+        Some(plan) => (Some(plan.guest), Some(plan.config), Some(plan.workload_limit)),
+        None => (None, None, None),
     };
-    let mut vm = match &guest {
-        None => None,
-        Some(guest) => Some(vm::config(engine, record, &image, guest, &plan.shares).await?),
-    };
-    if let (Some((config, _)), Some(joined)) = (&mut vm, joined) {
+    if let (Some(config), Some(joined)) = (&mut vm, joined) {
         config.network = Some(joined.vm_network());
     }
-    let workload_limit = vm.as_ref().map(|(_, sizing)| sizing.workload_limit);
-    let has_shares = vm.as_ref().is_some_and(|(vm, _)| vm.shares.is_some());
+    if let Some(config) = &mut vm {
+        config.template = engine.templates.find(config).map(|template| template.files());
+    }
+    let has_shares = vm.as_ref().is_some_and(|vm| vm.shares.is_some());
     dir.make()?;
-    dir.write_config(&sandbox(engine, record, log, vm.map(|(config, _)| config)))?;
+    dir.write_config(&sandbox(engine, record, log, vm))?;
     ready()?;
     let bundle = dir.bundle();
     files::write(engine, &bundle, record, guest.as_ref(), joined)?;
@@ -92,6 +124,28 @@ pub async fn prepare(
     Ok(rootfs)
 }
 
+/// The `config.json` of a rehearsal, whose other files are in `bundle`.
+///
+/// # Errors
+/// As [`prepare`].
+pub async fn rehearsal(engine: &Engine, record: &Record, bundle: &Path, guest: &Guest) -> Result<()> {
+    let plan = mounts::plan(engine, record)?;
+    let namespaces = namespaces::of(engine, record, None)?;
+    let spec = oci::spec(engine, record, bundle, Some(guest), &namespaces, &plan, None).await?;
+    let text = serde_json::to_vec(&spec).map_err(|err| hako_model::Error::internal(err.to_string()))?;
+    Ok(std::fs::write(bundle.join("config.json"), text)?)
+}
+
+/// What a rehearsal mounts: what containers do.
+#[must_use]
+pub fn rehearsed_disks() -> Vec<WaitMount> {
+    let mount = |mount: RootMount| {
+        let RootMount { type_: kind, source, target, options, .. } = mount;
+        WaitMount { kind, source, target, options }
+    };
+    rootfs::disks().into_iter().map(mount).collect()
+}
+
 /// Memory of a virtual machine in which nothing runs but the agent.
 const FILES_MEMORY: i64 = 128 << 20;
 
@@ -108,7 +162,9 @@ pub async fn prepare_files(engine: &Engine, record: &Record, dir: &ShimDir) -> R
         Isolation::Process => None,
         Isolation::Hyperv => {
             let mut small = record.clone();
-            (small.host.memory, small.host.nano_cpus) = (FILES_MEMORY, 1_000_000_000);
+            // One that is a copy costs no more for being like all the others.
+            let (memory, cpus) = if engine.templates.is_on() { (0, 0) } else { (FILES_MEMORY, 1_000_000_000) };
+            (small.host.memory, small.host.nano_cpus) = (memory, cpus);
             // The disk is the same, and so is how it runs; nothing else matters to files.
             let Machine { own, usual } = &mut small.vm;
             for options in [own, usual] {
@@ -118,7 +174,9 @@ pub async fn prepare_files(engine: &Engine, record: &Record, dir: &ShimDir) -> R
             // What a build's step had mounted is none of its files.
             small.step.clear();
             let guest = guests::of(engine, record, &image)?;
-            Some(vm::config(engine, &small, &image, &guest, &plan.shares).await?.0)
+            let mut config = vm::config(engine, &small, &image, &guest, &plan.shares).await?.0;
+            config.template = engine.templates.find(&config).map(|template| template.files());
+            Some(config)
         }
     };
     dir.make()?;

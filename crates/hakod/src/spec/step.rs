@@ -117,7 +117,7 @@ pub fn oci(step: &[StepMount]) -> impl Iterator<Item = Value> + '_ {
 pub fn disks(step: &[StepMount]) -> impl Iterator<Item = Disk> + '_ {
     step.iter().enumerate().filter_map(|(n, mount)| match &mount.source {
         StepSource::Disk { path, filesystem, .. } => {
-            Some(Disk { serial: name(n), path: path.clone(), read_only: filesystem == "erofs" })
+            Some(Disk { serial: name(n), path: path.clone(), size: None, read_only: filesystem == "erofs" })
         }
         StepSource::File { .. } | StepSource::Host { .. } | StepSource::Overlay { .. } => None,
     })

@@ -4,11 +4,15 @@ use crate::{Engine, accelerator, containers::record::Record, guests::Guest, imag
 use hako_model::{BootConfig, Disk, Error, Result, Share, Shares, VmConfig};
 use hako_platform::{Reason, sizing::Sizing};
 use hako_qemu::Accelerator;
+use hako_sandbox::microvm::template;
+use std::{fs::File, path::Path};
 
 const MIB: u64 = 1 << 20;
 /// A boot takes half a second; on a busy, emulated host many times that.
 const DEADLINE_MS: u64 = 60_000;
-const ATTEMPTS: u32 = 2;
+/// An emulated guest of several processors panics now and then while it boots
+/// on a busy host.
+const ATTEMPTS: u32 = 3;
 
 /// The VM with `guest` and its size, with `shares` of the host; makes the disks
 /// that are not there yet.
@@ -30,16 +34,22 @@ pub async fn config(
     let accelerator = accelerator.map_err(refused)?;
     let size = record.vm.size(engine, &record.host, accelerator::of_platform(accelerator)).map_err(refused)?;
     let rootfs = engine.images.rootfs_erofs(image).await?;
+    if engine.templates.is_on() {
+        pad(&rootfs);
+    }
     let scratch = engine.container_dir(record.id.as_str()).join(super::SCRATCH);
     if !scratch.is_file() {
         let size = record.vm.disk_mib(&record.host)? * MIB;
         engine.images.scratch_disk(size, scratch.clone()).await.map_err(|err| err.context("scratch disk"))?;
     }
     let mut disks = vec![
-        Disk { serial: "rootfs".to_owned(), path: rootfs, read_only: true },
-        Disk { serial: "scratch".to_owned(), path: scratch, read_only: false },
+        Disk { serial: "rootfs".to_owned(), path: rootfs, size: None, read_only: true },
+        Disk { serial: "scratch".to_owned(), path: scratch, size: None, read_only: false },
     ];
     disks.extend(super::step::disks(&record.step));
+    for disk in &mut disks {
+        disk.size = std::fs::metadata(&disk.path).map(|meta| meta.len()).ok();
+    }
     let vm = VmConfig {
         boot: BootConfig {
             qemu: guest.qemu.clone(),
@@ -51,14 +61,36 @@ pub async fn config(
             deadline_ms: DEADLINE_MS,
             attempts: ATTEMPTS,
         },
-        memory_mib: size.memory_mib,
+        memory_mib: memory_mib(engine, record, &size),
         cpus: size.cpus,
         most_cpus: size.most_cpus,
         disks,
         shares: (!shares.is_empty()).then(|| Shares { server: engine.programs.shim.clone(), list: shares.to_vec() }),
         network: None,
+        template: None,
     };
     Ok((vm, size))
+}
+
+/// Makes the image as long as every template has its disk, or leaves it alone:
+/// what is added is a hole, and nothing looks there.
+fn pad(image: &Path) {
+    let padded = File::options().write(true).open(image).and_then(|file| match file.metadata()?.len() {
+        length if length < template::ROOTFS_BYTES => file.set_len(template::ROOTFS_BYTES),
+        _ => Ok(()),
+    });
+    if let Err(err) = padded {
+        tracing::debug!("{} cannot be as long as a template's disk: {err}", image.display());
+    }
+}
+
+/// Who names no amount of memory gets a machine of a size that has templates:
+/// its limit is the same, and what it does not touch costs nothing.
+fn memory_mib(engine: &Engine, record: &Record, size: &Sizing) -> u64 {
+    let named = record.vm.own.memory_mib.is_some() || record.vm.usual.memory_mib.is_some();
+    let class = template::memory_class(size.memory_mib);
+    let of_host = u64::try_from(engine.host.memory).unwrap_or(0) >> 20;
+    if engine.templates.is_on() && !named && class <= of_host { class } else { size.memory_mib }
 }
 
 /// How the machine runs: as it is said, if this host can. KVM that was not seen

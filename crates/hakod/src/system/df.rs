@@ -83,6 +83,8 @@ pub async fn serve(engine: &Arc<Engine>, req: &Request) -> Result<Response> {
     if req.version >= ApiVersion::new(1, 52) {
         found.new_shape(&mut answer, verbose == Some(true));
     }
+    // Hako's own. Templates in a folder are no less there.
+    answer.insert("VirtualMachines".to_owned(), value!(engine.templates.info()));
     Ok(json(&answer))
 }
 

@@ -130,6 +130,7 @@ async fn read(engine: &Arc<Engine>) -> Info {
         cdi_spec_dirs: Vec::new(),
         warnings: (!warnings.is_empty()).then_some(warnings),
         guests,
+        virtual_machines: engine.templates.info(),
         ..Info::default()
     }
 }
