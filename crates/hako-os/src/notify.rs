@@ -71,10 +71,10 @@ struct OneFd {
     padding: RawFd,
 }
 
-/// Stops the calling program's holes and its opening of files for writing and
-/// reading from now on, in every program that it
-/// executes, and sends who answers for them over `socket`. To be called between
-/// fork and exec: it allocates nothing. The process gains no rights any more.
+/// Stops this process's holes and its opening of files for reading and writing
+/// from now on, in every program that it executes, and sends who answers for them
+/// over `socket`. To be called between fork and exec: it allocates nothing. The
+/// process gains no rights any more.
 ///
 /// # Errors
 /// The kernel's: another such filter is there already (`ResourceBusy`).
@@ -244,9 +244,7 @@ impl Listener {
             },
         }
     }
-}
 
-impl Listener {
     /// Answers the call `id`, which opens a file, with `file`.
     ///
     /// # Errors

@@ -213,7 +213,10 @@ impl Store {
         let db = self.db();
         db.pragma_update(None, "synchronous", "NORMAL")?;
         let done = work(&db);
-        db.pragma_update(None, "synchronous", "FULL")?;
-        done
+        // Whatever has become of it: what comes after is waited for again.
+        let restored = db.pragma_update(None, "synchronous", "FULL");
+        let done = done?;
+        restored?;
+        Ok(done)
     }
 }

@@ -64,7 +64,7 @@ pub struct VmDefaults {
     pub templates: bool,
     /// The same under KVM, where it is not tried enough to be the default.
     pub templates_under_kvm: bool,
-    /// The folder that templates are in; without it they are in memory.
+    /// The folder that templates are in; without it they are in the data root.
     pub template_dir: Option<PathBuf>,
     /// How many copies wait for a container, rehearsed.
     pub pool: usize,

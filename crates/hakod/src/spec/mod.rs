@@ -162,9 +162,11 @@ pub async fn prepare_files(engine: &Engine, record: &Record, dir: &ShimDir) -> R
         Isolation::Process => None,
         Isolation::Hyperv => {
             let mut small = record.clone();
+            let guest = guests::of(engine, record, &image)?;
             // One that is a copy costs no more for being like all the others.
-            let (memory, cpus) = if engine.templates.is_on() { (0, 0) } else { (FILES_MEMORY, 1_000_000_000) };
-            (small.host.memory, small.host.nano_cpus) = (memory, cpus);
+            let (accelerator, _) = engine.accelerator.for_guest(&guest).await?;
+            let alike = engine.templates.serve(accelerator);
+            (small.host.memory, small.host.nano_cpus) = if alike { (0, 0) } else { (FILES_MEMORY, 1_000_000_000) };
             // The disk is the same, and so is how it runs; nothing else matters to files.
             let Machine { own, usual } = &mut small.vm;
             for options in [own, usual] {
@@ -173,7 +175,6 @@ pub async fn prepare_files(engine: &Engine, record: &Record, dir: &ShimDir) -> R
             }
             // What a build's step had mounted is none of its files.
             small.step.clear();
-            let guest = guests::of(engine, record, &image)?;
             let mut config = vm::config(engine, &small, &image, &guest, &plan.shares).await?.0;
             config.template = engine.templates.find(&config).map(|template| template.files());
             Some(config)

@@ -34,7 +34,8 @@ pub async fn config(
     let accelerator = accelerator.map_err(refused)?;
     let size = record.vm.size(engine, &record.host, accelerator::of_platform(accelerator)).map_err(refused)?;
     let rootfs = engine.images.rootfs_erofs(image).await?;
-    if engine.templates.is_on() {
+    let templates = engine.templates.serve(accelerator);
+    if templates {
         pad(&rootfs);
     }
     let scratch = engine.container_dir(record.id.as_str()).join(super::SCRATCH);
@@ -61,7 +62,7 @@ pub async fn config(
             deadline_ms: DEADLINE_MS,
             attempts: ATTEMPTS,
         },
-        memory_mib: memory_mib(engine, record, &size),
+        memory_mib: if templates { memory_mib(engine, record, &size) } else { size.memory_mib },
         cpus: size.cpus,
         most_cpus: size.most_cpus,
         disks,
@@ -90,7 +91,7 @@ fn memory_mib(engine: &Engine, record: &Record, size: &Sizing) -> u64 {
     let named = record.vm.own.memory_mib.is_some() || record.vm.usual.memory_mib.is_some();
     let class = template::memory_class(size.memory_mib);
     let of_host = u64::try_from(engine.host.memory).unwrap_or(0) >> 20;
-    if engine.templates.is_on() && !named && class <= of_host { class } else { size.memory_mib }
+    if !named && class <= of_host { class } else { size.memory_mib }
 }
 
 /// How the machine runs: as it is said, if this host can. KVM that was not seen

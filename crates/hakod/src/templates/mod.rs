@@ -19,6 +19,7 @@ mod rehearsal;
 use crate::{config::VmDefaults, shim::ShimDir};
 use hako_api::types::system::InfoMachines;
 use hako_model::{Origin, VmConfig};
+use hako_qemu::Accelerator;
 use hako_sandbox::microvm::template::{self, Template};
 use pool::Pool;
 use std::{
@@ -98,10 +99,10 @@ impl Templates {
         })
     }
 
-    /// Whether there are to be any.
+    /// Whether there are to be any of machines that run by `accelerator`.
     #[must_use]
-    pub fn is_on(&self) -> bool {
-        self.on
+    pub fn serve(&self, accelerator: Accelerator) -> bool {
+        self.on && (self.under_kvm || accelerator != Accelerator::Kvm)
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
@@ -111,7 +112,7 @@ impl Templates {
     /// The template for `vm`, if there is one that serves. Else one is made in
     /// the background, for those that come after.
     pub fn find(self: &Arc<Self>, vm: &VmConfig) -> Option<Arc<Template>> {
-        if !self.on || (vm.boot.accelerator == "kvm" && !self.under_kvm) {
+        if !vm.boot.accelerator.parse().is_ok_and(|accelerator| self.serve(accelerator)) {
             return None;
         }
         let key = match template::key(vm, template::has_card(vm)) {
@@ -271,12 +272,4 @@ impl Slots {
             self.by_key.remove(&oldest);
         }
     }
-}
-
-/// MiB that the host has available; much where it does not say.
-pub(crate) fn free_mib() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.map_or(u64::MAX, |kib| kib >> 10)
 }

@@ -10,7 +10,7 @@
 //! What was given out does not come back. One that waits is nobody's: it goes
 //! with this process, however that ends.
 
-use super::{free_mib, rehearsal};
+use super::rehearsal;
 use crate::{Engine, networks, shim::ShimDir, spec};
 use hako_model::{Error, GuestInterface, Result, Take, VmConfig, VmNetwork, WaitConfig};
 use hako_net::Netns;
@@ -92,7 +92,7 @@ impl Pool {
     /// How many wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.state().idle.iter_mut().filter_map(|idle| idle.lives().then_some(())).count()
+        self.state().idle.iter_mut().map(Idle::lives).filter(|lives| *lives).count()
     }
 
     /// One that can be the machine `vm`, with a network card or without.
@@ -248,6 +248,14 @@ async fn fill(engine: &Arc<Engine>) -> Result<()> {
             return Ok(());
         }
     }
+}
+
+/// MiB that the host has available; much where it does not say.
+fn free_mib() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.map_or(u64::MAX, |kib| kib >> 10)
 }
 
 /// Where they are: as long as the folder of shims, whose place they take.
