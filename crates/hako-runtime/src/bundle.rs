@@ -1,83 +1,125 @@
-//! Reading a bundle and making of it the specification that libcontainer gets.
+//! Reading a bundle: its `config.json`, and what is to be done by it.
 
 use crate::cgroup::Cgroup;
+use crate::container::mounts::Mount;
+use crate::container::{Layout, Namespaces};
 use crate::error::{Context, Error, Result, errno_text};
 use crate::executor::Process;
 use crate::join;
 use crate::nodes;
 use crate::privileges::Own;
-use crate::process;
-use crate::rootfs::Rootfs;
+use crate::process::{self, refuse};
+use crate::rootfs::{Rootfs, plain};
 use crate::seccomp::{self, Filter};
 use hako_model::resources::Resources;
 use serde_json::{Map, Value, json};
-use std::fs::File;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Names the file of the bundle with the compiled filter.
 const SECCOMP_BPF: &str = "hako.seccomp.bpf";
+/// Of OCI's `linux`, what is not done.
+const REFUSED: [&str; 8] = [
+    "uidMappings",
+    "gidMappings",
+    "timeOffsets",
+    "personality",
+    "intelRdt",
+    "memoryPolicy",
+    "netDevices",
+    "mountLabel",
+];
 
 /// A bundle, ready to be created.
 pub struct Plan {
-    /// What libcontainer gets.
-    pub spec: Value,
-    /// What the executor does.
+    /// What the container is made of.
+    pub layout: Layout,
+    /// Its namespaces.
+    pub namespaces: Namespaces,
+    /// Its first process.
     pub process: Process,
     /// The filter of all the container's processes.
     pub filter: Option<Filter>,
+    /// OCI's `cgroupsPath`.
+    pub cgroup_path: String,
     /// The container's cgroup.
     pub cgroup: Cgroup,
-    /// `linux.resources.devices`, which on cgroup2 is ours to enforce.
-    pub devices: Vec<Value>,
-    /// The limits, which are ours to set.
+    /// `linux.resources` without the limits: its rules for devices, and what is seldom asked for.
+    pub rest: Map<String, Value>,
+    /// The limits.
     pub resources: Resources,
-    /// Namespaces to join, open until the container is made.
-    pub joined: Vec<File>,
+    /// OCI's annotations.
+    pub annotations: BTreeMap<String, String>,
 }
 
-/// Reads and adapts `bundle/config.json`.
+/// Reads `bundle/config.json`.
 pub fn plan(bundle: &Path, id: &str, own: &Own) -> Result<Plan> {
     let mut spec = read_object(&bundle.join("config.json"))?;
-    let rootfs = root_path(&mut spec, bundle)?;
-    let annotation = |name: &str| spec.get("annotations").and_then(|a| a.get(name)).and_then(Value::as_str);
-    let group_add = annotation(process::GROUP_ADD).unwrap_or("").to_owned();
-    let compiled = annotation(SECCOMP_BPF).map(str::to_owned);
-    let join = annotation(join::JOIN).unwrap_or("").to_owned();
-    let all_devices = annotation(nodes::DEVICES) == Some("all");
+    refuse(&spec, "config.json", &["hooks"])?;
+    let annotations: BTreeMap<String, String> = match spec.remove("annotations") {
+        None | Some(Value::Null) => BTreeMap::new(),
+        Some(value) => serde_json::from_value(value).context(|| "parse annotations")?,
+    };
+    let annotation = |name: &str| annotations.get(name).map_or("", String::as_str);
+    let root = spec.get("root").ok_or_else(|| Error::message("config.json has no root"))?;
+    let path = bundle.join(root["path"].as_str().unwrap_or("rootfs"));
+    let read_only = root["readonly"] == true;
+    let root = Rootfs::open(&path)?;
+    let object = spec.get("process").and_then(Value::as_object);
+    let object = object.ok_or_else(|| Error::message("config.json has no process"))?;
+    let process = process::adapt(object, &root, own, annotation(process::GROUP_ADD))?;
+    let mut mounts = read_mounts(spec.remove("mounts"), bundle)?;
+    prepare_directory(&mounts, &root, &process.cwd);
 
-    let root = Rootfs::open(&rootfs)?;
-    let object = spec.get_mut("process").and_then(Value::as_object_mut);
-    let process = object.ok_or_else(|| Error::message("config.json has no process"))?;
-    let process = process::adapt(process, &root, own, &group_add)?;
-    adapt_mounts(&mut spec, bundle)?;
-    prepare_directory(&spec, &root, &process.cwd);
-
-    let linux = spec.entry("linux").or_insert_with(|| json!({}));
-    let linux = linux.as_object_mut().ok_or_else(|| Error::message("linux of config.json is no object"))?;
-    let joined = join::open(linux, &join)?;
-    nodes::adapt(linux, &root, all_devices, root_is_initramfs())?;
-    let filter = match (compiled, linux.remove("seccomp")) {
-        (Some(file), _) => Some(read_filter(bundle, &file)?),
+    let mut linux = match spec.remove("linux") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(linux)) => linux,
+        Some(_) => return Err(Error::message("linux of config.json is no object")),
+    };
+    refuse(&linux, "linux", &REFUSED)?;
+    let joined = join::open(&mut linux, annotation(join::JOIN))?;
+    let namespaces = Namespaces::parse(linux.get("namespaces"))?;
+    drop(joined);
+    let all = annotation(nodes::DEVICES) == "all";
+    let devices = nodes::of(&linux, &root, all, root_is_initramfs)?;
+    let filter = match (annotations.get(SECCOMP_BPF), linux.remove("seccomp")) {
+        (Some(file), _) => Some(read_filter(bundle, file)?),
         (None, Some(profile)) if !profile.is_null() => Some(seccomp::compile(&profile)?),
         (None, _) => None,
     };
-    let path = linux.get("cgroupsPath").and_then(Value::as_str).filter(|path| !path.is_empty());
-    let path = path.map_or_else(|| format!("/hako/{id}"), str::to_owned);
-    let cgroup = Cgroup::new(&path)?;
-    linux.insert("cgroupsPath".into(), json!(path));
-    let (mut devices, mut resources) = (Vec::new(), Resources::default());
-    if let Some(oci) = linux.entry("resources").or_insert_with(|| json!({})).as_object_mut() {
-        resources = take_limits(oci)?;
-        devices = refuse_devices_first(oci);
-    }
-    if let Some(mounts) = spec.get_mut("mounts").and_then(Value::as_array_mut) {
-        cgroup.show_read_only(mounts);
-    }
-    Ok(Plan { spec: Value::Object(spec), process, filter, cgroup, devices, resources, joined })
+    let text = |object: &Map<String, Value>, name: &str| {
+        object.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let paths = |name: &str| -> Vec<PathBuf> {
+        let list = linux.get(name).and_then(Value::as_array).into_iter().flatten();
+        list.filter_map(Value::as_str).map(PathBuf::from).collect()
+    };
+    let sysctl = linux.get("sysctl").and_then(Value::as_object).into_iter().flatten();
+    let cgroup_path = text(&linux, "cgroupsPath").unwrap_or_else(|| format!("/hako/{id}"));
+    let cgroup = Cgroup::new(&cgroup_path)?;
+    cgroup.show(&mut mounts);
+    let layout = Layout {
+        rootfs: path,
+        read_only,
+        mounts,
+        devices,
+        propagation: text(&linux, "rootfsPropagation"),
+        sysctl: sysctl.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect(),
+        masked: paths("maskedPaths"),
+        read_only_paths: paths("readonlyPaths"),
+        hostname: text(&spec, "hostname"),
+        domainname: text(&spec, "domainname"),
+        no_pivot: false,
+    };
+    let mut rest = match linux.remove("resources") {
+        Some(Value::Object(resources)) => resources,
+        _ => Map::new(),
+    };
+    let resources = take_limits(&mut rest)?;
+    Ok(Plan { layout, namespaces, process, filter, cgroup_path, cgroup, rest, resources, annotations })
 }
 
-/// Takes the limits out of `linux.resources`: libcgroups sets some of them
-/// wrongly (weights), or not at all (a device's weight, no swap on cgroup2).
+/// Takes the limits that have a type of their own out of `linux.resources`.
 fn take_limits(oci: &mut Map<String, Value>) -> Result<Resources> {
     let names = ["memory", "cpu", "pids", "blockIO"];
     let limits: Map<String, Value> = names
@@ -87,27 +129,10 @@ fn take_limits(oci: &mut Map<String, Value>) -> Result<Resources> {
     serde_json::from_value(limits.into()).context(|| "parse linux.resources")
 }
 
-/// Puts a rule that refuses all devices before the others, which are returned:
-/// version 1 begins with all allowed.
-fn refuse_devices_first(resources: &mut Map<String, Value>) -> Vec<Value> {
-    let mut rules = vec![json!({"allow": false, "type": "a", "access": "rwm"})];
-    rules.extend(resources.get("devices").and_then(Value::as_array).cloned().unwrap_or_default());
-    resources.insert("devices".into(), json!(rules));
-    rules
-}
-
 /// A JSON object from a file.
 pub fn read_object(path: &Path) -> Result<Map<String, Value>> {
     let bytes = std::fs::read(path).context(|| format!("read {}", path.display()))?;
     serde_json::from_slice(&bytes).context(|| format!("parse {}", path.display()))
-}
-
-fn root_path(spec: &mut Map<String, Value>, bundle: &Path) -> Result<PathBuf> {
-    let root = spec.get_mut("root").and_then(Value::as_object_mut);
-    let root = root.ok_or_else(|| Error::message("config.json has no root"))?;
-    let path = bundle.join(root.get("path").and_then(Value::as_str).unwrap_or("rootfs"));
-    root.insert("path".into(), json!(path));
-    Ok(path)
 }
 
 fn read_filter(bundle: &Path, file: &str) -> Result<Filter> {
@@ -119,41 +144,39 @@ fn read_filter(bundle: &Path, file: &str) -> Result<Filter> {
     Filter::from_bytes(&bytes).map_err(|err| Error::because(path.display(), err))
 }
 
-/// Makes bind sources absolute, and misses them by name before anything is made.
-fn adapt_mounts(spec: &mut Map<String, Value>, bundle: &Path) -> Result<()> {
-    let Some(mounts) = spec.get_mut("mounts").and_then(Value::as_array_mut) else { return Ok(()) };
-    for mount in mounts.iter_mut().filter_map(Value::as_object_mut) {
-        let options = mount.get("options").and_then(Value::as_array).into_iter().flatten();
-        let bind = mount.get("type").and_then(Value::as_str) == Some("bind")
-            || options.filter_map(Value::as_str).any(|option| option == "bind" || option == "rbind");
-        let Some(source) = mount.get("source").and_then(Value::as_str).filter(|_| bind) else { continue };
+/// Bind sources become absolute, and are missed by name before anything is made.
+fn read_mounts(list: Option<Value>, bundle: &Path) -> Result<Vec<Mount>> {
+    let list = list.filter(|list| !list.is_null()).unwrap_or_else(|| json!([]));
+    let mut mounts: Vec<Mount> = serde_json::from_value(list).context(|| "parse mounts")?;
+    for mount in &mut mounts {
+        let Some(source) = mount.source.as_deref().filter(|_| mount.is_bind()) else { continue };
         let source = bundle.join(source);
         if let Err(errno) = nix::sys::stat::stat(&source) {
-            let target = mount.get("destination").and_then(Value::as_str).unwrap_or("");
-            let source = source.display();
+            let (target, source) = (mount.destination.display(), source.display());
             return Err(Error::message(format!(
                 "error mounting \"{source}\" to rootfs at \"{target}\": stat {source}: {}",
                 errno_text(errno)
             )));
         }
-        mount.insert("source".into(), json!(source));
+        mount.source = Some(source.to_string_lossy().into_owned());
     }
-    Ok(())
+    Ok(mounts)
 }
 
 /// Makes the working directory where the root filesystem has it, now, while it
 /// can still be written. What lies under a mount is left for the executor.
-fn prepare_directory(spec: &Map<String, Value>, root: &Rootfs, cwd: &Path) {
-    let mounts = spec.get("mounts").and_then(Value::as_array).into_iter().flatten();
-    let mut targets = mounts.filter_map(|mount| mount.get("destination").and_then(Value::as_str));
-    if !targets.any(|target| target != "/" && cwd.starts_with(target)) {
+fn prepare_directory(mounts: &[Mount], root: &Rootfs, cwd: &Path) {
+    let covers = |mount: &Mount| {
+        let target = plain(&mount.destination);
+        target != Path::new("/") && cwd.starts_with(target)
+    };
+    if !mounts.iter().any(covers) {
         root.make_directory(cwd);
     }
 }
 
-/// Whether the root is the first of all, as it is in a guest. pivot_root does
-/// not work there.
-pub fn root_is_initramfs() -> bool {
+/// Whether the root is the first of all, as it is in a guest.
+fn root_is_initramfs() -> bool {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let root = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some("/"));
     root.and_then(|line| line.split_once(" - ")).is_some_and(|(_, tail)| tail.starts_with("rootfs "))

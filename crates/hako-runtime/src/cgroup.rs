@@ -1,11 +1,15 @@
 //! The container's cgroup on both versions: where it lies, its processes, and
 //! removing it.
 
+mod seldom;
+
+use crate::container::mounts::Mount;
+use crate::devices;
 use crate::error::{Context, Error, Result};
 use hako_model::resources::Resources;
 use hako_os::cgroup::limits;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
@@ -72,42 +76,75 @@ impl Cgroup {
         }
     }
 
-    /// On version 1, puts read-only binds of the container's own cgroups in the
-    /// place of a `cgroup` mount that is to be read-only: libcontainer mounts
-    /// the hierarchies so that the container could change its own limits.
-    pub fn show_read_only(&self, mounts: &mut Vec<Value>) {
+    /// On version 1, puts binds of the container's own cgroups in the place of a
+    /// `cgroup` mount: mounted anew, the hierarchies would let a container that
+    /// may not write change its own limits.
+    pub fn show(&self, mounts: &mut Vec<Mount>) {
         let Mounts::Legacy(all) = &self.mounts else { return };
-        let read_only = |mount: &Value| mount["options"].as_array().is_some_and(|all| all.contains(&json!("ro")));
-        let Some(at) = mounts.iter().position(|mount| mount["type"] == "cgroup" && read_only(mount)) else { return };
-        let destination = mounts[at]["destination"].as_str().unwrap_or(ROOT).to_owned();
-        let mut shown = vec![json!({
-            "destination": destination, "type": "tmpfs", "source": "tmpfs",
-            "options": ["nosuid", "noexec", "nodev", "mode=755"],
-        })];
+        let Some(at) = mounts.iter().position(|mount| mount.kind.as_deref() == Some("cgroup")) else { return };
+        let access = if mounts[at].options.iter().any(|option| option == "ro") { "ro" } else { "rw" };
+        let destination = mounts[at].destination.clone();
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let mut shown = vec![Mount {
+            destination: destination.clone(),
+            kind: Some("tmpfs".to_owned()),
+            source: Some("tmpfs".to_owned()),
+            options: words(&["nosuid", "noexec", "nodev", "mode=755"]),
+        }];
         for hierarchy in all {
             for controller in &hierarchy.controllers {
-                shown.push(json!({
-                    "destination": format!("{destination}/{controller}"), "type": "bind",
-                    "source": hierarchy.mount.join(&self.path),
-                    "options": ["bind", "ro", "nosuid", "noexec", "nodev"],
-                }));
+                shown.push(Mount {
+                    destination: destination.join(controller),
+                    kind: Some("bind".to_owned()),
+                    source: Some(hierarchy.mount.join(&self.path).to_string_lossy().into_owned()),
+                    options: words(&["bind", access, "nosuid", "noexec", "nodev"]),
+                });
             }
         }
         mounts.splice(at..=at, shown);
     }
 
-    /// Makes it with its limits, before any process is in it.
-    pub fn make(&self, resources: &Resources) -> Result<()> {
+    /// Makes it with its limits, before any process is in it. `rest` is what
+    /// `linux.resources` has besides.
+    pub fn make(&self, resources: &Resources, rest: &Map<String, Value>) -> Result<hako_os::cgroup::Cgroup> {
         let path = self.path.display().to_string();
         let made = hako_os::cgroup::make(&path).context(|| "cgroup")?;
-        limits::apply(&made, resources).context(|| format!("limits of cgroup {path}"))
+        limits::apply(&made, resources).context(|| format!("limits of cgroup {path}"))?;
+        seldom::apply(&made, rest).context(|| format!("limits of cgroup {path}"))?;
+        if let Some(dir) = made.dir("devices").filter(|_| !made.is_unified()) {
+            devices::legacy(dir, rest.get("devices")).context(|| format!("rules for devices of cgroup {path}"))?;
+        }
+        Ok(made)
+    }
+
+    /// The groups as they are.
+    pub fn existing(&self) -> Result<hako_os::cgroup::Cgroup> {
+        let path = format!("/{}", self.path.display());
+        hako_os::cgroup::Cgroup::at(&path).context(|| format!("cgroup {path}"))
+    }
+
+    /// Freezes or thaws all of it, and waits for that.
+    pub fn freeze(&self, frozen: bool) -> Result<()> {
+        let group = self.existing()?;
+        let begin = Instant::now();
+        loop {
+            // Anew each time: version 1 gives up when a fork comes in between.
+            group.set_frozen(frozen).context(|| "freezer")?;
+            if group.is_frozen().context(|| "freezer")? == frozen {
+                return Ok(());
+            }
+            if begin.elapsed() > DEATH {
+                // Half frozen is worse than running.
+                _ = group.set_frozen(false);
+                return Err(Error::message("the container does not freeze"));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Changes the limits of one in use.
     pub fn update(&self, resources: &Resources) -> Result<()> {
-        let path = format!("/{}", self.path.display());
-        let group = hako_os::cgroup::Cgroup::at(&path).context(|| format!("cgroup {path}"))?;
-        limits::apply(&group, resources).context(|| "update")
+        limits::apply(&self.existing()?, resources).context(|| "update")
     }
 
     /// All processes in it and below.
@@ -228,21 +265,20 @@ mod tests {
     }
 
     #[test]
-    fn a_container_sees_its_own_cgroups_read_only() {
+    fn a_container_sees_its_own_cgroups() {
         let hierarchy = Hierarchy { controllers: vec!["cpu".into(), "cpuacct".into()], mount: "/c/cpu,cpuacct".into() };
         let cgroup = Cgroup { path: "hako/x".into(), mounts: Mounts::Legacy(vec![hierarchy]) };
-        let mut mounts = vec![
-            json!({"destination": "/sys", "type": "sysfs"}),
-            json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["ro"]}),
-            json!({"destination": "/dev/shm", "type": "tmpfs"}),
-        ];
-        cgroup.show_read_only(&mut mounts);
-        let targets: Vec<_> = mounts.iter().filter_map(|mount| mount["destination"].as_str()).collect();
-        assert_eq!(targets, ["/sys", "/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpuacct", "/dev/shm"]);
-        assert_eq!(mounts[3]["source"], "/c/cpu,cpuacct/hako/x");
-        let mut writable = vec![json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["rw"]})];
-        cgroup.show_read_only(&mut writable);
-        assert_eq!(writable.len(), 1);
+        for access in ["ro", "rw"] {
+            let text = r#"[{"destination": "/sys", "type": "sysfs"}, {"destination": "/dev/shm", "type": "tmpfs"},
+                {"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["ACCESS"]}]"#;
+            let mut mounts: Vec<Mount> = serde_json::from_str(&text.replace("ACCESS", access)).unwrap();
+            cgroup.show(&mut mounts);
+            let targets: Vec<_> = mounts.iter().filter_map(|mount| mount.destination.to_str()).collect();
+            let expected = ["/sys", "/dev/shm", "/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpuacct"];
+            assert_eq!(targets, expected);
+            assert_eq!(mounts[3].source.as_deref(), Some("/c/cpu,cpuacct/hako/x"));
+            assert_eq!(mounts[3].options[1], access);
+        }
     }
 
     #[test]

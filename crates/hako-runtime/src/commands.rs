@@ -31,14 +31,14 @@ pub fn run(globals: &Globals, command: Command) -> Result<ExitCode> {
     }
     match command {
         Command::Create(flags) => create::run(globals, flags)?,
-        Command::Start { id } => start::run(globals, open(&id)?)?,
+        Command::Start { id } => start::run(globals, &open(&id)?)?,
         Command::Exec(flags) => return exec::run(globals, flags),
         Command::Kill { id, signal, all } => kill::run(&open(&id)?, &signal, all)?,
         Command::Delete { id, force } => delete::run(globals, &id, force)?,
         Command::State { id } => state::run(&open(&id)?)?,
         Command::Ps { id } => ps::run(&open(&id)?)?,
-        Command::Pause { id } => pause::pause(open(&id)?)?,
-        Command::Resume { id } => pause::resume(open(&id)?)?,
+        Command::Pause { id } => pause::pause(&open(&id)?)?,
+        Command::Resume { id } => pause::resume(&open(&id)?)?,
         Command::Events { id } => events::run(&open(&id)?)?,
         Command::Update { id, resources } => update::run(&open(&id)?, &resources)?,
         Command::Seccomp { out, arch } => seccomp::run(&out, arch.as_deref())?,

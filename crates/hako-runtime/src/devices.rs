@@ -1,5 +1,5 @@
-//! Device control on cgroup2: an eBPF program in place of version 1's files.
-//! Without it a container with CAP_MKNOD could open the host's disks.
+//! Device control: version 1's files, and on cgroup2 an eBPF program in place
+//! of them. Without it a container with CAP_MKNOD could open the host's disks.
 //!
 //! Rules come in the order in which version 1 would apply them, so the last
 //! that matches decides, and the program tests them backwards.
@@ -42,11 +42,51 @@ const ALWAYS: [(Option<i32>, Option<i32>, i32); 9] = [
     (Some(136), None, READ | WRITE | MKNOD),
 ];
 
+/// The same for version 1, the console and tun with it.
+const LEGACY: [&str; 12] = [
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 5:0 rwm",
+    "c 1:9 rwm",
+    "c 1:8 rwm",
+    "c *:* m",
+    "b *:* m",
+    "c 5:1 rwm",
+    "c 136:* rwm",
+    "c 5:2 rwm",
+    "c 10:200 rwm",
+];
+
+/// Writes `linux.resources.devices` to a group of version 1, after a rule that
+/// refuses all: it begins with all allowed.
+pub fn legacy(dir: &Path, rules: Option<&Value>) -> std::io::Result<()> {
+    let put = |file: &str, rule: &str| {
+        let path = dir.join(file);
+        let named = |err: std::io::Error| {
+            std::io::Error::new(err.kind(), format!("write {rule:?} to {}: {err}", path.display()))
+        };
+        std::fs::write(&path, rule).map_err(named)
+    };
+    put("devices.deny", "a")?;
+    for rule in rules.and_then(Value::as_array).into_iter().flatten() {
+        let kind = rule["type"].as_str().filter(|kind| !kind.is_empty()).unwrap_or("a");
+        let number = |name: &str| match rule[name].as_i64() {
+            None | Some(-1) => "*".to_owned(),
+            Some(number) => number.to_string(),
+        };
+        let access = rule["access"].as_str().filter(|access| !access.is_empty()).unwrap_or("rwm");
+        let text = format!("{kind} {}:{} {access}", number("major"), number("minor"));
+        put(if rule["allow"] == true { "devices.allow" } else { "devices.deny" }, &text)?;
+    }
+    LEGACY.iter().try_for_each(|rule| put("devices.allow", rule))
+}
+
 /// Confines a cgroup2 to `linux.resources.devices`. Without rules nothing is
 /// allowed but what all containers need.
-pub fn confine(cgroup: &Path, rules: &[Value]) -> Result<()> {
+pub fn confine(cgroup: &Path, rules: Option<&Value>) -> Result<()> {
     let mut all = vec![Rule { allow: false, kind: None, major: None, minor: None, access: READ | WRITE | MKNOD }];
-    for rule in rules {
+    for rule in rules.and_then(Value::as_array).into_iter().flatten() {
         all.push(parse(rule)?);
     }
     if let Some(last) = all.last()

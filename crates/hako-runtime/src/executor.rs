@@ -1,27 +1,24 @@
-//! What libcontainer calls inside the container: first `validate`, after the
+//! The last of what a container's process does inside: `prepare`, after the
 //! mounts are made and the user is set, then, once the container is started,
-//! `exec`. Seccomp is loaded here, just before execve, because libcontainer
-//! knows no ready-made filter; for that it leaves us a few capabilities, which
-//! are given up here.
+//! `run`. Seccomp is loaded just before execve; for that a few capabilities are
+//! kept, which are given up here.
 
 use crate::error::errno_text;
 use crate::lookup;
 use crate::privileges::{self, Sets};
-use crate::report;
 use crate::seccomp::Filter;
-use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use nix::errno::Errno;
+use nix::sys::resource::Resource;
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::Uid;
-use oci_spec::runtime::Spec;
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-/// A process as it shall be: what libcontainer's own specification cannot say.
+/// A process as it shall be.
 #[derive(Debug, Clone)]
 pub struct Process {
     /// Program and arguments.
@@ -32,12 +29,24 @@ pub struct Process {
     pub cwd: PathBuf,
     /// User id.
     pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Further groups.
+    pub groups: Vec<u32>,
+    /// The mask of new files' permissions, if not the usual one.
+    pub umask: Option<u32>,
     /// Its final capabilities.
     pub caps: Sets,
+    /// Those that it has until its program runs.
+    pub working: Sets,
     /// Whether execve may give no privileges.
     pub no_new_privileges: bool,
     /// Rows and columns of its terminal.
     pub console_size: Option<(u16, u16)>,
+    /// Resource, soft and hard limit.
+    pub rlimits: Vec<(Resource, u64, u64)>,
+    /// Its AppArmor profile.
+    pub apparmor: Option<String>,
 }
 
 /// Whether the process is the container's first or joins a running one.
@@ -50,7 +59,6 @@ pub enum Kind {
 }
 
 /// Runs one process.
-#[derive(Clone)]
 pub struct ProcessExecutor {
     process: Process,
     filter: Option<Filter>,
@@ -64,7 +72,13 @@ impl ProcessExecutor {
         Self { process, filter, kind, path: OnceCell::new() }
     }
 
-    fn prepare(&self) -> Result<(), String> {
+    /// The process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Everything that can fail before the start: the directory, the program's place.
+    pub fn prepare(&self) -> Result<(), String> {
         enter_directory(&self.process.cwd)?;
         stay_inside(&self.process.cwd)?;
         self.own_stdio();
@@ -91,7 +105,17 @@ impl ProcessExecutor {
         }
     }
 
-    fn run(&self) -> Result<std::convert::Infallible, String> {
+    /// Runs the program. A first process's failure is its own, and ends it.
+    pub fn run(&self) -> Result<Infallible, String> {
+        self.execute().inspect_err(|text| {
+            if self.kind == Kind::First {
+                eprintln!("{text}");
+                std::process::exit(255);
+            }
+        })
+    }
+
+    fn execute(&self) -> Result<Infallible, String> {
         let path = self.path.get().ok_or("the executable was not looked up")?;
         let args = c_strings(&self.process.args)?;
         let env = c_strings(&self.process.env)?;
@@ -115,37 +139,6 @@ impl ProcessExecutor {
         privileges::act_as_runtime().map_err(|err| format!("raise capabilities: {err}"))?;
         load()?;
         finish()
-    }
-}
-
-impl Executor for ProcessExecutor {
-    fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
-        self.prepare().map_err(|text| {
-            report::message(&text);
-            ExecutorValidationError::ArgValidationError(text)
-        })
-    }
-
-    fn setup_envs(&self, _: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
-        // The environment goes with execve, in its order.
-        Ok(())
-    }
-
-    fn exec(&self, _: &Spec) -> Result<(), ExecutorError> {
-        let text = match self.run() {
-            Ok(never) => match never {},
-            Err(text) => text,
-        };
-        match self.kind {
-            Kind::First => {
-                eprintln!("{text}");
-                std::process::exit(255);
-            }
-            Kind::Joining => {
-                report::message(&text);
-                Err(ExecutorError::Other(text))
-            }
-        }
     }
 }
 

@@ -1,19 +1,19 @@
-//! `hako-runtime`: an OCI runtime over libcontainer, the only caller of it.
+//! `hako-runtime`: an OCI runtime.
 //!
-//! One process per call, with one thread: libcontainer clones without fork
-//! handlers and changes process-wide state. The same program runs on the host
-//! (process wall) and in the guest (hyperv wall).
+//! One process per call, with one thread: it clones without fork handlers and
+//! changes process-wide state. The same program runs on the host (process wall)
+//! and in the guest (hyperv wall).
 
 mod bundle;
 mod cgroup;
 mod cli;
 mod commands;
+mod container;
 mod devices;
 mod error;
 mod executor;
 mod join;
 mod lookup;
-mod loopback;
 mod nodes;
 mod privileges;
 mod process;

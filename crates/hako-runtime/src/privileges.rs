@@ -2,8 +2,7 @@
 //! the last moment to do its own work.
 
 use caps::{CapSet, Capability, CapsHashSet};
-use serde_json::{Value, json};
-use std::collections::HashSet;
+use serde_json::Value;
 use std::str::FromStr;
 
 /// The five sets of a process.
@@ -21,7 +20,7 @@ pub struct Sets {
     pub ambient: CapsHashSet,
 }
 
-/// What the executor needs after libcontainer has dropped everything else:
+/// What the executor needs after everything else is dropped:
 /// loading a filter (`SYS_ADMIN`), making the working directory as root would
 /// (`DAC_*`, `CHOWN`, `FOWNER`). Gone before the container's program runs.
 const WORKING: [Capability; 5] = [
@@ -66,22 +65,27 @@ impl Own {
         Sets { bounding, effective, permitted, inheritable, ambient }
     }
 
-    /// `process.capabilities` for libcontainer: `sets`, and what the executor
-    /// still needs.
-    pub fn with_working(&self, sets: &Sets) -> Value {
+    /// `sets`, and what the executor still needs.
+    pub fn with_working(&self, sets: &Sets) -> Sets {
         let working: CapsHashSet = WORKING.into_iter().filter(|cap| self.permitted.contains(cap)).collect();
-        json!({
-            "bounding": names(&sets.bounding),
-            "effective": names(&(&sets.effective | &working)),
-            "permitted": names(&(&sets.permitted | &working)),
-            "inheritable": names(&sets.inheritable),
-            "ambient": names(&sets.ambient),
-        })
+        Sets { effective: &sets.effective | &working, permitted: &sets.permitted | &working, ..sets.clone() }
     }
 }
 
-fn names(set: &HashSet<Capability>) -> Vec<String> {
-    set.iter().map(ToString::to_string).collect()
+impl Sets {
+    /// Gives this process just these.
+    pub fn take(&self) -> Result<(), caps::errors::CapsError> {
+        // Another user than root has none in use, and the next needs CAP_SETPCAP.
+        act_as_runtime()?;
+        for cap in caps::read(None, CapSet::Bounding)?.difference(&self.bounding) {
+            caps::drop(None, CapSet::Bounding, *cap)?;
+        }
+        // In this order each is allowed by the one before.
+        caps::set(None, CapSet::Inheritable, &self.inheritable)?;
+        caps::set(None, CapSet::Effective, &self.effective)?;
+        caps::set(None, CapSet::Permitted, &self.permitted)?;
+        caps::set(None, CapSet::Ambient, &self.ambient)
+    }
 }
 
 /// Uses only what the container's program will have.
@@ -106,6 +110,7 @@ pub fn become_final(sets: &Sets) -> Result<(), caps::errors::CapsError> {
 mod tests {
     use super::*;
     use Capability::*;
+    use serde_json::json;
 
     fn own() -> Own {
         let all: CapsHashSet = [CAP_CHOWN, CAP_KILL, CAP_SYS_ADMIN].into();
@@ -125,10 +130,9 @@ mod tests {
 
     #[test]
     fn working_capabilities_stay_out_of_the_bounding_set() {
-        let value = own().with_working(&own().grant(None));
-        assert_eq!(value["bounding"], json!([]));
-        let permitted = value["permitted"].as_array().unwrap();
-        assert!(permitted.contains(&json!("CAP_SYS_ADMIN")) && permitted.contains(&json!("CAP_CHOWN")));
-        assert!(!permitted.contains(&json!("CAP_DAC_OVERRIDE")));
+        let sets = own().with_working(&own().grant(None));
+        assert!(sets.bounding.is_empty());
+        assert!(sets.permitted.contains(&CAP_SYS_ADMIN) && sets.permitted.contains(&CAP_CHOWN));
+        assert!(!sets.permitted.contains(&CAP_DAC_OVERRIDE));
     }
 }

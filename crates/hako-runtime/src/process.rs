@@ -1,21 +1,23 @@
-//! From the `process` of a bundle, or of an exec, to what libcontainer gets and
-//! what the executor does itself.
+//! From the `process` of a bundle, or of an exec, to what is done.
 
 use crate::error::{Error, Result};
 use crate::executor::Process;
 use crate::privileges::Own;
 use crate::rootfs::Rootfs;
-use crate::user;
+use crate::user::{self, User};
 use nix::sys::resource::{Resource, getrlimit};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::path::PathBuf;
 
 /// What stands in a specification beyond OCI: further groups by name.
 pub const GROUP_ADD: &str = "hako.group-add";
 
-/// Takes the parts of `process` that libcontainer does badly out of it, leaves
-/// the rest in a form that it does well, and returns the parts.
-pub fn adapt(process: &mut Map<String, Value>, root: &Rootfs, own: &Own, group_add: &str) -> Result<Process> {
+/// Of OCI's, what is not done.
+const REFUSED: [&str; 4] = ["ioPriority", "scheduler", "execCPUAffinity", "selinuxLabel"];
+
+/// Reads `process`, whose users and groups are those of `root`.
+pub fn adapt(process: &Map<String, Value>, root: &Rootfs, own: &Own, group_add: &str) -> Result<Process> {
+    refuse(process, "process", &REFUSED)?;
     let args = strings(process.get("args"));
     if args.is_empty() {
         return Err(Error::message("process.args must not be empty"));
@@ -24,11 +26,11 @@ pub fn adapt(process: &mut Map<String, Value>, root: &Rootfs, own: &Own, group_a
     if !cwd.is_absolute() {
         return Err(Error::message(format!("Cwd must be an absolute path: {}", cwd.display())));
     }
-    let (uid, home) = adapt_user(process, root, group_add)?;
+    let user = user_of(process, root, group_add)?;
     let mut env: Vec<String> = strings(process.get("env")).into_iter().filter(|entry| entry.contains('=')).collect();
     if !env.iter().any(|entry| entry.len() > 5 && entry.starts_with("HOME=")) {
         env.retain(|entry| !entry.starts_with("HOME="));
-        env.push(format!("HOME={home}"));
+        env.push(format!("HOME={}", user.home));
     }
     let no_new_privileges = process.get("noNewPrivileges") == Some(&Value::Bool(true));
     let caps = own.grant(process.get("capabilities"));
@@ -37,26 +39,43 @@ pub fn adapt(process: &mut Map<String, Value>, root: &Rootfs, own: &Own, group_a
         Some((side("height")?, side("width")?)).filter(|(rows, cols)| *rows > 0 && *cols > 0)
     });
 
-    process.insert("capabilities".into(), own.with_working(&caps));
-    // The executor enters it: libcontainer does not make what is missing.
-    process.insert("cwd".into(), json!("/"));
-    process.insert("env".into(), json!(env));
-    if !no_new_privileges {
-        // Written out as false it is taken as set.
-        process.remove("noNewPrivileges");
-    }
-    if process.get("apparmorProfile").and_then(Value::as_str).is_none_or(str::is_empty) {
-        process.remove("apparmorProfile");
-    }
-    if let Some(adjust) = process.remove("oomScoreAdj").as_ref().and_then(Value::as_i64) {
+    let apparmor = process.get("apparmorProfile").and_then(Value::as_str).filter(|name| !name.is_empty());
+    if let Some(adjust) = process.get("oomScoreAdj").and_then(Value::as_i64) {
         adjust_oom_score(adjust);
     }
-    if let Some(limits) = process.get_mut("rlimits").and_then(Value::as_array_mut)
-        && !own.has(caps::Capability::CAP_SYS_RESOURCE)
-    {
-        limits.iter_mut().for_each(clamp_limit);
+    let limits = process.get("rlimits").and_then(Value::as_array).into_iter().flatten();
+    let rlimits = limits.map(|limit| rlimit(limit, own)).collect::<Result<_>>()?;
+    let umask = process.get("user").and_then(|user| user.get("umask")).and_then(Value::as_u64);
+    Ok(Process {
+        args,
+        env,
+        cwd,
+        uid: user.uid,
+        gid: user.gid,
+        groups: user.groups,
+        umask: umask.and_then(|mask| u32::try_from(mask).ok()),
+        working: own.with_working(&caps),
+        caps,
+        no_new_privileges,
+        console_size,
+        rlimits,
+        apparmor: apparmor.map(str::to_owned),
+    })
+}
+
+/// Refuses those of `names` that `object`, which is called `what`, has.
+pub fn refuse(object: &Map<String, Value>, what: &str, names: &[&str]) -> Result<()> {
+    let said = |value: &Value| match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+        Value::Bool(_) | Value::Number(_) => true,
+    };
+    match names.iter().find(|name| object.get(**name).is_some_and(said)) {
+        Some(name) => Err(Error::message(format!("not supported: {what}.{name}"))),
+        None => Ok(()),
     }
-    Ok(Process { args, env, cwd, uid, caps, no_new_privileges, console_size })
 }
 
 fn strings(value: Option<&Value>) -> Vec<String> {
@@ -64,46 +83,46 @@ fn strings(value: Option<&Value>) -> Vec<String> {
     items.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// Resolves `user.username` and the groups; returns the user id and its home.
-fn adapt_user(process: &mut Map<String, Value>, root: &Rootfs, group_add: &str) -> Result<(u32, String)> {
+/// Resolves `user.username` and the groups.
+fn user_of(process: &Map<String, Value>, root: &Rootfs, group_add: &str) -> Result<User> {
     let (passwd, group) = (root.text("/etc/passwd")?, root.text("/etc/group")?);
-    let entry = process.entry("user").or_insert_with(|| json!({}));
+    let entry = process.get("user").unwrap_or(&Value::Null);
     let number = |name: &str| entry.get(name).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
     let (mut uid, mut gid) = (number("uid"), number("gid"));
-    let name = entry.get("username").and_then(Value::as_str).unwrap_or("").to_owned();
-    let given = entry.get("additionalGids").and_then(Value::as_array).cloned().unwrap_or_default();
+    let name = entry.get("username").and_then(Value::as_str).unwrap_or("");
+    let given = entry.get("additionalGids").and_then(Value::as_array).into_iter().flatten();
     let mut groups: Vec<u32> = Vec::new();
     let mut home = user::home_of(uid, &passwd);
     if !name.is_empty() || (uid == 0 && gid == 0) {
-        let resolved = user::resolve(&name, &passwd, &group).map_err(Error::message)?;
+        let resolved = user::resolve(name, &passwd, &group).map_err(Error::message)?;
         (uid, gid, home) = (resolved.uid, resolved.gid, resolved.home);
         groups.push(gid);
         groups.extend(resolved.groups);
     }
-    groups.extend(given.iter().filter_map(Value::as_u64).filter_map(|n| u32::try_from(n).ok()));
+    groups.extend(given.filter_map(Value::as_u64).filter_map(|n| u32::try_from(n).ok()));
     for name in group_add.split(',').filter(|name| !name.is_empty()) {
         groups.push(user::find_group(name, &group).map_err(Error::message)?);
     }
     let mut seen = std::collections::HashSet::new();
     groups.retain(|gid| seen.insert(*gid));
-    let mut adapted = json!({"uid": uid, "gid": gid, "additionalGids": groups});
-    if let Some(umask) = entry.get("umask") {
-        adapted["umask"] = umask.clone();
-    }
-    *entry = adapted;
-    Ok((uid, home))
+    Ok(User { uid, gid, groups, home })
 }
 
-/// Lowers a limit to what this process may set.
-fn clamp_limit(limit: &mut Value) {
-    let name = limit.get("type").and_then(Value::as_str).unwrap_or("").to_owned();
-    let Some((_, hard_max)) = resource(&name).and_then(|resource| getrlimit(resource).ok()) else { return };
-    for side in ["hard", "soft"] {
-        if limit.get(side).and_then(Value::as_u64).is_some_and(|value| value > hard_max) {
-            tracing::warn!(%name, side, hard_max, "resource limit is above the host's and is lowered to it");
-            limit[side] = json!(hard_max);
-        }
+/// One of OCI's `rlimits`, lowered to what this process may set.
+fn rlimit(limit: &Value, own: &Own) -> Result<(Resource, u64, u64)> {
+    let name = limit.get("type").and_then(Value::as_str).unwrap_or("");
+    let resource =
+        resource(name).ok_or_else(|| Error::message(format!("not supported: the resource limit {name:?}")))?;
+    let side = |side: &str| limit.get(side).and_then(Value::as_u64).unwrap_or(0);
+    let (mut soft, mut hard) = (side("soft"), side("hard"));
+    if !own.has(caps::Capability::CAP_SYS_RESOURCE)
+        && let Ok((_, most)) = getrlimit(resource)
+        && hard > most
+    {
+        tracing::warn!(%name, most, "resource limit is above the host's and is lowered to it");
+        (soft, hard) = (soft.min(most), most);
     }
+    Ok((resource, soft, hard))
 }
 
 fn resource(name: &str) -> Option<Resource> {

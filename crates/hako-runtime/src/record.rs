@@ -2,28 +2,39 @@
 //!
 //! ```text
 //! <root>/<id>/
-//!   record.json          what libcontainer does not keep; this module's
+//!   record.json          what is known of it
 //!   seccomp.bpf          the filter, for processes that join
-//!   bundle/config.json   the adapted specification, libcontainer's bundle
-//!   <id>/                libcontainer's own folder
+//!   start.sock           where its process waits for the word; gone once it is said
 //! ```
 
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::seccomp::Filter;
+use crate::sys;
 use hako_os::process::start_time;
-use libcontainer::container::{Container, ContainerStatus};
 use serde::{Deserialize, Serialize};
-use std::io::ErrorKind;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::{ErrorKind, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-/// What libcontainer does not keep.
+const START: &str = "start.sock";
+
+/// What is known of a container.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
     /// The bundle as the caller named it.
     pub bundle: PathBuf,
     /// OCI's `cgroupsPath`.
     pub cgroup: String,
+    /// When it was made (RFC 3339).
+    #[serde(default)]
+    pub created: String,
+    /// OCI's annotations.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
     /// The first process, once it exists.
     pub pid: Option<i32>,
     /// When that process began, in clock ticks since boot: a pid alone may
@@ -46,8 +57,36 @@ pub struct Existing {
     pub folder: Folder,
     /// Its record.
     pub record: Record,
-    /// libcontainer's view of it, with its status as it is now.
-    pub container: Container,
+}
+
+/// OCI's word for how it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Status {
+    Creating,
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+impl Status {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 impl Folder {
@@ -62,7 +101,6 @@ impl Folder {
 
     /// Makes it; fails if it is there.
     pub fn make(&self) -> Result<()> {
-        let bundle = self.bundle();
         if let Some(root) = self.path.parent() {
             std::fs::create_dir_all(root).context(|| format!("make {}", root.display()))?;
         }
@@ -70,14 +108,25 @@ impl Folder {
             Err(err) if err.kind() == ErrorKind::AlreadyExists => {
                 return Err(Error::message(format!("container with id exists: {}", self.id)));
             }
-            made => made.context(|| format!("make {}", self.path.display()))?,
+            made => made.context(|| format!("make {}", self.path.display())),
         }
-        std::fs::create_dir(&bundle).context(|| format!("make {}", bundle.display()))
     }
 
-    /// libcontainer's bundle.
-    pub fn bundle(&self) -> PathBuf {
-        self.path.join("bundle")
+    /// Where the container's process is to wait for its start.
+    pub fn listen(&self) -> Result<UnixListener> {
+        let dir = sys::open_directory(&self.path).context(|| format!("open {}", self.path.display()))?;
+        let listener = UnixListener::bind(sys::in_directory(&dir, OsStr::new(START)));
+        listener.context(|| format!("bind {}", self.path.join(START).display()))
+    }
+
+    /// Says the word to the process that waits for it.
+    pub fn start(&self) -> Result<()> {
+        let path = self.path.join(START);
+        let said = sys::open_directory(&self.path)
+            .map_err(Into::into)
+            .and_then(|dir| UnixStream::connect(sys::in_directory(&dir, OsStr::new(START)))?.write_all(b"s"));
+        said.context(|| format!("start by {}", path.display()))?;
+        std::fs::remove_file(&path).context(|| format!("remove {}", path.display()))
     }
 
     /// Removes it.
@@ -124,31 +173,33 @@ impl Folder {
     pub fn open(self) -> Result<Existing> {
         let missing = || Error::message(format!("container {:?} does not exist", self.id));
         let record = self.record().ok_or_else(missing)?;
-        let mut container = Container::load(self.path.join(&self.id)).map_err(|_| missing())?;
-        if let (Some(pid), Some(start)) = (record.pid, record.start_time)
-            && start_time(pid) != Some(start)
-        {
-            container.set_status(ContainerStatus::Stopped);
-        }
-        Ok(Existing { folder: self, record, container })
+        Ok(Existing { folder: self, record })
     }
 }
 
 impl Existing {
-    /// OCI's word for the status.
-    pub fn status(&self) -> &'static str {
-        match self.container.status() {
-            ContainerStatus::Creating => "creating",
-            ContainerStatus::Created => "created",
-            ContainerStatus::Running => "running",
-            ContainerStatus::Paused => "paused",
-            ContainerStatus::Stopped => "stopped",
+    /// How it is now.
+    pub fn status(&self) -> Status {
+        let Some(pid) = self.record.pid else { return Status::Creating };
+        let another = self.record.start_time.is_some_and(|start| start_time(pid) != Some(start));
+        if another || !alive(pid) {
+            return Status::Stopped;
         }
+        if self.folder.path.join(START).exists() {
+            return Status::Created;
+        }
+        let frozen = self.cgroup().and_then(|cgroup| cgroup.existing()).is_ok_and(|group| {
+            // Without a freezer nothing is ever frozen.
+            group.is_frozen().unwrap_or(false)
+        });
+        if frozen { Status::Paused } else { Status::Running }
     }
 
     /// The first process, if it lives.
     pub fn live_pid(&self) -> Option<i32> {
-        self.record.pid.filter(|_| self.container.status() != ContainerStatus::Stopped)
+        let lives =
+            |pid: &i32| self.record.start_time.is_none_or(|start| start_time(*pid) == Some(start)) && alive(*pid);
+        self.record.pid.filter(lives)
     }
 
     /// The container's cgroup.

@@ -3,10 +3,14 @@
 // UNSAFETY: system calls with pointers to memory that is borrowed for the call.
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::libc;
+use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, SigmaskHow};
-use std::ffi::{CStr, CString, c_long};
+use nix::sys::stat::{FileStat, Mode};
+use std::ffi::{CStr, CString, OsStr, c_long};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 /// One instruction of classic BPF, `struct sock_filter`.
 #[repr(C)]
@@ -85,12 +89,6 @@ pub fn reset_signals() {
     }
     // An empty set is a valid one.
     let _ = nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
-}
-
-/// Removes a variable from this process's environment.
-pub fn remove_env(name: &str) {
-    // SAFETY: this program has one thread, so nobody reads the environment meanwhile.
-    unsafe { std::env::remove_var(name) }
 }
 
 /// Gives this process, and what it starts, a keyring of its own.
@@ -213,4 +211,108 @@ pub fn attach_device_program(program: &[BpfInsn], cgroup: BorrowedFd<'_>) -> nix
     // SAFETY: the attribute holds numbers only and lives for the call.
     let ret = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &attach, size_of::<ProgAttach>()) };
     Errno::result(ret).map(drop)
+}
+
+/// Which side of a clone this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cloned {
+    /// The new process.
+    Child,
+    /// The old one, and the new one's number.
+    Parent(i32),
+}
+
+/// Of linux/sched.h; the `libc` crate's has 32 bits too few.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Makes a process like fork does, with namespaces of its own, and where
+/// `cgroup` is given in that group of version 2. For a process of one thread.
+pub fn clone_process(flags: CloneFlags, cgroup: Option<BorrowedFd<'_>>) -> nix::Result<Cloned> {
+    // SAFETY: all zero is a valid `clone_args`: no pointer in it is used then.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = u64::from(flags.bits().cast_unsigned());
+    args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: no memory is shared and no stack given, so this is a fork; the
+    // process has one thread, so that its copy finds every lock free. The
+    // arguments live for the call, and their size is passed.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
+    match Errno::result(pid)? {
+        0 => Ok(Cloned::Child),
+        pid => Ok(Cloned::Parent(pid as i32)),
+    }
+}
+
+/// Ends this process, and runs nothing that its parent has registered.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: it does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Enters namespaces: one by its own descriptor, or several of a pidfd's process.
+pub fn setns(fd: BorrowedFd<'_>, kinds: CloneFlags) -> nix::Result<()> {
+    // SAFETY: no memory is passed.
+    Errno::result(unsafe { libc::setns(fd.as_raw_fd(), kinds.bits()) }).map(drop)
+}
+
+/// Changes the attributes of a mount, and of all below it if `recursive`.
+pub fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, set: u64, clear: u64) -> nix::Result<()> {
+    let flags = if recursive { libc::AT_EMPTY_PATH | libc::AT_RECURSIVE } else { libc::AT_EMPTY_PATH };
+    set_attributes(mount.as_raw_fd(), c"", flags, set, clear)
+}
+
+/// Sets attributes of the mount at `path`.
+pub fn mount_setattr_at(path: &CStr, set: u64) -> nix::Result<()> {
+    set_attributes(libc::AT_FDCWD, path, 0, set, 0)
+}
+
+fn set_attributes(at: i32, path: &CStr, flags: i32, attr_set: u64, attr_clr: u64) -> nix::Result<()> {
+    let attr = libc::mount_attr { attr_set, attr_clr, propagation: 0, userns_fd: 0 };
+    // SAFETY: the path is a C string; the attribute lives for the call and its size is passed.
+    let ret = unsafe {
+        libc::syscall(libc::SYS_mount_setattr, at, path.as_ptr(), flags, &raw const attr, size_of::<libc::mount_attr>())
+    };
+    Errno::result(ret).map(drop)
+}
+
+/// Closes every descriptor from `first` at the next execve.
+pub fn close_at_exec(first: u32) -> nix::Result<()> {
+    // SAFETY: no memory is passed, and nothing is closed yet.
+    let ret = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    Errno::result(ret).map(drop)
+}
+
+/// The NIS domain of this process's uts namespace.
+pub fn set_domain_name(name: &str) -> nix::Result<()> {
+    // SAFETY: the bytes live for the call, and their number is passed.
+    Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }).map(drop)
+}
+
+/// Makes a terminal this session's.
+pub fn set_controlling_terminal(tty: BorrowedFd<'_>) -> nix::Result<()> {
+    // SAFETY: no memory is passed.
+    Errno::result(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSCTTY, 0) }).map(drop)
+}
+
+/// What the standard descriptor `number` is.
+pub fn stat_of(number: i32) -> nix::Result<FileStat> {
+    // SAFETY: all zero is a valid one, and the call fills it; a number that is not open is an error.
+    let mut stat: FileStat = unsafe { std::mem::zeroed() };
+    // SAFETY: it lives for the call.
+    Errno::result(unsafe { libc::fstat(number, &raw mut stat) })?;
+    Ok(stat)
+}
+
+/// A directory, for [`in_directory`].
+pub fn open_directory(path: &Path) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path, flags, Mode::empty())
+}
+
+/// A short path to `name` in it: a socket's address has 108 bytes.
+pub fn in_directory(dir: &OwnedFd, name: &OsStr) -> PathBuf {
+    Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name)
 }

@@ -9,8 +9,8 @@
 //!   Empty ──mount──► Mounted (files alone) ──delete──► Deleted
 //! ```
 //!
-//! Verbs of the runtime are processes of their own (libcontainer is unfit for a
-//! process with tasks in it); signals, figures and the freezer are done here.
+//! Verbs of the runtime are processes of their own (it clones, and changes what
+//! is the whole process's); signals, figures and the freezer are done here.
 
 mod cleanup;
 mod console;

@@ -40,7 +40,6 @@ const LAYERS: &[(&str, Layer)] = &[
     ("hako-qemu", Layer::Machinery),
     ("hako-hcs", Layer::Machinery),
     ("hako-hello", Layer::Machinery),
-    ("libcgroups", Layer::Machinery),
     ("hako-sandbox", Layer::Isolation),
     ("hako-cli", Layer::Actors),
     ("hakod", Layer::Actors),

@@ -5,9 +5,8 @@ use super::open_log;
 use crate::cgroup::Cgroup;
 use crate::cli::Globals;
 use crate::error::{Error, Result};
-use crate::record::{Existing, Folder, alive};
+use crate::record::{Existing, Folder, Status, alive};
 use crate::report;
-use libcontainer::container::ContainerStatus;
 use std::time::{Duration, Instant};
 
 /// How long a process may take to die after SIGKILL.
@@ -15,13 +14,13 @@ const DEATH: Duration = Duration::from_secs(10);
 
 /// Deletes a stopped or created container; with `force` any, or none.
 pub fn run(globals: &Globals, id: &str, force: bool) -> Result<()> {
-    _ = report::start(open_log(globals)?, globals.debug)?;
+    report::start(open_log(globals)?, globals.debug);
     let folder = Folder::new(&globals.root, id)?;
     if !folder.path.exists() {
         return if force { Ok(()) } else { Err(Error::message(format!("container {id:?} does not exist"))) };
     }
     match folder.clone().open() {
-        Ok(existing) => delete(existing, force),
+        Ok(existing) => delete(&existing, force),
         Err(err) if !force => Err(err),
         Err(_) => {
             if let Some(record) = folder.record() {
@@ -32,10 +31,10 @@ pub fn run(globals: &Globals, id: &str, force: bool) -> Result<()> {
     }
 }
 
-fn delete(mut existing: Existing, force: bool) -> Result<()> {
-    let deletable = matches!(existing.container.status(), ContainerStatus::Stopped | ContainerStatus::Created);
-    if !deletable && !force {
-        let (id, status) = (&existing.folder.id, existing.status());
+fn delete(existing: &Existing, force: bool) -> Result<()> {
+    let status = existing.status();
+    if !matches!(status, Status::Stopped | Status::Created) && !force {
+        let id = &existing.folder.id;
         return Err(Error::message(format!("cannot delete container {id} that is not stopped: {status}")));
     }
     if let Some(pid) = existing.live_pid() {
@@ -43,15 +42,11 @@ fn delete(mut existing: Existing, force: bool) -> Result<()> {
         _ = crate::sys::kill(pid, nix::libc::SIGKILL);
     }
     clear(&existing.cgroup()?)?;
-    // It leaves its cgroup a little before it is dead; libcontainer looks at
-    // the process, and would want the cgroup back to kill it.
+    // It leaves its cgroup a little before it is dead.
     if let Some(pid) = existing.live_pid() {
         await_death(pid)?;
     }
-    // The hooks after a stop, and libcontainer's own folder.
-    let result = existing.container.delete(true).map_err(|err| Error::because("delete", err));
-    existing.folder.remove()?;
-    result
+    existing.folder.remove()
 }
 
 fn await_death(pid: i32) -> Result<()> {

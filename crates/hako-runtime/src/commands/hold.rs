@@ -11,10 +11,9 @@
 //! is, whose parent it is, or after a while, so that no container that was made
 //! and left keeps it: `start` serves as well then.
 
-use super::start;
 use crate::error::{Context, Error, Result};
+use crate::record::Folder;
 use crate::sys;
-use libcontainer::container::Container;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -36,16 +35,14 @@ impl Channel {
     }
 
     /// Says that the container is made, and starts it when it is told to.
-    pub fn serve(mut self, container: &mut Container) -> Result<()> {
-        let pid = container.pid().map(|pid| pid.as_raw());
-        let pid = pid.ok_or_else(|| Error::message("the container has no process"))?;
+    pub fn serve(mut self, folder: &Folder, pid: i32) -> Result<()> {
         let process = sys::pidfd(pid).context(|| format!("process {pid}"))?;
         let_go_of_stdio()?;
         // Who is gone needs no answer.
         if writeln!(self.0, "created {pid}").is_err() || !self.is_told(&process) {
             return Ok(());
         }
-        let answer = match start::start(container) {
+        let answer = match folder.start() {
             Ok(()) => "started".to_owned(),
             Err(err) => err.to_string().replace('\n', " "),
         };

@@ -1,7 +1,7 @@
 //! `kill`: a signal to the first process, or to all.
 
 use crate::error::{Context, Error, Result};
-use crate::record::Existing;
+use crate::record::{Existing, Status};
 use crate::sys;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -18,7 +18,7 @@ pub fn run(existing: &Existing, signal: &str, all: bool) -> Result<()> {
     }
     let pid = existing.live_pid().ok_or_else(|| Error::message("container not running"))?;
     send(pid, number)?;
-    if number == nix::libc::SIGKILL && existing.status() == "paused" {
+    if number == nix::libc::SIGKILL && existing.status() == Status::Paused {
         // A frozen process of version 1 does not even die.
         existing.cgroup()?.kill_all()?;
     }

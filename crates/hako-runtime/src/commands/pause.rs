@@ -1,21 +1,22 @@
 //! `pause` and `resume`.
 
 use crate::error::{Error, Result};
-use crate::record::Existing;
-use libcontainer::container::ContainerStatus;
+use crate::record::{Existing, Status};
 
 /// Freezes all processes.
-pub fn pause(mut existing: Existing) -> Result<()> {
-    if existing.container.status() != ContainerStatus::Running {
-        return Err(Error::message(format!("container is not running: {}", existing.status())));
+pub fn pause(existing: &Existing) -> Result<()> {
+    let status = existing.status();
+    if status != Status::Running {
+        return Err(Error::message(format!("container is not running: {status}")));
     }
-    existing.container.pause().map_err(|err| Error::because("pause", err))
+    existing.cgroup()?.freeze(true)
 }
 
 /// Thaws them.
-pub fn resume(mut existing: Existing) -> Result<()> {
-    if existing.container.status() != ContainerStatus::Paused {
-        return Err(Error::message(format!("container is not paused: {}", existing.status())));
+pub fn resume(existing: &Existing) -> Result<()> {
+    let status = existing.status();
+    if status != Status::Paused {
+        return Err(Error::message(format!("container is not paused: {status}")));
     }
-    existing.container.resume().map_err(|err| Error::because("resume", err))
+    existing.cgroup()?.freeze(false)
 }

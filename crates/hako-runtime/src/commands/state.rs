@@ -12,14 +12,13 @@ pub fn run(existing: &Existing) -> Result<()> {
 
 /// OCI's state.
 pub fn state(existing: &Existing) -> Value {
-    let state = &existing.container.state;
     json!({
         "ociVersion": "1.2.0",
         "id": existing.folder.id,
-        "status": existing.status(),
+        "status": existing.status().as_str(),
         "pid": existing.live_pid().unwrap_or(0),
         "bundle": existing.record.bundle,
-        "created": state.created,
-        "annotations": state.annotations,
+        "created": existing.record.created,
+        "annotations": existing.record.annotations,
     })
 }

@@ -1,12 +1,12 @@
-//! The limits that the runtime does not take: huge pages, classes of packets,
-//! and what is version 2's alone.
+//! What `linux.resources` seldom has: huge pages, classes of packets, and what
+//! is version 2's alone.
 
 use hako_os::cgroup::Cgroup;
-use oci_spec::runtime::LinuxResources;
+use serde_json::{Map, Value};
 use std::{fs, io, path::Path};
 
 /// Sets them.
-pub(crate) fn apply(group: &Cgroup, resources: &LinuxResources) -> io::Result<()> {
+pub fn apply(group: &Cgroup, resources: &Map<String, Value>) -> io::Result<()> {
     for (controller, file, value) in wanted(resources, group.is_unified()) {
         let missing = || io::Error::new(io::ErrorKind::NotFound, format!("no cgroup with {controller} for {file}"));
         write(group.dir(&controller).ok_or_else(missing)?, &file, &value)?;
@@ -21,27 +21,30 @@ fn write(dir: &Path, file: &str, value: &str) -> io::Result<()> {
 }
 
 /// (controller, file, value).
-fn wanted(resources: &LinuxResources, unified: bool) -> Vec<(String, String, String)> {
+fn wanted(resources: &Map<String, Value>, unified: bool) -> Vec<(String, String, String)> {
     let mut wanted = Vec::new();
     let end = if unified { "max" } else { "limit_in_bytes" };
-    for limit in resources.hugepage_limits().iter().flatten() {
-        let file = format!("hugetlb.{}.{end}", limit.page_size());
-        wanted.push(("hugetlb".to_owned(), file, limit.limit().to_string()));
+    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    for limit in list(resources.get("hugepageLimits")) {
+        if let (Some(size), Some(bytes)) = (limit["pageSize"].as_str(), limit["limit"].as_u64()) {
+            wanted.push(("hugetlb".to_owned(), format!("hugetlb.{size}.{end}"), bytes.to_string()));
+        }
     }
     if unified {
-        for (file, value) in resources.unified().iter().flatten() {
+        for (file, value) in resources.get("unified").and_then(Value::as_object).into_iter().flatten() {
             let controller = file.split('.').next().unwrap_or_default();
-            wanted.push((controller.to_owned(), file.clone(), value.clone()));
+            wanted.push((controller.to_owned(), file.clone(), value.as_str().unwrap_or_default().to_owned()));
         }
     }
     // Version 2 has neither, as in runc.
-    if let Some(network) = resources.network().as_ref().filter(|_| !unified) {
-        if let Some(class) = network.class_id() {
+    if let Some(network) = resources.get("network").filter(|_| !unified) {
+        if let Some(class) = network["classID"].as_u64() {
             wanted.push(("net_cls".to_owned(), "net_cls.classid".to_owned(), class.to_string()));
         }
-        for priority in network.priorities().iter().flatten() {
-            let value = format!("{} {}", priority.name(), priority.priority());
-            wanted.push(("net_prio".to_owned(), "net_prio.ifpriomap".to_owned(), value));
+        for priority in list(network.get("priorities")) {
+            if let (Some(name), Some(value)) = (priority["name"].as_str(), priority["priority"].as_u64()) {
+                wanted.push(("net_prio".to_owned(), "net_prio.ifpriomap".to_owned(), format!("{name} {value}")));
+            }
         }
     }
     wanted
@@ -56,7 +59,7 @@ mod tests {
     fn files_are_each_versions_own() {
         let text = r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 9}], "unified": {"memory.high": "7"},
             "network": {"classID": 5, "priorities": [{"name": "lo", "priority": 3}]}}"#;
-        let resources: LinuxResources = serde_json::from_str(text).unwrap();
+        let resources: Map<String, Value> = serde_json::from_str(text).unwrap();
         let lines = |unified| -> HashSet<String> {
             wanted(&resources, unified).into_iter().map(|(c, file, value)| format!("{c} {file} {value}")).collect()
         };

@@ -1,0 +1,191 @@
+//! Making a container, and processes that join one.
+//!
+//! ```text
+//! create                                     the container's first process
+//!   clone3: namespaces, cgroup of version 2 ──► cgroups of version 1, session
+//!   rules for devices (meanwhile)               namespaces to join, names
+//!                                               mounts, devices, its root
+//!                                               sysctls, terminal, masks
+//!                                               user, capabilities
+//!   ready ◄──────────────── report ──────────── executor: directory, program
+//!   (or why not)                                waits on start.sock
+//! start: a word to start.sock ────────────────► seccomp, execve
+//! ```
+//!
+//! The report is a pipe that execve closes: what is read from it before its end
+//! is why there is no process.
+
+mod child;
+mod console;
+mod enter;
+pub mod mounts;
+mod namespaces;
+
+pub use namespaces::Namespaces;
+
+use crate::error::{Context, Error, Result};
+use crate::executor::ProcessExecutor;
+use crate::rootfs::Node;
+use crate::sys::{self, Cloned};
+use hako_os::cgroup::Cgroup;
+use mounts::Mount;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sched::CloneFlags;
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+/// The report of a process that is ready. Every other is an error's text.
+const READY: u8 = 0;
+/// An error's text is cut here.
+const MOST: u64 = 4096;
+
+/// What a container is made of, besides its first process.
+#[derive(Debug, Default)]
+pub struct Layout {
+    /// The root filesystem.
+    pub rootfs: PathBuf,
+    /// Whether its root is read-only in the end.
+    pub read_only: bool,
+    /// OCI's `mounts`, in their order.
+    pub mounts: Vec<Mount>,
+    /// Nodes in `/dev`.
+    pub devices: Vec<Node>,
+    /// `shared`, `slave`, `private` or `unbindable`.
+    pub propagation: Option<String>,
+    /// Files of `/proc/sys`, with dots, and what is written to them.
+    pub sysctl: Vec<(String, String)>,
+    /// What nobody may see.
+    pub masked: Vec<PathBuf>,
+    /// What nobody may change.
+    pub read_only_paths: Vec<PathBuf>,
+    /// The name of the host.
+    pub hostname: Option<String>,
+    /// The NIS domain.
+    pub domainname: Option<String>,
+    /// Move the root in place of pivot_root.
+    pub no_pivot: bool,
+}
+
+/// A process that was made and has something to say.
+pub struct Made {
+    pid: Pid,
+    report: File,
+}
+
+/// Makes the first process of a container up to where it waits for `start`.
+/// `group` is the container's; its limits and rules are set.
+pub fn first(
+    layout: &Layout,
+    namespaces: &Namespaces,
+    group: &Cgroup,
+    executor: &ProcessExecutor,
+    terminal: Option<&Path>,
+    start: UnixListener,
+) -> Result<Made> {
+    let terminal = terminal.map(console::connect).transpose()?;
+    // As for one that joins: its number space may be another container's.
+    nix::sys::prctl::set_dumpable(false).context(|| "prctl")?;
+    spawn(namespaces.parents_part()?, group, None, |writer, entered| {
+        child::first(layout, namespaces, group, executor, terminal, &start, entered, writer)
+    })
+}
+
+/// Makes a process in the namespaces and groups of the process `pid`; it waits
+/// for nothing.
+pub fn joining(pid: i32, group: &Cgroup, executor: &ProcessExecutor, terminal: Option<&Path>) -> Result<Made> {
+    let terminal = terminal.map(console::connect).transpose()?;
+    let process = sys::pidfd(pid).context(|| format!("process {pid}"))?;
+    // The container's processes may look at nothing of it before its program runs
+    // (CVE-2016-9962).
+    nix::sys::prctl::set_dumpable(false).context(|| "prctl")?;
+    sys::setns(process.as_fd(), CloneFlags::CLONE_NEWPID).context(|| "enter the pid namespace")?;
+    spawn(CloneFlags::empty(), group, Some(pid), |writer, entered| {
+        child::joining(&process, pid, group, executor, terminal, entered, writer)
+    })
+}
+
+/// Makes a process that runs `work`, in `group` already where the kernel can do
+/// that at once, which `work` is told. `beside` is a process of the container.
+fn spawn(
+    flags: CloneFlags,
+    group: &Cgroup,
+    beside: Option<i32>,
+    work: impl FnOnce(&OwnedFd, bool) -> std::result::Result<Infallible, String>,
+) -> Result<Made> {
+    let (report, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).context(|| "pipe")?;
+    let dir = group.dir("").filter(|_| group.is_unified());
+    let open = |dir: &Path| File::open(dir).context(|| format!("open cgroup {}", dir.display()));
+    let target = dir.map(open).transpose()?;
+    let mut cloned = sys::clone_process(flags, target.as_ref().map(AsFd::as_fd));
+    if let (Err(Errno::EBUSY), Some(pid)) = (&cloned, beside) {
+        // It has put its processes into groups below, as systemd does.
+        let theirs = enter::group_of(pid).context(|| format!("cgroup of process {pid}"))?;
+        cloned = sys::clone_process(flags, Some(open(&theirs)?.as_fd()));
+    }
+    let entered = target.is_some() && cloned.is_ok();
+    if !entered && target.is_some() {
+        cloned = sys::clone_process(flags, None);
+    }
+    match cloned.context(|| "make the container's process")? {
+        Cloned::Child => {
+            let text = match work(&writer, entered) {
+                Ok(never) => match never {},
+                Err(text) => text,
+            };
+            // Who would read it may be gone.
+            _ = nix::unistd::write(&writer, text.as_bytes());
+            sys::exit_now(1)
+        }
+        Cloned::Parent(pid) => Ok(Made { pid: Pid::from_raw(pid), report: File::from(report) }),
+    }
+}
+
+impl Made {
+    /// Its number.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
+    /// Waits until all but its program is there.
+    pub fn ready(&mut self) -> Result<()> {
+        let mut first = [0];
+        let read = self.report.read(&mut first).context(|| "read the report")?;
+        if read == 1 && first[0] == READY {
+            return Ok(());
+        }
+        let rest = self.text()?;
+        let text = format!("{}{rest}", String::from_utf8_lossy(&first[..read]));
+        // It ends of itself.
+        let status = waitpid(self.pid, None);
+        if !text.is_empty() {
+            return Err(Error::message(text));
+        }
+        Err(Error::message(match status {
+            Ok(status) => format!("the container's process ended before its program began: {status:?}"),
+            Err(errno) => format!("the container's process ended before its program began: {errno}"),
+        }))
+    }
+
+    /// Waits until its program runs, which was [`Self::ready`].
+    pub fn running(mut self) -> Result<i32> {
+        let text = self.text()?;
+        if text.is_empty() {
+            return Ok(self.pid.as_raw());
+        }
+        _ = waitpid(self.pid, None);
+        Err(Error::message(text))
+    }
+
+    fn text(&mut self) -> Result<String> {
+        let mut bytes = Vec::new();
+        (&mut self.report).take(MOST).read_to_end(&mut bytes).context(|| "read the report")?;
+        Ok(String::from_utf8_lossy(&bytes).replace('\n', " "))
+    }
+}
