@@ -41,12 +41,13 @@ pub fn run() -> Result<()> {
         if probe {
             return greet();
         }
-        serve(port, || if template { greet() } else { Ok(()) }).await
+        serve(port, template.then_some(greet)).await
     })
 }
 
-/// `ready` is called when all is there but whom to serve: a template is saved then.
-async fn serve(port: Port, mut ready: impl FnMut() -> Result<()>) -> Result<()> {
+/// `ready` is called when all is there but whom to serve: a template is saved
+/// then, with what copies of it would have to do each.
+async fn serve(port: Port, ready: Option<impl FnMut() -> Result<()>>) -> Result<()> {
     let reaper = Reaper::start().context("become the reaper")?;
     let streams = Arc::new(Streams::default());
     let service = Arc::new(Service::new(streams.clone(), reaper));
@@ -60,7 +61,10 @@ async fn serve(port: Port, mut ready: impl FnMut() -> Result<()>) -> Result<()> 
         .register_service(create_task(service.clone()))
         .register_service(create_extra(service.clone()));
     server.start().await.context("start the ttrpc server")?;
-    ready()?;
+    if let Some(mut ready) = ready {
+        service.stand_by().await;
+        ready()?;
+    }
     let (_mux, mut incoming, driver) = Mux::spawn(port, false);
     while let Some(stream) = incoming.accept().await {
         let (streams, service, connections) = (streams.clone(), service.clone(), connections.clone());

@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use hako_model::{Error, ExitDetails, ProcessList, Result};
 use hako_sandbox::{
     CreateRequest, Mount, Sandbox, StdioRequest,
-    process::{ProcessConfig, ProcessSandbox, Reaper},
+    process::{ProcessConfig, ProcessSandbox, Reaper, Standby},
 };
 use hako_task::{
     error::to_ttrpc,
@@ -31,6 +31,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::net::UnixStream;
 
@@ -41,6 +42,8 @@ const RUNTIME_ROOT: &str = "/run/hako-runtime";
 const WORK: &str = "work";
 /// How much of a container's files is moved at once.
 const CHUNK: usize = 64 << 10;
+/// In which a machine whose container is deleted ends.
+const BREATH: Duration = Duration::from_millis(100);
 
 type Reply<T> = ttrpc::Result<T>;
 
@@ -54,6 +57,7 @@ struct Container {
 pub struct Service {
     streams: Arc<Streams>,
     reaper: Reaper,
+    standby: Standby,
     containers: Mutex<HashMap<String, Arc<Container>>>,
     networks: Networks,
 }
@@ -61,12 +65,33 @@ pub struct Service {
 impl Service {
     /// A service with no container.
     pub fn new(streams: Arc<Streams>, reaper: Reaper) -> Self {
-        Self { streams, reaper, containers: Mutex::default(), networks: Networks::default() }
+        let standby = Standby::new(init::RUNTIME.into(), reaper.clone());
+        Self { streams, reaper, standby, containers: Mutex::default(), networks: Networks::default() }
+    }
+
+    /// Has a runtime wait for work, and returns when it does.
+    pub async fn stand_by(&self) {
+        if let Err(err) = self.standby.fill().await {
+            // Then one is executed when there is work.
+            tracing::warn!("{err}");
+        }
     }
 
     /// The guest's interfaces.
     pub fn networks(&self) -> &Networks {
         &self.networks
+    }
+
+    /// For the next container, if there is to be one in this machine: after a
+    /// rehearsal there is. After the others it ends, and not later for this.
+    fn stand_by_later(&self) {
+        let standby = self.standby.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(BREATH).await;
+            if let Err(err) = standby.fill().await {
+                tracing::warn!("{err}");
+            }
+        });
     }
 
     fn map(&self) -> MutexGuard<'_, HashMap<String, Arc<Container>>> {
@@ -172,6 +197,7 @@ impl Service {
             runtime_root: RUNTIME_ROOT.into(),
             dir: dir.join(WORK),
             rootfs_mounted: true,
+            standby: Some(self.standby.clone()),
         };
         let sandbox = ProcessSandbox::new(config, self.reaper.clone());
         Ok(Arc::new(Container { sandbox, mounted: Mutex::new(mounted), dir: dir.to_owned() }))
@@ -184,7 +210,9 @@ impl Service {
         }
         let deleted = container.sandbox.delete(None).await;
         self.map().remove(id);
-        deleted.and(container.clean())
+        let cleaned = deleted.and(container.clean());
+        self.stand_by_later();
+        cleaned
     }
 
     async fn shut_down(&self, now: bool) {

@@ -66,6 +66,7 @@ pub enum Command {
     Events { id: String },
     Update { id: String, resources: PathBuf },
     Seccomp { out: PathBuf, arch: Option<String> },
+    Await { socket: i32 },
     Features,
     Spec { bundle: PathBuf },
     List { json: bool },
@@ -84,6 +85,7 @@ usage: hako-runtime [--root DIR] [--log FILE] [--debug] COMMAND
   delete [--force] ID
   state | ps | pause | resume | events ID
   update --resources FILE ID
+  await FD becomes the command that comes over the socket FD
   seccomp --out FILE [--arch A] compiles linux.seccomp from stdin, for arm64 or amd64
   spec [--bundle DIR] | list [--format json] | features";
 
@@ -138,7 +140,8 @@ fn command(name: &str, parser: &mut lexopt::Parser) -> Result<Command> {
         return Err(Error::message(format!("unexpected argument {word:?}")));
     }
     let mut words = std::mem::take(&mut given.words).into_iter();
-    let mut id = || words.next().ok_or_else(|| Error::message(format!("{name} needs a container id")));
+    let wanted = if name == "await" { "descriptor" } else { "container id" };
+    let mut id = || words.next().ok_or_else(|| Error::message(format!("{name} needs a {wanted}")));
     Ok(match name {
         "create" => Command::Create(Create {
             id: id()?,
@@ -168,6 +171,7 @@ fn command(name: &str, parser: &mut lexopt::Parser) -> Result<Command> {
         "resume" => Command::Resume { id: id()? },
         "events" => Command::Events { id: id()? },
         "update" => Command::Update { id: id()?, resources: needed(given.resources, "--resources")? },
+        "await" => Command::Await { socket: descriptor(&id()?)? },
         "seccomp" => Command::Seccomp { out: needed(given.out, "--out")?, arch: given.arch },
         "features" => Command::Features,
         "spec" => Command::Spec { bundle: given.bundle.unwrap_or_else(|| PathBuf::from(".")) },
@@ -191,7 +195,7 @@ fn given(parser: &mut lexopt::Parser) -> Result<Given> {
             Long("force") | Short('f') => given.force = true,
             Long("detach") | Short('d') => given.detach = true,
             Long("start") => given.start = true,
-            Long("hold") => given.hold = Some(descriptor(parser)?),
+            Long("hold") => given.hold = Some(descriptor(&string(parser)?)?),
             Long("no-pivot") => given.no_pivot = true,
             // events has nothing but one look at the statistics.
             Long("stats") => {}
@@ -220,8 +224,7 @@ fn string(parser: &mut lexopt::Parser) -> Result<String> {
 }
 
 /// None of those that a program has in any case.
-fn descriptor(parser: &mut lexopt::Parser) -> Result<i32> {
-    let word = string(parser)?;
+fn descriptor(word: &str) -> Result<i32> {
     let number = word.parse().ok().filter(|number| *number > 2);
     number.ok_or_else(|| Error::message(format!("invalid descriptor {word:?}")))
 }
@@ -263,6 +266,8 @@ mod tests {
         assert_eq!(command_of("x start").unwrap_err().to_string(), "start needs a container id");
         assert_eq!(command_of("x start a b").unwrap_err().to_string(), "unexpected argument \"b\"");
         assert_eq!(command_of("x fly").unwrap_err().to_string(), "unknown command \"fly\"");
+        assert_eq!(command_of("x await").unwrap_err().to_string(), "await needs a descriptor");
+        assert_eq!(command_of("x await 1").unwrap_err().to_string(), "invalid descriptor \"1\"");
         assert!(command_of("x exec c").is_err());
         assert_eq!(command_of("x create --hold 2 c").unwrap_err().to_string(), "invalid descriptor \"2\"");
     }

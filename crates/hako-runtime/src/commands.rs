@@ -15,6 +15,7 @@ mod spec;
 mod start;
 mod state;
 mod update;
+mod waiting;
 
 use crate::cli::{Command, Globals};
 use crate::error::{Context, Result};
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 /// Runs a command.
 pub fn run(globals: &Globals, command: Command) -> Result<ExitCode> {
     let open = |id: &str| -> Result<Existing> { Folder::new(&globals.root, id)?.open() };
-    if matches!(command, Command::Create(_) | Command::Exec(_)) {
+    if matches!(command, Command::Create(_) | Command::Exec(_) | Command::Await { .. }) {
         seal::ensure()?;
     }
     match command {
@@ -41,6 +42,7 @@ pub fn run(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Resume { id } => pause::resume(&open(&id)?)?,
         Command::Events { id } => events::run(&open(&id)?)?,
         Command::Update { id, resources } => update::run(&open(&id)?, &resources)?,
+        Command::Await { socket } => return waiting::run(socket),
         Command::Seccomp { out, arch } => seccomp::run(&out, arch.as_deref())?,
         Command::Features => features::run()?,
         Command::Spec { bundle } => spec::run(&bundle)?,

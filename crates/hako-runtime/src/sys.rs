@@ -50,6 +50,33 @@ pub fn load_filter(program: &[SockFilter], flags: u32) -> nix::Result<()> {
     Errno::result(ret).map(drop)
 }
 
+/// Has the kernel map this process's memory as it is: no access to it faults
+/// from then on, for a while at least.
+pub fn populate_memory() -> std::io::Result<()> {
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    for (start, len, writable) in maps.lines().filter_map(private_map) {
+        let advice = if writable { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ };
+        // SAFETY: populating changes no content and unmaps nothing; the kernel
+        // checks the range, of which nothing is touched here.
+        unsafe { libc::madvise(start as *mut libc::c_void, len, advice) };
+    }
+    Ok(())
+}
+
+/// Start, length and whether it may be written, of a line of `/proc/<pid>/maps`
+/// whose memory is this process's or of its file.
+fn private_map(line: &str) -> Option<(usize, usize, bool)> {
+    let mut words = line.split_ascii_whitespace();
+    let (start, end) = words.next()?.split_once('-')?;
+    let access = words.next()?;
+    // The kernel's own pages (`[vvar]`, `[vdso]`) are there in any case.
+    if !access.starts_with('r') || !access.ends_with('p') || line.contains("[v") {
+        return None;
+    }
+    let (start, end) = (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
+    Some((start, end.checked_sub(start)?, access.as_bytes().get(1) == Some(&b'w')))
+}
+
 /// Sends any signal, real-time ones too; `signal` 0 only asks.
 pub fn kill(pid: i32, signal: i32) -> nix::Result<()> {
     // SAFETY: no memory is passed.

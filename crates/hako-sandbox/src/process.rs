@@ -23,6 +23,7 @@ mod processes;
 mod reaper;
 mod rootfs;
 mod runtime;
+mod standby;
 mod stream;
 
 use crate::{CreateRequest, Figures, Sandbox, Stdio, StdioRequest};
@@ -34,6 +35,7 @@ use hako_task::{extra::MountRequest, files::FilesRequest};
 use init::Container;
 pub use reaper::{Exit, Hold, Reaper, Watch};
 use runtime::{ChildEnds, Runtime};
+pub use standby::Standby;
 use std::{
     collections::HashMap,
     ffi::OsStr,
@@ -57,6 +59,8 @@ pub struct ProcessConfig {
     pub dir: PathBuf,
     /// Root filesystems are mounted by the caller, and named here all the same.
     pub rootfs_mounted: bool,
+    /// Where a runtime may wait for work.
+    pub standby: Option<Standby>,
 }
 
 /// One container on this kernel.
@@ -88,8 +92,8 @@ impl ProcessSandbox {
     #[must_use]
     pub fn new(config: ProcessConfig, reaper: Reaper) -> Self {
         Self {
-            runtime: Runtime::new(config.runtime, config.runtime_root, reaper, config.rootfs_mounted),
-            dir: config.dir,
+            dir: config.dir.clone(),
+            runtime: Runtime::new(config, reaper),
             phase: Mutex::new(Phase::Empty),
             execs: Mutex::default(),
             files: AtomicU32::new(0),

@@ -63,6 +63,7 @@ impl Fixture for OnThisKernel {
             runtime_root: dir.join("runtime"),
             dir: dir.clone(),
             rootfs_mounted: false,
+            standby: None,
         };
         let rootfs = vec![Mount {
             kind: "overlay".to_owned(),

@@ -39,18 +39,20 @@ impl Held {
     /// the other end of `ends.stderr`.
     pub(super) async fn create(
         runtime: &Runtime,
-        mut args: Vec<&OsStr>,
+        args: Vec<&OsStr>,
         id: &str,
         ends: ChildEnds,
         errors: &OwnedFd,
     ) -> Result<(i32, Self)> {
-        let (ours, theirs) = Socket::pair()?;
-        ours.set_nonblocking(true)?;
-        let channel = BufReader::new(UnixStream::from_std(ours)?);
-        let number = theirs.as_raw_fd().to_string();
-        args.extend(["--hold".as_ref(), OsStr::new(&number), id.as_ref()]);
-        let watch = spawn(runtime, &args, ends, theirs)?;
-        let mut held = Self { channel, watch };
+        let (channel, watch) = match ask_waiter(runtime, &args, id, &ends) {
+            Some(asked) => {
+                // It has its own.
+                drop(ends);
+                asked
+            }
+            None => execute(runtime, &args, id, ends)?,
+        };
+        let mut held = Self { channel: BufReader::new(channel), watch };
         let line = held.line().await?;
         let pid = line.as_deref().and_then(|line| line.strip_prefix("created ")?.parse().ok());
         match pid.filter(|pid| *pid > 0) {
@@ -93,13 +95,26 @@ impl Held {
     }
 }
 
-/// With `channel`, and nothing else of ours, open in it.
-fn spawn(runtime: &Runtime, args: &[&OsStr], ends: ChildEnds, channel: Socket) -> Result<Watch> {
+/// By one that waits, if there is one.
+fn ask_waiter(runtime: &Runtime, args: &[&OsStr], id: &str, ends: &ChildEnds) -> Option<(UnixStream, Watch)> {
+    let waiter = runtime.waiter()?;
+    let number = waiter.number().to_owned();
+    let args = [args, &["--hold".as_ref(), number.as_ref(), id.as_ref()]].concat();
+    waiter.become_command(&runtime.root, &args, ends).ok()
+}
+
+/// With the channel, and nothing else of ours, open in it.
+fn execute(runtime: &Runtime, args: &[&OsStr], id: &str, ends: ChildEnds) -> Result<(UnixStream, Watch)> {
+    let (ours, theirs) = Socket::pair()?;
+    ours.set_nonblocking(true)?;
+    let number = theirs.as_raw_fd().to_string();
+    let args = [args, &["--hold".as_ref(), number.as_ref(), id.as_ref()]].concat();
     // Nobody else starts a program between this and the channel's end here: it is
     // this thread that starts them. One that got it would do it no harm.
     let inherit = || -> io::Result<Watch> {
-        fcntl(&channel, FcntlArg::F_SETFD(FdFlag::empty()))?;
-        runtime.spawn(args, ends)
+        fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        runtime.spawn(&args, ends)
     };
-    inherit().map_err(|err| Error::internal(format!("start {}: {err}", runtime.program.display())))
+    let watch = inherit().map_err(|err| Error::internal(format!("start {}: {err}", runtime.program.path.display())))?;
+    Ok((UnixStream::from_std(ours)?, watch))
 }

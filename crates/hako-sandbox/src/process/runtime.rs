@@ -1,6 +1,10 @@
 //! Calls of the `hako-runtime` program.
 
-use super::reaper::{Exit, Reaper, Watch};
+use super::{
+    ProcessConfig,
+    reaper::{Exit, Reaper, Watch},
+    standby::{Standby, Waiter},
+};
 use hako_model::{Error, Result};
 use nix::fcntl::OFlag;
 use std::{
@@ -22,14 +26,38 @@ const MAX_TEXT: u64 = 64 << 10;
 /// The runtime and its state folder.
 #[derive(Debug)]
 pub(super) struct Runtime {
-    pub(super) program: PathBuf,
+    pub(super) program: Program,
     pub(super) root: PathBuf,
     pub(super) reaper: Reaper,
     /// The caller mounts root filesystems itself.
     pub(super) rootfs_mounted: bool,
-    /// The program in a mount that is read-only, if the kernel gives one. From
-    /// anywhere else it would execute itself a second time for that.
+    /// Where one may wait.
+    standby: Option<Standby>,
+}
+
+/// The program's file.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) path: PathBuf,
+    /// It in a mount that is read-only, if the kernel gives one. From anywhere
+    /// else it would execute itself a second time for that.
     sealed: OnceLock<Option<OwnedFd>>,
+}
+
+impl Program {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, sealed: OnceLock::new() }
+    }
+
+    pub(super) fn command(&self) -> Command {
+        let sealed = self.sealed.get_or_init(|| hako_os::mount::sealed(&self.path).ok());
+        let mut command = match sealed {
+            Some(fd) => Command::new(format!("/proc/self/fd/{}", fd.as_raw_fd())),
+            None => Command::new(&self.path),
+        };
+        command.arg0(&self.path);
+        command
+    }
 }
 
 /// The child's ends of a process's streams; what is absent is `/dev/null`.
@@ -45,8 +73,14 @@ fn or_null(fd: Option<OwnedFd>) -> Stdio {
 }
 
 impl Runtime {
-    pub(super) fn new(program: PathBuf, root: PathBuf, reaper: Reaper, rootfs_mounted: bool) -> Self {
-        Self { program, root, reaper, rootfs_mounted, sealed: OnceLock::new() }
+    pub(super) fn new(config: ProcessConfig, reaper: Reaper) -> Self {
+        let ProcessConfig { runtime, runtime_root, rootfs_mounted, standby, dir: _ } = config;
+        Self { program: Program::new(runtime), root: runtime_root, reaper, rootfs_mounted, standby }
+    }
+
+    /// One that waits for a command.
+    pub(super) fn waiter(&self) -> Option<Waiter> {
+        self.standby.as_ref()?.take()
     }
 
     /// Runs one verb to its end. Its error text is read from `errors`, which is
@@ -62,8 +96,8 @@ impl Runtime {
         };
         let verb = args.first().map(|arg| arg.to_string_lossy()).unwrap_or_default();
         let watch = self
-            .spawn(args, ends)
-            .map_err(|err| Error::internal(format!("start {}: {err}", self.program.display())))?;
+            .call(args, ends)
+            .map_err(|err| Error::internal(format!("start {}: {err}", self.program.path.display())))?;
         let exit = watch.wait().await?;
         if exit.code == 0 {
             return Ok(());
@@ -80,15 +114,21 @@ impl Runtime {
         Error::internal(text)
     }
 
+    /// As [`Self::spawn`], by one that waits where someone waits for it.
+    fn call(&self, args: &[&OsStr], ends: ChildEnds) -> io::Result<Watch> {
+        let hurried = args.first().is_some_and(|verb| *verb == "exec");
+        if let Some(waiter) = hurried.then(|| self.waiter()).flatten()
+            && let Ok((_, watch)) = waiter.become_command(&self.root, args, &ends)
+        {
+            return Ok(watch);
+        }
+        self.spawn(args, ends)
+    }
+
     /// Kept apart, so that the command and with it the child's ends are closed
     /// on this side before anyone waits.
     pub(super) fn spawn(&self, args: &[&OsStr], ends: ChildEnds) -> io::Result<Watch> {
-        let sealed = self.sealed.get_or_init(|| hako_os::mount::sealed(&self.program).ok());
-        let mut command = match sealed {
-            Some(fd) => Command::new(format!("/proc/self/fd/{}", fd.as_raw_fd())),
-            None => Command::new(&self.program),
-        };
-        command.arg0(&self.program);
+        let mut command = self.program.command();
         command.arg("--root").arg(&self.root).args(args);
         command.stdin(or_null(ends.stdin)).stdout(or_null(ends.stdout)).stderr(or_null(ends.stderr));
         self.reaper.spawn(&mut command)
