@@ -6,10 +6,15 @@
 
 use crate::error::{Context, Error, Result};
 use crate::sys::{self, BpfInsn};
-use serde_json::Value;
+use hako_model::policy;
+use serde_json::{Value, json};
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::OnceLock;
+
+/// A program that was loaded before it was asked for, and the kernel's copy.
+static LOADED: OnceLock<(Vec<BpfInsn>, OwnedFd)> = OnceLock::new();
 
 const CHAR: i32 = 2;
 const BLOCK: i32 = 1;
@@ -85,21 +90,45 @@ pub fn legacy(dir: &Path, rules: Option<&Value>) -> std::io::Result<()> {
 /// Confines a cgroup2 to `linux.resources.devices`. Without rules nothing is
 /// allowed but what all containers need.
 pub fn confine(cgroup: &Path, rules: Option<&Value>) -> Result<()> {
+    let rules = rules.and_then(Value::as_array).into_iter().flatten();
+    let Some(program) = program_of(rules)? else { return Ok(()) };
+    let dir = File::open(cgroup).context(|| format!("open cgroup {}", cgroup.display()))?;
+    let attach = |loaded: BorrowedFd<'_>| {
+        sys::attach_device_program(loaded, dir.as_fd()).context(|| "attach the device program")
+    };
+    match LOADED.get() {
+        Some((same, loaded)) if *same == program => attach(loaded.as_fd()),
+        _ => attach(sys::load_device_program(&program).context(|| "load the device program")?.as_fd()),
+    }
+}
+
+/// Loads the program of a container with no rules of its own, for one that is
+/// confined later: the kernel checks and compiles a program when it is loaded.
+pub fn load_usual() -> Result<()> {
+    let rules: Vec<Value> = policy::device_rules().into_iter().map(|rule| json!(rule)).collect();
+    if let Some(program) = program_of(&rules)? {
+        let loaded = sys::load_device_program(&program).context(|| "load the device program")?;
+        _ = LOADED.set((program, loaded));
+    }
+    Ok(())
+}
+
+/// The program of `rules`; none where everything is allowed.
+fn program_of<'a>(rules: impl IntoIterator<Item = &'a Value>) -> Result<Option<Vec<BpfInsn>>> {
     let mut all = vec![Rule { allow: false, kind: None, major: None, minor: None, access: READ | WRITE | MKNOD }];
-    for rule in rules.and_then(Value::as_array).into_iter().flatten() {
+    for rule in rules {
         all.push(parse(rule)?);
     }
     if let Some(last) = all.last()
         && *last == (Rule { allow: true, ..all[0] })
     {
         // Everything is allowed, as for a privileged container.
-        return Ok(());
+        return Ok(None);
     }
     let always = |(major, minor, access)| Rule { allow: true, kind: Some(CHAR), major, minor, access };
     all.extend(ALWAYS.map(always));
     all.push(Rule { kind: Some(BLOCK), ..always(ALWAYS[0]) });
-    let dir = File::open(cgroup).context(|| format!("open cgroup {}", cgroup.display()))?;
-    sys::attach_device_program(&program(&all), dir.as_fd()).context(|| "attach the device program")
+    Ok(Some(program(&all)))
 }
 
 fn parse(rule: &Value) -> Result<Rule> {
@@ -188,7 +217,6 @@ fn program(rules: &[Rule]) -> Vec<BpfInsn> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     /// Runs a program of the kinds used here.
     fn run(program: &[BpfInsn], kind: i32, access: i32, major: i32, minor: i32) -> i64 {

@@ -4,6 +4,7 @@
 use caps::{CapSet, Capability, CapsHashSet};
 use serde_json::Value;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 /// The five sets of a process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,7 +32,12 @@ const WORKING: [Capability; 5] = [
     Capability::CAP_FOWNER,
 ];
 
+/// Read before they are asked for: nothing here changes its own before it acts as a
+/// container.
+static READ: OnceLock<Own> = OnceLock::new();
+
 /// What this process itself has.
+#[derive(Clone)]
 pub struct Own {
     bounding: CapsHashSet,
     permitted: CapsHashSet,
@@ -40,7 +46,13 @@ pub struct Own {
 impl Own {
     /// Reads it from the kernel.
     pub fn read() -> Result<Self, caps::errors::CapsError> {
-        Ok(Self { bounding: caps::read(None, CapSet::Bounding)?, permitted: caps::read(None, CapSet::Permitted)? })
+        if let Some(own) = READ.get() {
+            return Ok(own.clone());
+        }
+        let own =
+            Self { bounding: caps::read(None, CapSet::Bounding)?, permitted: caps::read(None, CapSet::Permitted)? };
+        _ = READ.set(own.clone());
+        Ok(own)
     }
 
     /// Whether this process may use `cap`.

@@ -213,9 +213,8 @@ const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const BPF_CGROUP_DEVICE: u32 = 6;
 const BPF_F_ALLOW_MULTI: u32 = 2;
 
-/// Loads a device program and attaches it to a cgroup; it stays as long as the
-/// cgroup does.
-pub fn attach_device_program(program: &[BpfInsn], cgroup: BorrowedFd<'_>) -> nix::Result<()> {
+/// Loads a device program into the kernel.
+pub fn load_device_program(program: &[BpfInsn]) -> nix::Result<OwnedFd> {
     let load = ProgLoad {
         prog_type: BPF_PROG_TYPE_CGROUP_DEVICE,
         insn_cnt: u32::try_from(program.len()).map_err(|_| Errno::E2BIG)?,
@@ -228,10 +227,14 @@ pub fn attach_device_program(program: &[BpfInsn], cgroup: BorrowedFd<'_>) -> nix
     let ret = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &load, size_of::<ProgLoad>()) };
     let fd = Errno::result(ret)?;
     // SAFETY: the call has just returned this descriptor; nobody else has it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Attaches a loaded device program to a cgroup; it stays as long as the cgroup does.
+pub fn attach_device_program(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>) -> nix::Result<()> {
     let attach = ProgAttach {
         target_fd: cgroup.as_raw_fd() as u32,
-        attach_bpf_fd: fd.as_raw_fd() as u32,
+        attach_bpf_fd: program.as_raw_fd() as u32,
         attach_type: BPF_CGROUP_DEVICE,
         attach_flags: BPF_F_ALLOW_MULTI,
     };

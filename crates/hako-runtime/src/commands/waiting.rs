@@ -14,7 +14,9 @@
 //! caller.
 
 use crate::cli::{self, Command};
+use crate::devices;
 use crate::error::{Context, Error, Result};
+use crate::privileges::Own;
 use crate::sys;
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -52,6 +54,8 @@ pub fn run(number: i32) -> Result<ExitCode> {
 
 /// None of it is needed; what fails now is done, and fails, in its time.
 fn prepare() {
+    _ = Own::read();
+    _ = devices::load_usual();
     _ = sys::populate_memory();
 }
 
