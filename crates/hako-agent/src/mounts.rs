@@ -6,9 +6,12 @@ use hako_model::{Error, Result};
 use hako_sandbox::Mount;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::{
+    collections::HashMap,
+    ffi::{OsStr, OsString},
     fs, io,
     os::unix::fs::DirBuilderExt,
     path::{Component, Path, PathBuf},
+    sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
@@ -30,6 +33,9 @@ const FLAGS: &[(&str, MsFlags)] = &[
 
 /// Directories of the overlay that are in the bundle and made if missing.
 const MADE: &[&str] = &["upperdir", "workdir"];
+
+/// Disks by their serials, as they were before the machine was saved.
+static DISKS: OnceLock<HashMap<String, OsString>> = OnceLock::new();
 
 /// Mounts of one container, taken apart by [`Mounted::undo`].
 #[derive(Debug, Default)]
@@ -146,13 +152,32 @@ fn disk(serial: &str) -> Result<PathBuf> {
 
 /// The disk with this serial, if the kernel has found it.
 pub fn disk_now(serial: &str) -> io::Result<Option<PathBuf>> {
-    for entry in fs::read_dir("/sys/block")?.flatten() {
-        let text = fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
-        if text.trim_end() == serial {
-            return Ok(Some(Path::new("/dev").join(entry.file_name())));
-        }
+    let expected = DISKS.get().and_then(|disks| disks.get(serial));
+    // A copy's disks need not be the template's.
+    if let Some(name) = expected.filter(|name| serial_of(name) == serial) {
+        return Ok(Some(Path::new("/dev").join(name)));
     }
-    Ok(None)
+    let found = all_disks()?.find(|name| serial_of(name) == serial);
+    Ok(found.map(|name| Path::new("/dev").join(name)))
+}
+
+/// Learns where each disk is. Asking one for its serial is a request to it, so
+/// that a copy of this machine asks only those that it wants.
+pub fn learn_disks() -> io::Result<()> {
+    let known = all_disks()?.map(|name| (serial_of(&name), name)).collect();
+    // The first look is as good as another.
+    let _ = DISKS.set(known);
+    Ok(())
+}
+
+fn all_disks() -> io::Result<impl Iterator<Item = OsString>> {
+    Ok(fs::read_dir("/sys/block")?.flatten().map(|entry| entry.file_name()))
+}
+
+fn serial_of(name: &OsStr) -> String {
+    let mut text = fs::read_to_string(Path::new("/sys/block").join(name).join("serial")).unwrap_or_default();
+    text.truncate(text.trim_end().len());
+    text
 }
 
 #[cfg(test)]

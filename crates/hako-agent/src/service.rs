@@ -1,6 +1,11 @@
 //! Task and Extra in the guest: each container is one [`ProcessSandbox`].
 
-use crate::{clock, grow, init, mounts::Mounted, network::Networks, streams::Streams};
+use crate::{
+    clock, grow, init,
+    mounts::{self, Mounted},
+    network::Networks,
+    streams::Streams,
+};
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hako_model::{Error, ExitDetails, ProcessList, Result};
@@ -69,8 +74,14 @@ impl Service {
         Self { streams, reaper, standby, containers: Mutex::default(), networks: Networks::default() }
     }
 
-    /// Has a runtime wait for work, and returns when it does.
+    /// Does what can be done before there is a container: has a runtime wait for
+    /// work, makes the folders, looks at the disks.
     pub async fn stand_by(&self) {
+        let made = [BUNDLES, RUNTIME_ROOT].into_iter().try_for_each(fs::create_dir_all);
+        if let Err(err) = made.and_then(|()| mounts::learn_disks()) {
+            // It is done when it is wanted.
+            tracing::warn!("{err}");
+        }
         if let Err(err) = self.standby.fill().await {
             // Then one is executed when there is work.
             tracing::warn!("{err}");
