@@ -3,7 +3,7 @@
 pub mod limits;
 mod make;
 
-pub use make::make;
+pub use make::{make, make_parent};
 
 use std::{
     collections::HashMap,

@@ -39,6 +39,18 @@ pub fn make(path: &str) -> io::Result<Cgroup> {
     Ok(made)
 }
 
+/// Makes the group that others will be made in, with all that they may have, where
+/// there is cgroup2 alone.
+///
+/// # Errors
+/// As [`make`].
+pub fn make_parent(path: &str) -> io::Result<()> {
+    match make(path)? {
+        Cgroup { v2: Some(dir), .. } => delegate(&dir),
+        _ => Ok(()),
+    }
+}
+
 fn relative(path: &str) -> io::Result<PathBuf> {
     let below: PathBuf = Path::new(path).components().filter(|part| *part != Component::RootDir).collect();
     let plain = below.components().all(|part| matches!(part, Component::Normal(_)));
@@ -92,25 +104,43 @@ fn inherit(from: &Path, to: &Path) -> io::Result<()> {
 
 fn unified_group(hierarchy: &Hierarchy, below: &Path) -> io::Result<()> {
     let mut current = hierarchy.mountpoint.clone();
+    let mut new = false;
     for part in below {
-        // A controller that the parent lacks, or that threads forbid, is missed
-        // where a limit needs it.
-        let controllers = fs::read_to_string(current.join("cgroup.controllers"))?;
-        for controller in controllers.split_whitespace() {
-            let _ = fs::write(current.join("cgroup.subtree_control"), format!("+{controller}"));
-        }
+        delegate(&current)?;
         current.push(part);
-        make_dir(&current)?;
+        new = make_dir(&current)?;
     }
-    // A kernel older than 5.2 has no such file, and no frozen group either.
-    let _ = fs::write(current.join("cgroup.freeze"), "0");
+    if !new {
+        // A kernel older than 5.2 has no such file, and no frozen group either.
+        let _ = fs::write(current.join("cgroup.freeze"), "0");
+    }
     Ok(())
 }
 
-fn make_dir(path: &Path) -> io::Result<()> {
+/// Gives the children of `parent` the controllers that they do not have yet: at
+/// once, or those of them that can be given.
+fn delegate(parent: &Path) -> io::Result<()> {
+    let control = parent.join("cgroup.subtree_control");
+    let (all, given) = (fs::read_to_string(parent.join("cgroup.controllers"))?, fs::read_to_string(&control)?);
+    let is_given = |name: &str| given.split_whitespace().any(|given| given == name);
+    let missing: Vec<String> =
+        all.split_whitespace().filter(|name| !is_given(name)).map(|name| format!("+{name}")).collect();
+    if !missing.is_empty() && fs::write(&control, missing.join(" ")).is_err() {
+        // One that threads forbid, or that is taken away meanwhile, is missed
+        // where a limit needs it.
+        for one in missing {
+            let _ = fs::write(&control, one);
+        }
+    }
+    Ok(())
+}
+
+/// Whether it was not there.
+fn make_dir(path: &Path) -> io::Result<bool> {
     match fs::create_dir(path) {
-        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made,
+        Ok(()) => Ok(true),
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(err) => Err(err),
     }
 }
 
