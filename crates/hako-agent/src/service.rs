@@ -42,11 +42,15 @@ use tokio::net::UnixStream;
 
 /// Bundles, one folder per container.
 const BUNDLES: &str = "/run/hako";
+/// In which an engine puts its containers' groups if it is not told otherwise.
+const CGROUP_PARENT: &str = "/hako";
 const RUNTIME_ROOT: &str = "/run/hako-runtime";
 /// Pid files and console sockets, beside the bundle.
 const WORK: &str = "work";
 /// How much of a container's files is moved at once.
 const CHUNK: usize = 64 << 10;
+/// Calls of the runtime that wait for a container: one makes it, one is its first exec.
+const FIRST_CALLS: usize = 2;
 /// In which a machine whose container is deleted ends.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -78,11 +82,12 @@ impl Service {
     /// work, makes the folders, looks at the disks.
     pub async fn stand_by(&self) {
         let made = [BUNDLES, RUNTIME_ROOT].into_iter().try_for_each(fs::create_dir_all);
+        let made = made.and_then(|()| hako_os::cgroup::make_parent(CGROUP_PARENT));
         if let Err(err) = made.and_then(|()| mounts::learn_disks()) {
             // It is done when it is wanted.
             tracing::warn!("{err}");
         }
-        if let Err(err) = self.standby.fill().await {
+        if let Err(err) = self.standby.fill(FIRST_CALLS).await {
             // Then one is executed when there is work.
             tracing::warn!("{err}");
         }
@@ -93,13 +98,13 @@ impl Service {
         &self.networks
     }
 
-    /// For the next container, if there is to be one in this machine: after a
-    /// rehearsal there is. After the others it ends, and not later for this.
-    fn stand_by_later(&self) {
+    /// Has `count` calls of the runtime wait in a while. A machine whose container
+    /// is deleted ends mostly, and not later for this; after a rehearsal it does not.
+    fn stand_by_later(&self, count: usize) {
         let standby = self.standby.clone();
         tokio::spawn(async move {
             tokio::time::sleep(BREATH).await;
-            if let Err(err) = standby.fill().await {
+            if let Err(err) = standby.fill(count).await {
                 tracing::warn!("{err}");
             }
         });
@@ -208,6 +213,7 @@ impl Service {
             runtime_root: RUNTIME_ROOT.into(),
             dir: dir.join(WORK),
             rootfs_mounted: true,
+            keep_mounts: true,
             standby: Some(self.standby.clone()),
         };
         let sandbox = ProcessSandbox::new(config, self.reaper.clone());
@@ -222,7 +228,7 @@ impl Service {
         let deleted = container.sandbox.delete(None).await;
         self.map().remove(id);
         let cleaned = deleted.and(container.clean());
-        self.stand_by_later();
+        self.stand_by_later(FIRST_CALLS);
         cleaned
     }
 
@@ -355,6 +361,10 @@ impl Task for Service {
     async fn start(&self, _ctx: &TtrpcContext, req: task::StartRequest) -> Reply<task::StartResponse> {
         let container = answer(self.container(&req.id))?;
         let pid = answer(container.sandbox.start(exec(&req.exec_id)).await)?;
+        if !req.exec_id.is_empty() {
+            // Who has one process more will have others.
+            self.stand_by_later(1);
+        }
         Ok(task::StartResponse { pid: unsigned(pid), ..Default::default() })
     }
 

@@ -10,7 +10,7 @@ use hako_model::Result;
 use hako_sandbox::{
     CreateRequest, Mount, Sandbox, StdioRequest,
     conformance::{self, Fixture, Subject},
-    process::{ProcessConfig, ProcessSandbox, Reaper},
+    process::{ProcessConfig, ProcessSandbox, Reaper, Standby},
 };
 use serde_json::Value;
 use std::{
@@ -23,7 +23,20 @@ use std::{
     },
 };
 
+/// Who runs the commands of the runtime.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum By {
+    /// One that is executed for it.
+    Executed,
+    /// One that waits.
+    Waiting,
+    /// One that waited and was killed, so one that is executed.
+    Killed,
+}
+
 struct OnThisKernel {
+    by: By,
+    standbys: Mutex<Vec<Standby>>,
     dir: tempfile::TempDir,
     runtime: PathBuf,
     reaper: Reaper,
@@ -49,6 +62,22 @@ fn busybox(layer: &Path) {
     }
 }
 
+impl OnThisKernel {
+    async fn standby(&self) -> Result<Option<Standby>> {
+        if self.by == By::Executed {
+            return Ok(None);
+        }
+        let standby = Standby::new(self.runtime.clone(), self.reaper.clone());
+        standby.fill(1).await?;
+        if self.by == By::Killed {
+            let pid = nix::unistd::Pid::from_raw(standby.pids()[0]);
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        }
+        self.standbys.lock().unwrap().push(standby.clone());
+        Ok(Some(standby))
+    }
+}
+
 #[async_trait]
 impl Fixture for OnThisKernel {
     async fn subject(&self, process: Value, stdio: StdioRequest, memory: u64) -> Result<Subject> {
@@ -63,7 +92,8 @@ impl Fixture for OnThisKernel {
             runtime_root: dir.join("runtime"),
             dir: dir.clone(),
             rootfs_mounted: false,
-            standby: None,
+            keep_mounts: self.by != By::Executed,
+            standby: self.standby().await?,
         };
         let rootfs = vec![Mount {
             kind: "overlay".to_owned(),
@@ -107,12 +137,21 @@ impl Fixture for OnThisKernel {
 
 #[tokio::test]
 async fn the_process_wall_keeps_the_contract() {
+    let reaper = Reaper::start().unwrap();
+    for by in [By::Executed, By::Waiting, By::Killed] {
+        keeps_the_contract(by, reaper.clone()).await;
+    }
+}
+
+async fn keeps_the_contract(by: By, reaper: Reaper) {
     let dir = tempfile::Builder::new().prefix("conformance").tempdir().unwrap();
     busybox(&dir.path().join("layer"));
     let fixture = OnThisKernel {
+        by,
+        standbys: Mutex::default(),
         dir,
         runtime: runtime(),
-        reaper: Reaper::start().unwrap(),
+        reaper,
         next: AtomicU32::new(0),
         made: Mutex::default(),
     };
@@ -124,5 +163,8 @@ async fn the_process_wall_keeps_the_contract() {
         let _ = sandbox.delete(None).await;
     }
     let failed: Vec<_> = outcomes.iter().filter(|outcome| outcome.failure.is_some()).collect();
-    assert!(failed.is_empty() && !outcomes.is_empty(), "{failed:#?}");
+    assert!(failed.is_empty() && !outcomes.is_empty(), "{by:?}: {failed:#?}");
+    let left = fixture.standbys.lock().unwrap().iter().filter(|standby| !standby.pids().is_empty()).count();
+    // A case may be about what comes before a container.
+    assert!(left < outcomes.len(), "none that waited was used");
 }

@@ -25,6 +25,8 @@ use tokio::{
 
 /// Longer than anything that it says.
 const MAX_LINE: usize = 4096;
+/// The exit code of SIGKILL.
+const KILLED: i32 = 128 + nix::libc::SIGKILL;
 
 /// It waits.
 #[derive(Debug)]
@@ -44,16 +46,19 @@ impl Held {
         ends: ChildEnds,
         errors: &OwnedFd,
     ) -> Result<(i32, Self)> {
-        let (channel, watch) = match ask_waiter(runtime, &args, id, &ends) {
-            Some(asked) => {
-                // It has its own.
-                drop(ends);
-                asked
-            }
-            None => execute(runtime, &args, id, ends)?,
+        let (mut held, spare) = match ask_waiter(runtime, &args, id, &ends) {
+            Some(held) => (held, Some(ends)),
+            None => (execute(runtime, &args, id, ends)?, None),
         };
-        let mut held = Self { channel: BufReader::new(channel), watch };
-        let line = held.line().await?;
+        let mut line = held.line().await?;
+        // One that was killed while it waited has done nothing.
+        if let (None, Some(ends)) = (&line, spare)
+            && held.watch.wait().await?.code == KILLED
+            && !runtime.root.join(id).exists()
+        {
+            held = execute(runtime, &args, id, ends)?;
+            line = held.line().await?;
+        }
         let pid = line.as_deref().and_then(|line| line.strip_prefix("created ")?.parse().ok());
         match pid.filter(|pid| *pid > 0) {
             Some(pid) => Ok((pid, held)),
@@ -96,15 +101,16 @@ impl Held {
 }
 
 /// By one that waits, if there is one.
-fn ask_waiter(runtime: &Runtime, args: &[&OsStr], id: &str, ends: &ChildEnds) -> Option<(UnixStream, Watch)> {
+fn ask_waiter(runtime: &Runtime, args: &[&OsStr], id: &str, ends: &ChildEnds) -> Option<Held> {
     let waiter = runtime.waiter()?;
     let number = waiter.number().to_owned();
     let args = [args, &["--hold".as_ref(), number.as_ref(), id.as_ref()]].concat();
-    waiter.become_command(&runtime.root, &args, ends).ok()
+    let (channel, watch) = waiter.become_command(&runtime.root, &args, ends).ok()?;
+    Some(Held { channel: BufReader::new(channel), watch })
 }
 
 /// With the channel, and nothing else of ours, open in it.
-fn execute(runtime: &Runtime, args: &[&OsStr], id: &str, ends: ChildEnds) -> Result<(UnixStream, Watch)> {
+fn execute(runtime: &Runtime, args: &[&OsStr], id: &str, ends: ChildEnds) -> Result<Held> {
     let (ours, theirs) = Socket::pair()?;
     ours.set_nonblocking(true)?;
     let number = theirs.as_raw_fd().to_string();
@@ -116,5 +122,5 @@ fn execute(runtime: &Runtime, args: &[&OsStr], id: &str, ends: ChildEnds) -> Res
         runtime.spawn(&args, ends)
     };
     let watch = inherit().map_err(|err| Error::internal(format!("start {}: {err}", runtime.program.path.display())))?;
-    Ok((UnixStream::from_std(ours)?, watch))
+    Ok(Held { channel: BufReader::new(UnixStream::from_std(ours)?), watch })
 }

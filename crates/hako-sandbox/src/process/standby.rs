@@ -1,9 +1,9 @@
-//! A `hako-runtime` that was started before there was work for it, and waits
-//! (`hako-runtime await`). In a virtual machine it is part of the template, so
-//! a copy need not execute one.
+//! Calls of `hako-runtime` that were executed before there was work for them, and
+//! wait (`hako-runtime await`). In a virtual machine they are part of the
+//! template, so a copy need not execute any.
 //!
-//! It is none that is counted on: without one, or with one that has ended, the
-//! program is executed.
+//! They are not counted on: without one, or with one that has ended, the program
+//! is executed.
 
 use super::{
     locked,
@@ -30,7 +30,7 @@ use tokio::{io::AsyncReadExt, net::UnixStream, time::timeout};
 /// How long one may take until it waits.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The place of one that waits. Clones are the same place.
+/// The place of those that wait. Clones are the same place.
 #[derive(Debug, Clone)]
 pub struct Standby(Arc<Place>);
 
@@ -38,10 +38,10 @@ pub struct Standby(Arc<Place>);
 struct Place {
     program: Program,
     reaper: Reaper,
-    waiter: Mutex<Option<Waiter>>,
+    waiters: Mutex<Vec<Waiter>>,
 }
 
-/// It waits.
+/// One that waits.
 #[derive(Debug)]
 pub(super) struct Waiter {
     socket: UnixStream,
@@ -52,28 +52,35 @@ pub(super) struct Waiter {
 }
 
 impl Standby {
-    /// The place for one of the program `runtime`; there is none yet.
+    /// The place for those of the program `runtime`; there is none yet.
     #[must_use]
     pub fn new(runtime: PathBuf, reaper: Reaper) -> Self {
-        Self(Arc::new(Place { program: Program::new(runtime), reaper, waiter: Mutex::default() }))
+        Self(Arc::new(Place { program: Program::new(runtime), reaper, waiters: Mutex::default() }))
     }
 
-    /// Starts one if there is none, and returns when it waits.
+    /// Starts what is missing of `count`, and returns when all of them wait.
     ///
     /// # Errors
-    /// It does not start, or ends before it waits.
-    pub async fn fill(&self) -> Result<()> {
-        if locked(&self.0.waiter).as_ref().is_some_and(Waiter::lives) {
-            return Ok(());
-        }
+    /// One does not start, or ends before it waits.
+    pub async fn fill(&self, count: usize) -> Result<()> {
         let program = self.0.program.path.display();
         let named = |err: io::Error| Error::internal(format!("start {program} await: {err}"));
-        let mut waiter = self.start().map_err(named)?;
-        timeout(PATIENCE, waiter.comes())
-            .await
-            .unwrap_or_else(|_| Err(Error::new(ErrorKind::DeadlineExceeded, "hako-runtime await takes too long")))?;
-        *locked(&self.0.waiter) = Some(waiter);
+        while self.pids().len() < count {
+            let mut waiter = self.start().map_err(named)?;
+            timeout(PATIENCE, waiter.comes()).await.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::DeadlineExceeded, "hako-runtime await takes too long"))
+            })?;
+            locked(&self.0.waiters).push(waiter);
+        }
         Ok(())
+    }
+
+    /// The pids of those that wait.
+    #[must_use]
+    pub fn pids(&self) -> Vec<i32> {
+        let mut waiters = locked(&self.0.waiters);
+        waiters.retain(Waiter::lives);
+        waiters.iter().map(|waiter| waiter.watch.pid()).collect()
     }
 
     fn start(&self) -> io::Result<Waiter> {
@@ -91,9 +98,11 @@ impl Standby {
         Ok(Waiter { socket: UnixStream::from_std(ours)?, number, watch, null })
     }
 
-    /// The one that waits; who takes it has it alone.
+    /// One that waits; who takes it has it alone.
     pub(super) fn take(&self) -> Option<Waiter> {
-        locked(&self.0.waiter).take().filter(Waiter::lives)
+        let mut waiters = locked(&self.0.waiters);
+        waiters.retain(Waiter::lives);
+        waiters.pop()
     }
 }
 
