@@ -34,7 +34,7 @@ const FLAGS: &[(&str, MsFlags)] = &[
 /// Directories of the overlay that are in the bundle and made if missing.
 const MADE: &[&str] = &["upperdir", "workdir"];
 
-/// Disks by their serials, as they were before the machine was saved.
+/// Disks by their serials, if the machine is one that is saved and copied.
 static DISKS: OnceLock<HashMap<String, OsString>> = OnceLock::new();
 
 /// Mounts of one container, taken apart by [`Mounted::undo`].
@@ -152,17 +152,15 @@ fn disk(serial: &str) -> Result<PathBuf> {
 
 /// The disk with this serial, if the kernel has found it.
 pub fn disk_now(serial: &str) -> io::Result<Option<PathBuf>> {
-    let expected = DISKS.get().and_then(|disks| disks.get(serial));
-    // A copy's disks need not be the template's.
-    if let Some(name) = expected.filter(|name| serial_of(name) == serial) {
+    if let Some(name) = DISKS.get().and_then(|disks| disks.get(serial)) {
         return Ok(Some(Path::new("/dev").join(name)));
     }
     let found = all_disks()?.find(|name| serial_of(name) == serial);
     Ok(found.map(|name| Path::new("/dev").join(name)))
 }
 
-/// Learns where each disk is. Asking one for its serial is a request to it, so
-/// that a copy of this machine asks only those that it wants.
+/// Learns where each disk is: asking one for its serial is a request to it. The
+/// disks of a template's copies are those of the template by place and serial.
 pub fn learn_disks() -> io::Result<()> {
     let known = all_disks()?.map(|name| (serial_of(&name), name)).collect();
     // The first look is as good as another.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hako_model::{Error, ExitDetails, ProcessList, Result};
 use hako_sandbox::{
-    CreateRequest, Mount, Sandbox, StdioRequest,
+    CreateRequest, GUEST_CGROUP, Mount, Sandbox, StdioRequest,
     process::{ProcessConfig, ProcessSandbox, Reaper, Standby},
 };
 use hako_task::{
@@ -42,8 +42,6 @@ use tokio::net::UnixStream;
 
 /// Bundles, one folder per container.
 const BUNDLES: &str = "/run/hako";
-/// In which an engine puts its containers' groups if it is not told otherwise.
-const CGROUP_PARENT: &str = "/hako";
 const RUNTIME_ROOT: &str = "/run/hako-runtime";
 /// Pid files and console sockets, beside the bundle.
 const WORK: &str = "work";
@@ -78,19 +76,15 @@ impl Service {
         Self { streams, reaper, standby, containers: Mutex::default(), networks: Networks::default() }
     }
 
-    /// Does what can be done before there is a container: has a runtime wait for
-    /// work, makes the folders, looks at the disks.
+    /// Does what can be done before there is a container: has the runtime wait for
+    /// work, makes folders and the container's cgroup, looks at the disks.
     pub async fn stand_by(&self) {
         let made = [BUNDLES, RUNTIME_ROOT].into_iter().try_for_each(fs::create_dir_all);
-        let made = made.and_then(|()| hako_os::cgroup::make_parent(CGROUP_PARENT));
         if let Err(err) = made.and_then(|()| mounts::learn_disks()) {
             // It is done when it is wanted.
             tracing::warn!("{err}");
         }
-        if let Err(err) = self.standby.fill(FIRST_CALLS).await {
-            // Then one is executed when there is work.
-            tracing::warn!("{err}");
-        }
+        stand_by(&self.standby, FIRST_CALLS).await;
     }
 
     /// The guest's interfaces.
@@ -98,15 +92,13 @@ impl Service {
         &self.networks
     }
 
-    /// Has `count` calls of the runtime wait in a while. A machine whose container
-    /// is deleted ends mostly, and not later for this; after a rehearsal it does not.
-    fn stand_by_later(&self, count: usize) {
+    /// Is ready for another container in a while. A machine whose container is
+    /// deleted ends mostly, and not later for this; after a rehearsal it does not.
+    fn stand_by_later(&self) {
         let standby = self.standby.clone();
         tokio::spawn(async move {
             tokio::time::sleep(BREATH).await;
-            if let Err(err) = standby.fill(count).await {
-                tracing::warn!("{err}");
-            }
+            stand_by(&standby, FIRST_CALLS).await;
         });
     }
 
@@ -228,7 +220,7 @@ impl Service {
         let deleted = container.sandbox.delete(None).await;
         self.map().remove(id);
         let cleaned = deleted.and(container.clean());
-        self.stand_by_later(FIRST_CALLS);
+        self.stand_by_later();
         cleaned
     }
 
@@ -243,6 +235,21 @@ impl Service {
             nix::unistd::sync();
         }
         init::power_off();
+    }
+}
+
+/// What fails is done when it is wanted.
+async fn stand_by(standby: &Standby, calls: usize) {
+    if let Err(err) = hako_os::cgroup::make(GUEST_CGROUP) {
+        tracing::warn!("{err}");
+    }
+    fill(standby, calls).await;
+}
+
+async fn fill(standby: &Standby, calls: usize) {
+    if let Err(err) = standby.fill(calls).await {
+        // Then the runtime is executed when there is work.
+        tracing::warn!("{err}");
     }
 }
 
@@ -363,7 +370,8 @@ impl Task for Service {
         let pid = answer(container.sandbox.start(exec(&req.exec_id)).await)?;
         if !req.exec_id.is_empty() {
             // Who has one process more will have others.
-            self.stand_by_later(1);
+            let standby = self.standby.clone();
+            tokio::spawn(async move { fill(&standby, 1).await });
         }
         Ok(task::StartResponse { pid: unsigned(pid), ..Default::default() })
     }

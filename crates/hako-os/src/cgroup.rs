@@ -3,7 +3,7 @@
 pub mod limits;
 mod make;
 
-pub use make::{make, make_parent};
+pub use make::make;
 
 use std::{
     collections::HashMap,

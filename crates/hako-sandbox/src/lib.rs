@@ -51,6 +51,10 @@ pub struct StdioRequest {
     pub stdin: bool,
 }
 
+/// The container's cgroup in a virtual machine, which has one container: it can
+/// be made before there is a container.
+pub const GUEST_CGROUP: &str = "/hako/container";
+
 /// A filesystem to mount for the container, as containerd's `Mount`.
 #[derive(Debug, Clone)]
 pub struct Mount {

@@ -39,18 +39,6 @@ pub fn make(path: &str) -> io::Result<Cgroup> {
     Ok(made)
 }
 
-/// Makes the group that others will be made in, with all that they may have, where
-/// there is cgroup2 alone.
-///
-/// # Errors
-/// As [`make`].
-pub fn make_parent(path: &str) -> io::Result<()> {
-    match make(path)? {
-        Cgroup { v2: Some(dir), .. } => delegate(&dir),
-        _ => Ok(()),
-    }
-}
-
 fn relative(path: &str) -> io::Result<PathBuf> {
     let below: PathBuf = Path::new(path).components().filter(|part| *part != Component::RootDir).collect();
     let plain = below.components().all(|part| matches!(part, Component::Normal(_)));

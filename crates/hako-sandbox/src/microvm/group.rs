@@ -4,6 +4,7 @@
 //!
 //! There is no limit of memory on it: the workload's is the guest's to keep.
 
+use crate::GUEST_CGROUP;
 use hako_model::{Error, Result, resources::Resources};
 use hako_os::cgroup::{self, Cgroup, limits};
 use serde_json::Value;
@@ -68,7 +69,9 @@ impl Asked {
                 !is_net
             });
         }
-        let path = spec.pointer("/linux/cgroupsPath").and_then(Value::as_str);
+        let path = spec.pointer_mut("/linux/cgroupsPath").filter(|path| path.is_string());
+        let path = path.map(|path| std::mem::replace(path, GUEST_CGROUP.into()));
+        let path = path.as_ref().and_then(Value::as_str);
         Ok(Self {
             // `slice:prefix:name` is systemd's, which has no group of this kind.
             path: path.filter(|path| path.starts_with('/')).map(str::to_owned),
@@ -161,6 +164,7 @@ mod tests {
         let expected = json!({"devices": [], "memory": {"limit": 9}, "cpu": {"quota": 6}});
         assert_eq!(guest["linux"]["resources"], expected);
         assert_eq!(guest["linux"]["namespaces"], json!([{"type": "mount"}]));
+        assert_eq!(guest["linux"]["cgroupsPath"], GUEST_CGROUP);
         assert_eq!(guest["linux"]["sysctl"], json!({"kernel.msgmax": "9"}));
         let net = [("net/ipv4/ip_forward", "1"), ("net/ipv4/tcp_ecn", "0")];
         assert_eq!(asked.net_sysctls, net.map(|(name, value)| (name.to_owned(), value.to_owned())));

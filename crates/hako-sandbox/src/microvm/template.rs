@@ -113,7 +113,7 @@ pub fn key(vm: &VmConfig, card: bool) -> Result<String> {
     }
     key.push_str(&format!("\n{}", boot.kernel_args.join(" ")));
     for disk in &vm.disks {
-        key.push_str(&format!("\ndisk {} {}", disk.read_only, size_of(disk)?));
+        key.push_str(&format!("\ndisk {} {} {}", disk.serial, disk.read_only, size_of(disk)?));
     }
     Ok(key)
 }
