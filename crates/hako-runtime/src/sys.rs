@@ -58,7 +58,7 @@ pub fn populate_memory() -> std::io::Result<()> {
         let advice = if writable { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ };
         // SAFETY: populating changes no content and unmaps nothing; the kernel
         // checks the range, of which nothing is touched here.
-        unsafe { libc::madvise(start as *mut libc::c_void, len, advice) };
+        unsafe { libc::madvise(std::ptr::without_provenance_mut(start), len, advice) };
     }
     Ok(())
 }
