@@ -205,7 +205,6 @@ impl Service {
             runtime_root: RUNTIME_ROOT.into(),
             dir: dir.join(WORK),
             rootfs_mounted: true,
-            keep_mounts: true,
             standby: Some(self.standby.clone()),
         };
         let sandbox = ProcessSandbox::new(config, self.reaper.clone());

@@ -59,9 +59,6 @@ pub struct ProcessConfig {
     pub dir: PathBuf,
     /// Root filesystems are mounted by the caller, and named here all the same.
     pub rootfs_mounted: bool,
-    /// A container's own mounts are taken apart when it is deleted and not at its
-    /// end, which is told the sooner for it.
-    pub keep_mounts: bool,
     /// Where a runtime may wait for work.
     pub standby: Option<Standby>,
 }

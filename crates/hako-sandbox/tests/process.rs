@@ -92,7 +92,6 @@ impl Fixture for OnThisKernel {
             runtime_root: dir.join("runtime"),
             dir: dir.clone(),
             rootfs_mounted: false,
-            keep_mounts: self.by != By::Executed,
             standby: self.standby().await?,
         };
         let rootfs = vec![Mount {

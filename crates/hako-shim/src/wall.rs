@@ -20,7 +20,6 @@ pub(crate) fn build(config: &SandboxConfig, dir: &Path, waiting: Option<Waiting>
                 runtime_root: config.runtime_root.clone(),
                 dir: dir.to_owned(),
                 rootfs_mounted: false,
-                keep_mounts: false,
                 standby: None,
             };
             Arc::new(ProcessSandbox::new(process, reaper))

@@ -97,7 +97,6 @@ pub(super) async fn delete(runtime: &Runtime, container: &Container) -> Result<(
         note(ended.unwrap_or_else(|_| Err(Error::internal("its first process does not end"))).map(drop));
     }
     note(killed);
-    container.leave_mounts();
     note(runtime_delete(runtime, &container.id).await);
     note(remove_cgroup(&container.cgroup).await);
     note(container.unmount());

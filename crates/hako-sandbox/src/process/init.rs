@@ -17,7 +17,6 @@ use hako_model::{Error, ExitDetails, Result};
 use hako_os::cgroup::Cgroup;
 use std::{
     ffi::OsStr,
-    fs::File,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Mutex,
@@ -33,8 +32,6 @@ pub(super) struct Container {
     pub(super) cgroup: Cgroup,
     pub(super) tree: Tree,
     pub(super) mounts: Mutex<Mounts>,
-    /// Its mount namespace, where its end shall not have to take the mounts apart.
-    pub(super) namespace: Mutex<Option<File>>,
     /// The runtime that is to start it, until it has.
     held: Mutex<Option<Held>>,
     /// Read from the cgroup while there is one.
@@ -121,10 +118,7 @@ pub(super) async fn create(runtime: &Runtime, dir: &Path, req: CreateRequest) ->
             let init = runtime.reaper.watch(pid);
             let cgroup = Cgroup::of(pid).or_else(|_| cgroup_of_spec(&req.bundle)).unwrap_or_default();
             let (mounts, held) = (Mutex::new(mounts), Mutex::new(Some(held)));
-            // One that has ended already has none, and needs none.
-            let namespace = runtime.keep_mounts.then(|| File::open(format!("/proc/{pid}/ns/mnt")).ok()).flatten();
-            let (namespace, details) = (Mutex::new(namespace), OnceCell::new());
-            let container = Container { id: req.id, init, tty, cgroup, tree, mounts, namespace, held, details };
+            let container = Container { id: req.id, init, tty, cgroup, tree, mounts, held, details: OnceCell::new() };
             Ok((container, stdio))
         }
         Err(err) => {
@@ -186,11 +180,6 @@ fn cgroup_of_spec(bundle: &Path) -> std::io::Result<Cgroup> {
 }
 
 impl Container {
-    /// Lets go of the container's own mounts.
-    pub(super) fn leave_mounts(&self) {
-        locked(&self.namespace).take();
-    }
-
     /// Unmounts what create has mounted.
     pub(super) fn unmount(&self) -> Result<()> {
         locked(&self.mounts).unmount()

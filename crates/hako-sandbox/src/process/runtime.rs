@@ -31,8 +31,6 @@ pub(super) struct Runtime {
     pub(super) reaper: Reaper,
     /// The caller mounts root filesystems itself.
     pub(super) rootfs_mounted: bool,
-    /// A container's own mounts stay until it is deleted.
-    pub(super) keep_mounts: bool,
     /// Where some may wait.
     standby: Option<Standby>,
 }
@@ -76,8 +74,8 @@ fn or_null(fd: Option<OwnedFd>) -> Stdio {
 
 impl Runtime {
     pub(super) fn new(config: ProcessConfig, reaper: Reaper) -> Self {
-        let ProcessConfig { runtime, runtime_root: root, rootfs_mounted, keep_mounts, standby, dir: _ } = config;
-        Self { program: Program::new(runtime), root, reaper, rootfs_mounted, keep_mounts, standby }
+        let ProcessConfig { runtime, runtime_root: root, rootfs_mounted, standby, dir: _ } = config;
+        Self { program: Program::new(runtime), root, reaper, rootfs_mounted, standby }
     }
 
     /// One that waits for a command.
