@@ -119,6 +119,9 @@ fn keys() {
     fixture.vm().cpus += 1;
     assert_ne!(template::key(fixture.vm(), false).unwrap(), key);
     fixture.vm().cpus -= 1;
+    let serial = std::mem::replace(&mut fixture.vm().disks[0].serial, "another".to_owned());
+    assert_ne!(template::key(fixture.vm(), false).unwrap(), key);
+    fixture.vm().disks[0].serial = serial;
     let path = fixture.dir.path().join("scratch.img");
     fs::File::options().write(true).open(path).unwrap().set_len(5 << 30).unwrap();
     assert_ne!(template::key(fixture.vm(), false).unwrap(), key);
