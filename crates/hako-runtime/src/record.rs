@@ -106,7 +106,7 @@ impl Folder {
         }
         match std::fs::create_dir(&self.path) {
             Err(err) if err.kind() == ErrorKind::AlreadyExists => {
-                return Err(Error::message(format!("container with id exists: {}", self.id)));
+                Err(Error::message(format!("container with id exists: {}", self.id)))
             }
             made => made.context(|| format!("make {}", self.path.display())),
         }
