@@ -47,9 +47,11 @@ fn run_within(engine: &Engine, deadline: Duration, args: &[&str]) -> String {
 }
 
 fn until(engine: &Engine, what: &str, number: u64) {
-    wait_until(SOON, &format!("{what} is {number}: {}\n{}", machines(engine), engine.log()), || {
-        count(engine, what) == number
-    });
+    let begin = Instant::now();
+    while count(engine, what) != number {
+        assert!(begin.elapsed() < SOON, "{what} is not {number}: {}\n{}", machines(engine), engine.log());
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
@@ -57,7 +59,7 @@ fn the_second_is_a_copy() {
     if not_on_reference("it has no virtual machines") {
         return;
     }
-    let (engine, _folder) = engine("pool = 0", false);
+    let (engine, _folder) = engine("templates = true\npool = 0", false);
     assert_eq!(run(&engine, &["busybox", "echo", "cold"]), "cold");
     assert_eq!((count(&engine, "ColdBoots"), count(&engine, "TemplateClones")), (1, 0));
     until(&engine, "Templates", 1);
@@ -134,7 +136,7 @@ fn those_that_wait_have_networks() {
     if not_on_reference("it has no virtual machines") {
         return;
     }
-    let (engine, _folder) = engine("pool = 2", true);
+    let (engine, _folder) = engine("templates = true\npool = 2", true);
     let _ = engine.docker(["network", "create", "own"]).text();
     run(&engine, &["--network=own", "busybox", "true"]);
     until(&engine, "PoolWaiting", 2);
@@ -189,13 +191,27 @@ fn those_that_wait_go_with_the_engine() {
     engine.finish();
 }
 
+/// So does one that is still being made.
+#[test]
+fn one_that_is_being_made_goes_with_the_engine() {
+    if not_on_reference("it has no virtual machines") {
+        return;
+    }
+    let (engine, _folder) = engine("pool = 1", true);
+    run(&engine, &["busybox", "true"]);
+    let shims = || fs::read_dir(engine.exec_root().join("await")).into_iter().flatten().flatten();
+    wait_until(SOON, "one is being made", || shims().any(|shim| shim.path().join("shim.log").exists()));
+    assert_eq!(count(&engine, "PoolWaiting"), 0);
+    engine.finish();
+}
+
 /// One that is killed while it waits is not given out, and another takes its place.
 #[test]
 fn one_that_has_died_is_not_given_out() {
     if not_on_reference("it has no virtual machines") {
         return;
     }
-    let (engine, _folder) = engine("pool = 1", false);
+    let (engine, _folder) = engine("templates = true\npool = 1", false);
     run(&engine, &["--network=none", "busybox", "true"]);
     until(&engine, "PoolWaiting", 1);
     let qemu = qemus(&engine);

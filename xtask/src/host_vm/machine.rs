@@ -16,6 +16,8 @@ pub const MARKER: &str = "HAKO-VM-EXIT";
 /// Without a beat for so long the machine itself hangs: it beats every five
 /// seconds, and an emulated one beside builds is late, but not by minutes.
 const BEAT_PATIENCE: Duration = Duration::from_secs(180);
+/// Virtual machines wait for a container only where 2 GiB are available.
+const MEMORY_MIB: &str = "3072";
 /// How often the beats are looked at.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -155,7 +157,7 @@ fn arguments(files: &Files<'_>, processors: usize) -> Vec<String> {
     let mut args: Vec<String> = Vec::new();
     let mut add = |words: &[&str]| args.extend(words.iter().map(|word| (*word).to_owned()));
     add(&["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
-    add(&["-M", "q35,accel=tcg", "-cpu", "max,+svm", "-m", "2048"]);
+    add(&["-M", "q35,accel=tcg", "-cpu", "max,+svm", "-m", MEMORY_MIB]);
     add(&["-smp", &processors.to_string()]);
     add(&["-kernel", &path(files.kernel), "-initrd", &path(files.initramfs)]);
     add(&["-append", &kernel_arguments()]);

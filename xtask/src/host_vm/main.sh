@@ -53,7 +53,8 @@ beat() {
         n=$((n + 1))
         [ $((n % 6)) = 0 ] || continue
         for process in /proc/[0-9]*; do
-            [ -s "$process/cmdline" ] || continue
+            # A file of /proc has no size.
+            [ -n "$(tr -d '\0' <"$process/cmdline")" ] || continue
             echo "${process#/proc/} $(cut -d' ' -f3 "$process/stat") $(cat "$process/wchan")" \
                 "$(tr '\0' ' ' <"$process/cmdline" | cut -c1-120)"
         done

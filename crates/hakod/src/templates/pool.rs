@@ -30,7 +30,7 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::UnixStream,
     process::Child,
-    sync::Notify,
+    sync::{Notify, Semaphore, watch},
     time::timeout,
 };
 
@@ -58,6 +58,9 @@ pub struct Pool {
     size: usize,
     state: Mutex<State>,
     changed: Notify,
+    /// One permit, held while one is made.
+    filling: Semaphore,
+    closing: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -82,7 +85,13 @@ pub struct Idle {
 
 impl Pool {
     pub(super) fn new(size: usize) -> Self {
-        Self { size, state: Mutex::default(), changed: Notify::new() }
+        Self {
+            size,
+            state: Mutex::default(),
+            changed: Notify::new(),
+            filling: Semaphore::new(1),
+            closing: watch::Sender::new(false),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -129,6 +138,11 @@ impl Pool {
         }
         state.idle.push(idle);
         None
+    }
+
+    async fn closes(&self) {
+        // The sender lives as long as this.
+        let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
     }
 
     /// A template may be there that was not.
@@ -204,7 +218,13 @@ pub async fn run(engine: Arc<Engine>) {
         for idle in surplus {
             idle.end(&engine).await;
         }
-        if let Err(err) = fill(&engine).await {
+        // Nobody closes the semaphore.
+        let turn = pool.filling.acquire().await;
+        let filled = fill(&engine).await;
+        drop(turn);
+        if let Err(err) = filled
+            && !*pool.closing.borrow()
+        {
             tracing::warn!("a machine that is to wait: {err}");
             tokio::time::sleep(PAUSE).await;
         }
@@ -215,9 +235,12 @@ pub async fn run(engine: Arc<Engine>) {
 pub async fn close(engine: &Engine) {
     let pool = &engine.templates.pool;
     pool.state().closed = true;
+    pool.closing.send_replace(true);
     let all = pool.state().surplus(0);
     let ends = all.into_iter().map(|idle| idle.end(engine));
     futures::future::join_all(ends).await;
+    // One that is being made is ended by who makes it.
+    let _ = timeout(2 * END, pool.filling.acquire()).await;
     for folder in folders(engine) {
         // It is gone, or there is something in it that the next start sweeps.
         let _ = fs::remove_dir(folder);
@@ -330,7 +353,11 @@ async fn start(engine: &Arc<Engine>, id: &str, key: String, mut vm: VmConfig) ->
     let program = crate::programs::present(&engine.programs.shim)?;
     let (child, control) = crate::shim::spawn_waiting(program, &dir)?;
     let mut idle = Idle { key, id: id.to_owned(), dir, netns, control, child };
-    if let Err(err) = idle.ready().await {
+    let ready = tokio::select! {
+        ready = idle.ready() => ready,
+        () = engine.templates.pool.closes() => Err(Error::internal("the engine ends")),
+    };
+    if let Err(err) = ready {
         let words = ShimDir::new(idle.dir.clone()).last_words();
         idle.end(engine).await;
         return Err(if words.is_empty() { err } else { Error::internal(words) });
