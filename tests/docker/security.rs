@@ -11,6 +11,40 @@ fn bounding() -> String {
 }
 
 both_walls! {
+    /// Before the program runs, its process is the runtime's, and knows more of
+    /// the machine than the container does. Neither an interpreter nor a working
+    /// directory leads there by a descriptor that is still open (CVE-2024-21626).
+    fn no_descriptor_leads_out(case) {
+        // The first is on the host and not in the image, the second in a guest.
+        let outside = ["usr/bin/dpkg", "hako-runtime"];
+        let up = "../".repeat(10);
+        let script = format!(
+            "for n in $(seq 0 15); do for p in {}; do f=/$n-$(basename $p); \
+               echo \"#!/proc/self/fd/$n/{up}$p --version\" >$f; chmod 755 $f; done; \
+               ln -s /proc/self/fd/$n/{up} /up$n; done",
+            outside.join(" ")
+        );
+        case.idle("box");
+        let _ = case.exec("box", &script).ok();
+        let programs = outside.map(|path| path.rsplit('/').next().unwrap_or_default());
+        for n in 0..16 {
+            for program in programs {
+                let output = case.docker(["exec", "box", &format!("/{n}-{program}")]).run();
+                assert!(output.code == 126 || output.code == 127, "{output}");
+            }
+            let made = format!("/up{n}/tmp/hako-test-made-{n}/below");
+            let output = case.docker(["exec", "--workdir", &made, "box", "true"]).run();
+            assert_ne!(output.code, 0, "{output}");
+            assert!(!std::path::Path::new(&format!("/tmp/hako-test-made-{n}")).exists(), "{output}");
+        }
+        let _ = case.docker(["commit", "box", "links"]).text();
+        for n in 3..8 {
+            let name = programs[usize::from(case.wall == hako_tests::Wall::Hyperv)];
+            let output = case.run(&["links", &format!("/{n}-{name}")]).run();
+            assert!([126, 127, 255].contains(&output.code) && output.out().is_empty(), "{output}");
+        }
+    }
+
     fn no_new_privileges(case) {
         let read = |flags: &[&str]| case.sh(flags, "grep NoNewPrivs /proc/self/status | cut -f2").text();
         assert_eq!(read(&[]), "0");

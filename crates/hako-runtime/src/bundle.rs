@@ -12,6 +12,7 @@ use crate::process::{self, refuse};
 use crate::rootfs::{Rootfs, plain};
 use crate::seccomp::{self, Filter};
 use hako_model::resources::Resources;
+use nix::sched::CloneFlags;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -80,6 +81,10 @@ pub fn plan(bundle: &Path, id: &str, own: &Own) -> Result<Plan> {
     let joined = join::open(&mut linux, annotation(join::JOIN))?;
     let namespaces = Namespaces::parse(linux.get("namespaces"))?;
     drop(joined);
+    if !namespaces.has(CloneFlags::CLONE_NEWUTS) {
+        // They would be the machine's.
+        refuse(&spec, "without a uts namespace: config.json", &["hostname", "domainname"])?;
+    }
     let all = annotation(nodes::DEVICES) == "all";
     let devices = nodes::of(&linux, &root, all, root_is_initramfs)?;
     let filter = match (annotations.get(SECCOMP_BPF), linux.remove("seccomp")) {
@@ -176,7 +181,7 @@ fn prepare_directory(mounts: &[Mount], root: &Rootfs, cwd: &Path) {
 }
 
 /// Whether the root is the first of all, as it is in a guest.
-fn root_is_initramfs() -> bool {
+pub fn root_is_initramfs() -> bool {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let root = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some("/"));
     root.and_then(|line| line.split_once(" - ")).is_some_and(|(_, tail)| tail.starts_with("rootfs "))

@@ -105,6 +105,10 @@ fn user_of(process: &Map<String, Value>, root: &Rootfs, group_add: &str) -> Resu
     }
     let mut seen = std::collections::HashSet::new();
     groups.retain(|gid| seen.insert(*gid));
+    // The largest of all means "as it was" to the kernel.
+    if let Some(id) = [uid, gid].iter().chain(&groups).find(|id| **id > user::MAX_ID) {
+        return Err(Error::message(format!("uids and gids must be in range 0-{}: {id}", user::MAX_ID)));
+    }
     Ok(User { uid, gid, groups, home })
 }
 

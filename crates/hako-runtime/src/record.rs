@@ -125,7 +125,11 @@ impl Folder {
         let said = sys::open_directory(&self.path)
             .map_err(Into::into)
             .and_then(|dir| UnixStream::connect(sys::in_directory(&dir, OsStr::new(START)))?.write_all(b"s"));
-        said.context(|| format!("start by {}", path.display()))?;
+        match said {
+            // Said already, by one that was killed before it removed the socket.
+            Err(err) if err.kind() == ErrorKind::ConnectionRefused => {}
+            said => said.context(|| format!("start by {}", path.display()))?,
+        }
         std::fs::remove_file(&path).context(|| format!("remove {}", path.display()))
     }
 

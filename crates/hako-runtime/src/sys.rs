@@ -308,11 +308,21 @@ fn set_attributes(at: i32, path: &CStr, flags: i32, attr_set: u64, attr_clr: u64
     Errno::result(ret).map(drop)
 }
 
-/// Closes every descriptor from `first` at the next execve.
-pub fn close_at_exec(first: u32) -> nix::Result<()> {
-    // SAFETY: no memory is passed, and nothing is closed yet.
-    let ret = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    Errno::result(ret).map(drop)
+/// Closes every descriptor but stdio and `kept`. Those that own the others must
+/// not use or drop them any more: it is for a process that ends, or execs.
+pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> nix::Result<()> {
+    let mut kept: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for last in kept.into_iter().chain([u32::MAX]) {
+        let end = if last == u32::MAX { last } else { last.saturating_sub(1) };
+        if end >= first {
+            // SAFETY: no memory is passed; who owns what is closed keeps away from it.
+            Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, end, 0) })?;
+        }
+        first = first.max(last.saturating_add(1));
+    }
+    Ok(())
 }
 
 /// The NIS domain of this process's uts namespace.

@@ -3,7 +3,7 @@
 //! files come from [`crate::rootfs`].
 
 /// Ids beyond this are not accepted, as Docker does.
-const MAX_ID: u32 = i32::MAX as u32;
+pub const MAX_ID: u32 = i32::MAX as u32;
 
 /// A resolved user.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,9 +11,12 @@ use crate::process;
 use crate::record::{Existing, Folder, Status};
 use crate::report;
 use crate::rootfs::Rootfs;
+use crate::sys;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
-use std::path::Path;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Runs the process; without `--detach` its exit status is ours.
@@ -21,6 +24,10 @@ pub fn run(globals: &Globals, flags: Exec) -> Result<ExitCode> {
     report::start(open_log(globals)?, globals.debug);
     let existing = Folder::new(&globals.root, &flags.id)?.open()?;
     let pid = running(&existing)?;
+    let target = sys::pidfd(pid).context(|| format!("process {pid}"))?;
+    if existing.live_pid() != Some(pid) {
+        return Err(Error::message(format!("container {} is not running", existing.folder.id)));
+    }
     create::inherit_cleanly(&flags.id)?;
     let own = Own::read().map_err(|err| Error::because("read capabilities", err))?;
     let oci = read_object(&flags.process)?;
@@ -30,11 +37,13 @@ pub fn run(globals: &Globals, flags: Exec) -> Result<ExitCode> {
     drop(root);
     let executor = ProcessExecutor::new(process, existing.folder.filter()?, Kind::Joining);
     let group = existing.cgroup()?.existing()?;
-    let mut made = container::joining(pid, &group, &executor, flags.console_socket.as_deref())?;
+    let make = |path: &PathBuf| File::create(path).context(|| format!("write {}", path.display()));
+    let pid_file = flags.pid_file.as_ref().map(make).transpose()?;
+    let mut made = container::joining(&target, pid, &group, &executor, flags.console_socket.as_deref())?;
     made.ready()?;
     let pid = made.running()?;
-    if let Some(path) = &flags.pid_file {
-        std::fs::write(path, pid.to_string()).context(|| format!("write {}", path.display()))?;
+    if let Some(mut file) = pid_file {
+        file.write_all(pid.to_string().as_bytes()).context(|| "write the pid file")?;
     }
     if flags.detach { Ok(ExitCode::SUCCESS) } else { wait(Pid::from_raw(pid)) }
 }

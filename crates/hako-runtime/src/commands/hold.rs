@@ -39,14 +39,14 @@ impl Channel {
         let process = sys::pidfd(pid).context(|| format!("process {pid}"))?;
         let_go_of_stdio()?;
         // Who is gone needs no answer.
-        if writeln!(self.0, "created {pid}").is_err() || !self.is_told(&process) {
+        if self.0.write_all(format!("created {pid}\n").as_bytes()).is_err() || !self.is_told(&process) {
             return Ok(());
         }
         let answer = match folder.start() {
             Ok(()) => "started".to_owned(),
             Err(err) => err.to_string().replace('\n', " "),
         };
-        _ = writeln!(self.0, "{answer}");
+        _ = self.0.write_all(format!("{answer}\n").as_bytes());
         Ok(())
     }
 

@@ -1,14 +1,16 @@
 //! What the container's process does before its program: it is alone, and has
 //! one thread.
 
+use super::mounts::Groups;
 use super::{Layout, Namespaces, READY, console, mounts};
+use crate::bundle::root_is_initramfs;
 use crate::error::errno_text;
 use crate::executor::{Process, ProcessExecutor};
 use crate::rootfs::Rootfs;
 use crate::sys;
 use hako_os::cgroup::Cgroup;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{FcntlArg, OFlag, OpenHow, ResolveFlag, fcntl, openat2};
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::CloneFlags;
@@ -46,20 +48,20 @@ pub(super) fn first(
     executor: &ProcessExecutor,
     terminal: Option<UnixStream>,
     start: &UnixListener,
-    entered: bool,
     report: &OwnedFd,
 ) -> Outcome<Infallible> {
-    if !entered {
-        group.enter().map_err(|err| format!("enter the cgroup: {err}"))?;
-    }
     begin()?;
     namespaces.childs_part().map_err(failed("namespaces"))?;
     names(layout)?;
     if namespaces.own_network() {
         sys::interface_up(c"lo").map_err(failed("bring up lo"))?;
     }
-    let group = group.dir("").filter(|_| group.is_unified());
-    fill(layout, group)?;
+    let groups = if namespaces.has(CloneFlags::CLONE_NEWCGROUP) {
+        Groups::Own(group.dir("").filter(|_| group.is_unified()))
+    } else {
+        Groups::All
+    };
+    fill(layout, groups)?;
     enter_root(&layout.rootfs, layout.no_pivot)?;
     propagate(layout)?;
     let null = null()?;
@@ -79,6 +81,7 @@ pub(super) fn first(
     hide(layout, &null)?;
     drop((null, proc));
     chdir("/").map_err(failed("chdir to /"))?;
+    let_go(&[report.as_fd(), start.as_fd()])?;
     become_user(executor.process())?;
     executor.prepare()?;
     say_ready(report)?;
@@ -86,36 +89,40 @@ pub(super) fn first(
     executor.run()
 }
 
-/// A further process of a running container.
+/// A further process of the container of `process`, whose namespaces it has but
+/// for that of the cgroups: from inside nobody may begin in a group that is not.
 pub(super) fn joining(
     process: &OwnedFd,
-    pid: i32,
-    group: &Cgroup,
     executor: &ProcessExecutor,
     terminal: Option<UnixStream>,
-    entered: bool,
     report: &OwnedFd,
 ) -> Outcome<Infallible> {
-    if !entered {
-        group.enter().map_err(|err| format!("enter the cgroup of process {pid}: {err}"))?;
-    }
     begin()?;
-    let all = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWCGROUP;
-    sys::setns(process.as_fd(), all).map_err(failed("enter the container's namespaces"))?;
+    sys::setns(process.as_fd(), CloneFlags::CLONE_NEWCGROUP).map_err(failed("enter the cgroup namespace"))?;
+    match null() {
+        Ok(null) => own_null(&null)?,
+        // It may have put it away; the machine's is no better.
+        Err(reason) => tracing::warn!("{reason}"),
+    }
     if let Some(socket) = terminal {
         console::set_up(socket, false)?;
     }
     let proc = executor.process().apparmor.is_some().then(proc).transpose()?;
     confine(executor.process(), proc.as_ref())?;
     drop(proc);
+    let_go(&[report.as_fd()])?;
     become_user(executor.process())?;
     executor.prepare()?;
     say_ready(report)?;
     executor.run()
+}
+
+/// Closes what is open but stdio and `kept`. What stays open until execve, the
+/// program's path, its interpreter's and its directory can lead to by
+/// `/proc/self/fd` (CVE-2024-21626). Nothing that is closed here is used, or
+/// dropped, in this process any more.
+fn let_go(kept: &[BorrowedFd<'_>]) -> Outcome<()> {
+    sys::close_all_but(kept).map_err(failed("close_range"))
 }
 
 fn begin() -> Outcome<()> {
@@ -134,7 +141,7 @@ fn names(layout: &Layout) -> Outcome<()> {
 }
 
 /// Everything that is mounted and made in the root filesystem.
-fn fill(layout: &Layout, group: Option<&Path>) -> Outcome<()> {
+fn fill(layout: &Layout, groups: Groups<'_>) -> Outcome<()> {
     let none = None::<&str>;
     let kind = match layout.propagation.as_deref() {
         Some("shared") => MsFlags::MS_SHARED,
@@ -149,11 +156,14 @@ fn fill(layout: &Layout, group: Option<&Path>) -> Outcome<()> {
     mount(Some(rootfs), rootfs, none, bind, none).map_err(failed("bind the root filesystem"))?;
     let root = Rootfs::open(rootfs).map_err(|err| err.to_string())?;
     for mount in &layout.mounts {
-        mounts::make(&root, mount, group).map_err(|err| err.to_string())?;
+        mounts::make(&root, mount, groups).map_err(|err| err.to_string())?;
     }
     let given = layout.mounts.iter().any(|mount| mount.is_bind() && mount.destination == Path::new("/dev"));
     // One that comes from elsewhere is there already, and is its owner's.
-    if !given { devices(layout, &root) } else { Ok(()) }
+    if !given {
+        devices(layout, &root)?;
+    }
+    layout.mounts.iter().try_for_each(|mount| mounts::finish(&root, mount)).map_err(|err| err.to_string())
 }
 
 /// pivot_root wants no mount to propagate out of where the new root is.
@@ -192,8 +202,8 @@ fn devices(layout: &Layout, root: &Rootfs) -> Outcome<()> {
 fn enter_root(rootfs: &Path, no_pivot: bool) -> Outcome<()> {
     if !no_pivot {
         match pivot(rootfs) {
-            // The root is the first of all, which cannot be put away.
-            Err(Errno::EINVAL) => {}
+            // It is the first of all, which cannot be put away.
+            Err(Errno::EINVAL) if root_is_initramfs() => {}
             done => return done.map_err(failed("pivot_root")),
         }
     }
@@ -201,6 +211,8 @@ fn enter_root(rootfs: &Path, no_pivot: bool) -> Outcome<()> {
     chdir(rootfs).map_err(failed("enter the root filesystem"))?;
     // What lies below the new root is out of sight, but for these a link may lead to.
     for path in ["/sys", "/proc"] {
+        // Not the host's with it.
+        _ = mount(none, path, none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none);
         match umount2(path, MntFlags::MNT_DETACH) {
             Err(Errno::EINVAL) => mount(none, path, Some("tmpfs"), MsFlags::MS_RDONLY, Some("size=0k")),
             done => done,
@@ -242,7 +254,12 @@ fn null() -> Outcome<OwnedFd> {
     let fd = nix::fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty());
     let fd = fd.map_err(failed("open /dev/null"))?;
     let stat = fstat(&fd).map_err(failed("stat /dev/null"))?;
-    if is_null(&stat) { Ok(fd) } else { Err("/dev/null of the container is none".to_owned()) }
+    if !is_null(&stat) {
+        return Err("/dev/null of the container is none".to_owned());
+    }
+    // So that something else could not hold this up.
+    fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_RDWR)).map_err(failed("/dev/null"))?;
+    Ok(fd)
 }
 
 fn is_null(stat: &FileStat) -> bool {
@@ -280,10 +297,6 @@ fn write_to(proc: Option<&OwnedFd>, path: &str, text: &str) -> Outcome<()> {
 
 /// What is set while this process may still set it.
 fn confine(process: &Process, proc: Option<&OwnedFd>) -> Outcome<()> {
-    for (resource, soft, hard) in &process.rlimits {
-        nix::sys::resource::setrlimit(*resource, *soft, *hard)
-            .map_err(|errno| format!("set {resource:?}: {}", errno_text(errno)))?;
-    }
     if process.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().map_err(failed("set no_new_privs"))?;
     }
@@ -332,8 +345,10 @@ fn mask(path: &Path, null: BorrowedFd<'_>) -> nix::Result<()> {
 
 /// Its user, groups and capabilities, and besides what the executor still needs.
 fn become_user(process: &Process) -> Outcome<()> {
-    // Nothing that is open here is the program's.
-    sys::close_at_exec(3).map_err(failed("close_range"))?;
+    for (resource, soft, hard) in &process.rlimits {
+        nix::sys::resource::setrlimit(*resource, *soft, *hard)
+            .map_err(|errno| format!("set {resource:?}: {}", errno_text(errno)))?;
+    }
     if !process.groups.is_empty() {
         let groups: Vec<Gid> = process.groups.iter().copied().map(Gid::from_raw).collect();
         setgroups(&groups).map_err(failed("setgroups"))?;

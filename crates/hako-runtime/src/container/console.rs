@@ -37,7 +37,12 @@ pub(super) fn set_up(socket: UnixStream, own: bool) -> std::result::Result<(), S
     check(&pair.master, |stat| stat.st_ino == PTMX_INODE && stat.st_rdev == PTMX)?;
     check(&pair.slave, |stat| SLAVES.contains(&libc::major(stat.st_rdev)))?;
     if own {
-        let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let flags = OFlag::O_CREAT
+            | OFlag::O_WRONLY
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_NOCTTY
+            | OFlag::O_NONBLOCK
+            | OFlag::O_CLOEXEC;
         let place = nix::fcntl::open("/dev/console", flags, Mode::from_bits_truncate(0o666));
         let place = place.map_err(failed("make /dev/console"))?;
         let tree = mounts::copy_of(pair.slave.as_fd(), false).map_err(failed("mount /dev/console"))?;

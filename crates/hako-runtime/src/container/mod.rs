@@ -29,14 +29,13 @@ use crate::rootfs::Node;
 use crate::sys::{self, Cloned};
 use hako_os::cgroup::Cgroup;
 use mounts::Mount;
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use std::convert::Infallible;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -44,7 +43,7 @@ use std::path::{Path, PathBuf};
 /// The report of a process that is ready. Every other is an error's text.
 const READY: u8 = 0;
 /// An error's text is cut here.
-const MOST: u64 = 4096;
+const MOST: usize = 4096;
 
 /// What a container is made of, besides its first process.
 #[derive(Debug, Default)]
@@ -92,55 +91,98 @@ pub fn first(
     let terminal = terminal.map(console::connect).transpose()?;
     // As for one that joins: its number space may be another container's.
     nix::sys::prctl::set_dumpable(false).context(|| "prctl")?;
-    spawn(namespaces.parents_part()?, group, None, |writer, entered| {
-        child::first(layout, namespaces, group, executor, terminal, &start, entered, writer)
+    let entry = Entry::new(group, None)?;
+    spawn(namespaces.parents_part()?, &entry, |writer, entered| {
+        if !entered {
+            entry.enter().map_err(|err| format!("enter the cgroup: {err}"))?;
+        }
+        child::first(layout, namespaces, group, executor, terminal, &start, writer)
     })
 }
 
-/// Makes a process in the namespaces and groups of the process `pid`; it waits
-/// for nothing.
-pub fn joining(pid: i32, group: &Cgroup, executor: &ProcessExecutor, terminal: Option<&Path>) -> Result<Made> {
+/// Makes a process in the namespaces and groups of `process`, whose number is
+/// `pid`; it waits for nothing. This process is in the container afterwards: what
+/// it still needs of the machine it must have opened.
+pub fn joining(
+    process: &OwnedFd,
+    pid: i32,
+    group: &Cgroup,
+    executor: &ProcessExecutor,
+    terminal: Option<&Path>,
+) -> Result<Made> {
     let terminal = terminal.map(console::connect).transpose()?;
-    let process = sys::pidfd(pid).context(|| format!("process {pid}"))?;
     // The container's processes may look at nothing of it before its program runs
     // (CVE-2016-9962).
     nix::sys::prctl::set_dumpable(false).context(|| "prctl")?;
-    sys::setns(process.as_fd(), CloneFlags::CLONE_NEWPID).context(|| "enter the pid namespace")?;
-    spawn(CloneFlags::empty(), group, Some(pid), |writer, entered| {
-        child::joining(&process, pid, group, executor, terminal, entered, writer)
+    let entry = Entry::new(group, Some(pid))?;
+    // All at once, and before they can see it: what is there never has the
+    // machine's root.
+    let all = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWNET;
+    sys::setns(process.as_fd(), all).context(|| "enter the container's namespaces")?;
+    spawn(CloneFlags::empty(), &entry, |writer, entered| {
+        if !entered {
+            entry.enter().map_err(|err| format!("enter the container's cgroup: {err}"))?;
+        }
+        child::joining(process, executor, terminal, writer)
     })
 }
 
-/// Makes a process that runs `work`, in `group` already where the kernel can do
-/// that at once, which `work` is told. `beside` is a process of the container.
+/// The way into a container's groups, open.
+struct Entry {
+    /// Of version 2: the groups in which a process may begin, the first that takes it.
+    targets: Vec<File>,
+    /// Where a process of one thread writes `0`.
+    files: Vec<File>,
+}
+
+impl Entry {
+    /// Into `group`. `beside` is a process of the container.
+    fn new(group: &Cgroup, beside: Option<i32>) -> Result<Self> {
+        let open = |dir: &Path| File::open(dir).context(|| format!("open cgroup {}", dir.display()));
+        let mut targets = Vec::new();
+        if let Some(dir) = group.dir("").filter(|_| group.is_unified()) {
+            targets.push(open(dir)?);
+            if let Some(pid) = beside {
+                // Where it has put its processes into groups below, as systemd does.
+                let theirs = enter::group_of(pid).context(|| format!("cgroup of process {pid}"))?;
+                targets.push(open(&theirs)?);
+            }
+        }
+        let write = |path: &Path| File::options().write(true).open(path).context(|| format!("open {}", path.display()));
+        let files = group.procs().map(|path| write(&path)).collect::<Result<_>>()?;
+        Ok(Self { targets, files })
+    }
+
+    /// Moves this process in.
+    fn enter(&self) -> std::io::Result<()> {
+        self.files.iter().try_for_each(|mut file| file.write_all(b"0"))
+    }
+}
+
+/// Makes a process that runs `work`, in its groups already where the kernel can
+/// do that at once, which `work` is told.
 fn spawn(
     flags: CloneFlags,
-    group: &Cgroup,
-    beside: Option<i32>,
+    entry: &Entry,
     work: impl FnOnce(&OwnedFd, bool) -> std::result::Result<Infallible, String>,
 ) -> Result<Made> {
     let (report, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).context(|| "pipe")?;
-    let dir = group.dir("").filter(|_| group.is_unified());
-    let open = |dir: &Path| File::open(dir).context(|| format!("open cgroup {}", dir.display()));
-    let target = dir.map(open).transpose()?;
-    let mut cloned = sys::clone_process(flags, target.as_ref().map(AsFd::as_fd));
-    if let (Err(Errno::EBUSY), Some(pid)) = (&cloned, beside) {
-        // It has put its processes into groups below, as systemd does.
-        let theirs = enter::group_of(pid).context(|| format!("cgroup of process {pid}"))?;
-        cloned = sys::clone_process(flags, Some(open(&theirs)?.as_fd()));
-    }
-    let entered = target.is_some() && cloned.is_ok();
-    if !entered && target.is_some() {
-        cloned = sys::clone_process(flags, None);
-    }
+    let into = |target: &File| sys::clone_process(flags, Some(target.as_fd())).ok();
+    let at_once = entry.targets.iter().find_map(into);
+    let entered = at_once.is_some();
+    let cloned = at_once.map_or_else(|| sys::clone_process(flags, None), Ok);
     match cloned.context(|| "make the container's process")? {
         Cloned::Child => {
             let text = match work(&writer, entered) {
                 Ok(never) => match never {},
                 Err(text) => text,
             };
-            // Who would read it may be gone.
-            _ = nix::unistd::write(&writer, text.as_bytes());
+            // More than a pipe holds would wait for a reader. Who would read it may be gone.
+            _ = nix::unistd::write(&writer, &text.as_bytes()[..text.len().min(MOST)]);
             sys::exit_now(1)
         }
         Cloned::Parent(pid) => Ok(Made { pid: Pid::from_raw(pid), report: File::from(report) }),
@@ -185,7 +227,7 @@ impl Made {
 
     fn text(&mut self) -> Result<String> {
         let mut bytes = Vec::new();
-        (&mut self.report).take(MOST).read_to_end(&mut bytes).context(|| "read the report")?;
+        (&mut self.report).take(MOST as u64).read_to_end(&mut bytes).context(|| "read the report")?;
         Ok(String::from_utf8_lossy(&bytes).replace('\n', " "))
     }
 }

@@ -5,13 +5,13 @@
 //! Words of propagation (`rprivate`, …) say nothing here: a copy of a mount
 //! propagates as that one does, which the caller has seen to.
 
-use crate::error::{Error, Result, errno_text};
+use crate::error::{Context, Error, Result, errno_text};
 use crate::rootfs::{Rootfs, plain};
 use crate::sys;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use rustix::fs::CWD;
 use rustix::mount::{
@@ -118,15 +118,20 @@ const SILENT: [&str; 13] = [
 ];
 
 impl Attributes {
-    fn take(&mut self, word: &str) -> bool {
+    /// Takes a word in; says whether it is one. Where it takes an attribute away,
+    /// that is one of an earlier word, and with `anyway` also one that the mount
+    /// has: a bind of a read-only mount stays read-only in Docker.
+    fn take(&mut self, word: &str, anyway: bool) -> bool {
         let Some((_, away, attribute)) = WORDS.iter().find(|(known, ..)| *known == word) else { return false };
         if TIMES.contains(&word) {
             // Three values of one field: the kernel wants the whole field cleared.
             self.clear |= libc::MOUNT_ATTR__ATIME;
             self.set = self.set & !libc::MOUNT_ATTR__ATIME | attribute;
         } else if *away {
-            self.clear |= attribute;
             self.set &= !attribute;
+            if anyway {
+                self.clear |= attribute;
+            }
         } else {
             self.set |= attribute;
             self.clear &= !attribute;
@@ -138,9 +143,9 @@ impl Attributes {
 fn options(words: &[String]) -> Result<Options> {
     let mut options = Options::default();
     for word in words {
-        let known = options.top.take(word)
+        let known = options.top.take(word, false)
             || SILENT.contains(&word.as_str())
-            || word.strip_prefix('r').is_some_and(|rest| options.all.take(rest));
+            || word.strip_prefix('r').is_some_and(|rest| options.all.take(rest, true));
         if !known {
             if word == "idmap" || word == "ridmap" {
                 return Err(Error::message(format!("not supported: the mount option {word}")));
@@ -151,15 +156,41 @@ fn options(words: &[String]) -> Result<Options> {
     Ok(options)
 }
 
-/// Makes `mount` in `root`. `group` is the container's cgroup where version 2
-/// is alone.
-pub fn make(root: &Rootfs, mount: &Mount, group: Option<&Path>) -> Result<()> {
+/// What of the control groups of version 2 a container sees.
+#[derive(Debug, Clone, Copy)]
+pub enum Groups<'a> {
+    /// From its own on, which lies there: it has a namespace for them.
+    Own(Option<&'a Path>),
+    /// All of them. A new mount would set the machine's options of them.
+    All,
+}
+
+/// A tmpfs is made read-only when all is made that lies in it.
+fn is_finished_later(mount: &Mount) -> bool {
+    mount.kind.as_deref() == Some("tmpfs") && !mount.is_bind()
+}
+
+/// What [`make`] has left until everything is made.
+pub fn finish(root: &Rootfs, mount: &Mount) -> Result<()> {
+    if !is_finished_later(mount) || options(&mount.options)?.top.set & libc::MOUNT_ATTR_RDONLY == 0 {
+        return Ok(());
+    }
+    let made = root.resolve(&plain(&mount.destination), OFlag::empty());
+    made.and_then(|place| sys::mount_setattr(place.as_fd(), false, libc::MOUNT_ATTR_RDONLY, 0))
+        .context(|| format!("make {} read-only", mount.destination.display()))
+}
+
+/// Makes `mount` in `root`.
+pub fn make(root: &Rootfs, mount: &Mount, groups: Groups<'_>) -> Result<()> {
     let source = mount.source.as_deref().unwrap_or("none");
     let failed = |reason: String| {
         let target = mount.destination.display();
         Error::message(format!("error mounting \"{source}\" to rootfs at \"{target}\": mount: {reason}"))
     };
-    let options = options(&mount.options)?;
+    let mut options = options(&mount.options)?;
+    if is_finished_later(mount) {
+        options.top.set &= !libc::MOUNT_ATTR_RDONLY;
+    }
     let target = plain(&mount.destination);
     let kernel = |errno| failed(errno_text(errno));
     if mount.is_bind() {
@@ -171,12 +202,18 @@ pub fn make(root: &Rootfs, mount: &Mount, group: Option<&Path>) -> Result<()> {
     let kind = mount.kind.as_deref().ok_or_else(|| failed("no type is given".to_owned()))?;
     let top = MountAttrFlags::from_bits_retain(u32::try_from(options.top.set).unwrap_or_default());
     let made = match kind {
-        "cgroup" | "cgroup2" => new("cgroup2", source, &[], top).or_else(|errno| {
-            // Without the right to mount it: what it would show.
-            let tree = copy(group.ok_or(errno)?, false)?;
-            confine(tree.as_fd(), options.top, false)?;
-            Ok(tree)
-        }),
+        "cgroup" | "cgroup2" => {
+            let shown = |path: &Path| {
+                let tree = copy(path, false)?;
+                confine(tree.as_fd(), options.top, false)?;
+                Ok(tree)
+            };
+            match groups {
+                Groups::All => shown(Path::new("/sys/fs/cgroup")),
+                // Without the right to mount it: what it would show.
+                Groups::Own(group) => new("cgroup2", source, &[], top).or_else(|errno| shown(group.ok_or(errno)?)),
+            }
+        }
         kind => new(kind, source, &options.data, top),
     };
     place(root, &made.map_err(kernel)?, &target, options.all, mount).map_err(failed)
@@ -268,13 +305,13 @@ fn place(
 
 /// Makes what lies at `path`, if anything does, a mount of its own with `set`.
 pub fn restrict(path: &Path, set: u64) -> nix::Result<()> {
-    let tree = match copy(path, true) {
+    let place = match nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
-        tree => tree?,
+        place => place?,
     };
+    let tree = copy_of(place.as_fd(), true)?;
     sys::mount_setattr(tree.as_fd(), false, set, 0)?;
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
-    move_mount(&tree, "", CWD, path, flags).map_err(errno)
+    attach(tree.as_fd(), place.as_fd())
 }
 
 #[cfg(test)]
@@ -289,12 +326,13 @@ mod tests {
     fn words_are_attributes_or_the_filesystems() {
         let found = parsed(&["rbind", "rprivate", "ro", "nosuid", "suid", "size=64k", "mode=755", "strictatime"]);
         assert_eq!(found.top.set, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_STRICTATIME);
-        assert_eq!(found.top.clear, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR__ATIME);
+        assert_eq!(found.top.clear, libc::MOUNT_ATTR__ATIME);
         assert_eq!(found.data, ["size=64k", "mode=755"]);
         assert_eq!(found.all, Attributes::default());
-        let found = parsed(&["rro", "rnosuid", "rw"]);
-        assert_eq!(found.all.set, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID);
-        assert_eq!(found.top, Attributes { set: 0, clear: libc::MOUNT_ATTR_RDONLY });
+        let found = parsed(&["rro", "rnosuid", "rsuid", "rw"]);
+        assert_eq!(found.all, Attributes { set: libc::MOUNT_ATTR_RDONLY, clear: libc::MOUNT_ATTR_NOSUID });
+        // A bind of what is read-only stays so.
+        assert_eq!(found.top, Attributes::default());
         assert!(found.data.is_empty());
         assert!(options(&["idmap".to_owned()]).is_err());
     }

@@ -45,6 +45,11 @@ impl Namespaces {
         Ok(namespaces)
     }
 
+    /// Whether the container has another than this process, new or joined.
+    pub fn has(&self, kind: CloneFlags) -> bool {
+        self.new.contains(kind) || self.joined.iter().any(|(joined, _)| *joined == kind)
+    }
+
     /// Whether the container has a network of its own.
     pub fn own_network(&self) -> bool {
         self.new.contains(CloneFlags::CLONE_NEWNET)

@@ -36,8 +36,9 @@ const SETTLE: Duration = Duration::from_millis(500);
 enum Failure {
     /// QEMU could not be started: another attempt would end the same.
     Start(Error),
-    /// The guest panicked, hung or ended before its agent answered. A guest of
-    /// several CPUs on a busy host does so now and then; the next one boots.
+    /// The guest panicked, hung or ended before its agent answered. Emulated, one
+    /// of several CPUs whose kernel patches itself does so now and then
+    /// (docs/decisions/0001-guest-kernel.md); the next one boots.
     Guest(Error),
 }
 
