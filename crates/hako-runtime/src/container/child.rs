@@ -305,7 +305,12 @@ fn confine(process: &Process, proc: Option<&OwnedFd>) -> Outcome<()> {
         // The second is where kernels before 5.8 have it.
         write_to(proc, "thread-self/attr/apparmor/exec", &text)
             .or_else(|_| write_to(proc, "thread-self/attr/exec", &text))
-            .map_err(|reason| format!("apply apparmor profile {profile}: {reason}"))?;
+            .map_err(|reason| {
+                // Not a program that is not there, as Docker's clients would take it.
+                let unknown = reason == errno_text(Errno::ENOENT);
+                let reason = if unknown { "the kernel does not have it".to_owned() } else { reason };
+                format!("apply apparmor profile {profile}: {reason}")
+            })?;
     }
     if let Some(mask) = process.umask {
         nix::sys::stat::umask(Mode::from_bits_truncate(mask));
