@@ -10,7 +10,7 @@ use tokio::{
 };
 
 /// How long QEMU may take to answer one command.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(30);
 /// The longest line that is read.
 const MAX_LINE: u64 = 1024 * 1024;
 
@@ -42,7 +42,7 @@ impl Qmp {
     /// Runs `command` and returns what QEMU answers.
     ///
     /// # Errors
-    /// QEMU's refusal, a broken connection, or no answer within ten seconds.
+    /// QEMU's refusal, a broken connection, or no answer within half a minute.
     pub async fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
         let work = async {
             self.greet().await?;

@@ -177,9 +177,13 @@ async fn boot_once(
     let spawned = Vm::spawn(machine, console);
     let (mut qemu, agent) = spawned.map_err(|err| Failure::Start(start_error(err)))?;
     let woken = if machine.memory.is_copy() { qemu.wake().await } else { Ok(()) };
-    let answered = tokio::select! {
-        answer = timeout(deadline, connect(agent, config)), if woken.is_ok() => answer,
-        how = qemu.ended() => Ok(Err(Error::internal(how))),
+    let answered = match woken {
+        Ok(()) => tokio::select! {
+            answer = timeout(deadline, connect(agent, config)) => answer,
+            how = qemu.ended() => Ok(Err(Error::internal(how))),
+        },
+        // It may have ended, and then that is why; or it lives, and does not wake.
+        Err(err) => Ok(Err(Error::internal(format!("it does not wake: {err}")))),
     };
     let (kind, why) = match answered {
         Ok(Ok(channel)) => {
