@@ -27,7 +27,7 @@ pub use machine::{
     TEMPLATE_ARG, Tap, Template,
 };
 pub use probe::{Probe, ProbeRequest, probe_accelerator};
-pub use qmp::{Command, Qmp};
+pub use qmp::{Command, DEADLINE, Qmp};
 pub use spawn::{find_program, is_installed};
 pub use tsc::tsc_khz;
 pub use usage::Usage;

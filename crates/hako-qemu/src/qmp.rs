@@ -10,7 +10,7 @@ use tokio::{
 };
 
 /// How long QEMU may take to answer one command.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest line that is read.
 const MAX_LINE: u64 = 1024 * 1024;
 
@@ -42,7 +42,7 @@ impl Qmp {
     /// Runs `command` and returns what QEMU answers.
     ///
     /// # Errors
-    /// QEMU's refusal, a broken connection, or no answer within half a minute.
+    /// QEMU's refusal, a broken connection, or no answer within ten seconds.
     pub async fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
         let work = async {
             self.greet().await?;
@@ -56,8 +56,8 @@ impl Qmp {
     /// told; those after it were run all the same.
     ///
     /// # Errors
-    /// As [`Self::execute`].
-    pub async fn execute_all(&mut self, commands: &[Command<'_>]) -> Result<()> {
+    /// As [`Self::execute`], but with `patience` for all of them.
+    pub async fn execute_all(&mut self, commands: &[Command<'_>], patience: Duration) -> Result<()> {
         let work = async {
             self.greet().await?;
             for command in commands {
@@ -73,7 +73,7 @@ impl Qmp {
             first
         };
         let named = commands.first().map_or("nothing", |command| command.name);
-        timeout(DEADLINE, work).await.unwrap_or_else(|_| Err(Error::qmp(named, "no answer in time")))
+        timeout(patience, work).await.unwrap_or_else(|_| Err(Error::qmp(named, "no answer in time")))
     }
 
     /// Gives QEMU `fd` under `name` (`getfd`).

@@ -27,6 +27,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 const MOST_STATE: usize = 1 << 20;
 /// How long it may take to end, once it is saved.
 const QUIT: Duration = Duration::from_secs(5);
+/// How long a copy may take to take its orders: many may begin at once on a busy host.
+const WAKING: Duration = Duration::from_secs(30);
 
 fn ignore_shared() -> Value {
     json!({"capabilities": [{"capability": "x-ignore-shared", "state": true}]})
@@ -105,7 +107,7 @@ impl Vm {
             command("migrate-set-capabilities", ignore_shared()),
             command("migrate-incoming", json!({"uri": format!("fd:{fd}")})),
         ];
-        qmp.execute_all(&commands).await
+        qmp.execute_all(&commands, WAKING).await
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{CreateRequest, StdioRequest};
 use hako_model::{Error, NetworkChange, Origin, Result, SandboxConfig, VmConfig};
-use hako_qemu::Command;
+use hako_qemu::{Command, DEADLINE};
 use serde_json::json;
 use std::{
     fs::{File, OpenOptions},
@@ -129,7 +129,7 @@ impl Waiting {
             }));
         }
         commands.push(Command { name: "blockdev-reopen", arguments: json!({"options": formats}), fd: None });
-        let changed = self.parts.vm.qmp().lock().await.execute_all(&commands).await;
+        let changed = self.parts.vm.qmp().lock().await.execute_all(&commands, DEADLINE).await;
         changed.map_err(|err| Error::internal(format!("change the disks: {err}")))
     }
 }
