@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     path::Path,
+    time::Duration,
 };
 
 /// The clock tick of `/proc` is a hundredth of a second: fixed in Linux's ABI.
@@ -34,6 +35,20 @@ pub fn usage(stat: &str, status: &str) -> Option<([u64; 2], [u64; 2])> {
     let time = |ticks: u64| ticks.saturating_mul(TICK_NS);
     let memory = ["VmRSS", "RssAnon"].map(|name| kib(status, name).unwrap_or(0));
     Some(([time(facts.utime), time(facts.stime)], memory))
+}
+
+/// How long the threads of a process, added up, have waited for a CPU when they
+/// were ready to run (`schedstat`, the kernel's
+/// `Documentation/scheduler/sched-stats.rst`). A wait counts once it is over.
+/// Zero for a process that has ended, and where the kernel does not count it.
+#[must_use]
+pub fn run_delay(pid: i32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let delays = threads.filter_map(|thread| {
+        let stat = read_text(&thread.path().join("schedstat")).ok()?;
+        stat.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(delays.sum())
 }
 
 /// What this kernel's CPUs have done, how many there are, and its memory.
@@ -170,6 +185,29 @@ mod tests {
         let stat = "cpu  1 2 3 4 5 6 7 8 900 900\ncpu0 1 1 1\ncpu1 1 1 1\nintr 5\n";
         assert_eq!(cpu_ticks(stat), 36);
         assert_eq!(stat.lines().filter(|line| is_one_cpu(line)).count(), 2);
+    }
+
+    #[test]
+    fn a_thread_that_shares_a_cpu_is_delayed() {
+        use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+        use nix::unistd::Pid;
+        let this = i32::try_from(std::process::id()).unwrap();
+        let before = run_delay(this);
+        let mut one = CpuSet::new();
+        let all = sched_getaffinity(Pid::from_raw(0)).unwrap();
+        one.set((0..CpuSet::count()).find(|cpu| all.is_set(*cpu).unwrap()).unwrap()).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    sched_setaffinity(Pid::from_raw(0), &one).unwrap();
+                    let begin = std::time::Instant::now();
+                    while begin.elapsed() < Duration::from_millis(300) {}
+                    // What it has waited for is seen while it lives.
+                    assert!(run_delay(this) > before);
+                });
+            }
+        });
+        assert_eq!(run_delay(i32::MAX), Duration::ZERO);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod group;
 mod grow;
 mod guest;
 mod network;
+mod patience;
 mod rest;
 mod shares;
 pub mod sizing;

@@ -1,9 +1,10 @@
 //! From a configuration to a guest whose agent has answered.
 
-use super::{guest::Parts, shares::Connection, stdio::open_stream, template};
+use super::{guest::Parts, patience, shares::Connection, stdio::open_stream, template};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::Utc;
 use hako_model::{Error, ErrorKind, Origin, Result, SHARES_WINDOW, SandboxConfig, VmConfig};
+use hako_os::proc;
 use hako_qemu::{Accelerator, Board, Drive, MOST_DRIVES, Machine, Memory, Nic, Tap, Vm};
 use hako_task::{
     extra::{ConfigureRequest, ExtraClient},
@@ -26,7 +27,7 @@ use tokio::{net::UnixStream, time::timeout};
 const ENTROPY: usize = 64;
 
 /// How long a copy of a template may take until its agent answers: it needs a
-/// twentieth of a second, and a boot takes its place.
+/// twentieth of a second of a processor, and a boot takes its place.
 const COPY: Duration = Duration::from_secs(20);
 
 /// Once the channel broke, QEMU's own end is at most this far.
@@ -179,23 +180,24 @@ async fn boot_once(
     let woken = if machine.memory.is_copy() { qemu.wake().await } else { Ok(()) };
     let answered = match woken {
         Ok(()) => tokio::select! {
-            answer = timeout(deadline, connect(agent, config)) => answer,
-            how = qemu.ended() => Ok(Err(Error::internal(how))),
+            answer = connect(agent, config) => Some(answer),
+            how = qemu.ended() => Some(Err(Error::internal(how))),
+            () = patience::over(deadline, || proc::run_delay(qemu.pid())) => None,
         },
         // It may have ended, and then that is why; or it lives, and does not wake.
-        Err(err) => Ok(Err(Error::internal(format!("it does not wake: {err}")))),
+        Err(err) => Some(Err(Error::internal(format!("it does not wake: {err}")))),
     };
     let (kind, why) = match answered {
-        Ok(Ok(channel)) => {
+        Some(Ok(channel)) => {
             let (mux, channel, task, extra) = channel;
             return Ok(Parts { vm: qemu, mux, channel, task, extra, shares: None, origin: Origin::Boot });
         }
         // QEMU has ended, or the agent's channel broke because it is about to.
-        Ok(Err(err)) => match timeout(SETTLE, qemu.ended()).await {
+        Some(Err(err)) => match timeout(SETTLE, qemu.ended()).await {
             Ok(how) => (ErrorKind::Internal, format!("{how} before the guest's agent answered")),
             Err(_) => (ErrorKind::Internal, err.message),
         },
-        Err(_) => {
+        None => {
             (ErrorKind::DeadlineExceeded, format!("its agent did not answer within {} s", deadline.as_secs_f32()))
         }
     };
