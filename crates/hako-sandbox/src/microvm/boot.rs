@@ -197,9 +197,7 @@ async fn boot_once(
             Ok(how) => (ErrorKind::Internal, format!("{how} before the guest's agent answered")),
             Err(_) => (ErrorKind::Internal, err.message),
         },
-        None => {
-            (ErrorKind::DeadlineExceeded, format!("its agent did not answer within {} s", deadline.as_secs_f32()))
-        }
+        None => (ErrorKind::DeadlineExceeded, format!("its agent did not answer within {} s", deadline.as_secs_f32())),
     };
     qemu.kill().await;
     qemu.drained().await;
