@@ -55,6 +55,23 @@ both_walls! {
         assert_eq!(case.exec("box", "echo fine").ok(), "fine");
     }
 
+    /// A process that joins counts, as one that is made in the container.
+    fn not_beyond_the_limit_of_processes(case) {
+        let script = "sleep 1000 & sleep 1000 & wait";
+        case.daemon("box", &["--pids-limit", "3", "busybox", "sh", "-c", script]);
+        hako_tests::wait_until(std::time::Duration::from_secs(30), "three processes", || {
+            case.docker(["top", "box"]).text().matches("sleep 1000").count() >= 4
+        });
+        let refused = case.exec("box", "echo in");
+        assert!(refused.code != 0 && refused.out() != "in", "{refused}");
+        if !hako_tests::Engine::is_reference() {
+            let text = format!("{}{}", refused.out(), refused.err());
+            assert!(text.contains("as many processes as its pids limit allows"), "{refused}");
+        }
+        let _ = case.docker(["update", "--pids-limit", "8", "box"]).text();
+        assert_eq!(case.exec("box", "echo in").ok(), "in");
+    }
+
     fn not_in_a_stopped_container(case) {
         let _ = case.walled("run", &["--name", "box", "busybox", "true"]).text();
         let output = case.docker(["exec", "box", "true"]).run();

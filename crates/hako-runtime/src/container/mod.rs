@@ -29,6 +29,7 @@ use crate::rootfs::Node;
 use crate::sys::{self, Cloned};
 use hako_os::cgroup::Cgroup;
 use mounts::Mount;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 use nix::sys::wait::waitpid;
@@ -44,6 +45,8 @@ use std::path::{Path, PathBuf};
 const READY: u8 = 0;
 /// An error's text is cut here.
 const MOST: usize = 4096;
+/// Why a container that is full takes no process.
+const TOO_MANY: &str = "the container has as many processes as its pids limit allows";
 
 /// What a container is made of, besides its first process.
 #[derive(Debug, Default)]
@@ -137,6 +140,8 @@ struct Entry {
     targets: Vec<File>,
     /// Where a process of one thread writes `0`.
     files: Vec<File>,
+    /// How many processes are in the group, and how many may be.
+    pids: Option<[File; 2]>,
 }
 
 impl Entry {
@@ -154,12 +159,43 @@ impl Entry {
         }
         let write = |path: &Path| File::options().write(true).open(path).context(|| format!("open {}", path.display()));
         let files = group.procs().map(|path| write(&path)).collect::<Result<_>>()?;
-        Ok(Self { targets, files })
+        let pids = group.dir(if group.is_unified() { "" } else { "pids" });
+        // Absent where the controller is not on.
+        let pids = pids
+            .and_then(|dir| Some([File::open(dir.join("pids.current")).ok()?, File::open(dir.join("pids.max")).ok()?]));
+        Ok(Self { targets, files, pids })
     }
 
-    /// Moves this process in.
+    /// Moves this process in. The kernel refuses that to none, so one that is too
+    /// many finds out itself.
     fn enter(&self) -> std::io::Result<()> {
-        self.files.iter().try_for_each(|mut file| file.write_all(b"0"))
+        self.files.iter().try_for_each(|mut file| file.write_all(b"0"))?;
+        let Some(pids) = &self.pids else { return Ok(()) };
+        let mut numbers = [None; 2];
+        for (mut file, number) in pids.iter().zip(&mut numbers) {
+            let mut text = String::new();
+            file.read_to_string(&mut text)?;
+            // `max` is no number.
+            *number = text.trim().parse::<u64>().ok();
+        }
+        match numbers {
+            [Some(current), Some(most)] if current > most => Err(std::io::Error::other(TOO_MANY)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a process that is in the group from its begin, if the kernel can do that.
+    fn clone_into(&self, flags: CloneFlags) -> Result<Option<Cloned>> {
+        for target in &self.targets {
+            match sys::clone_process(flags, Some(target.as_fd())) {
+                Ok(cloned) => return Ok(Some(cloned)),
+                // A limit of processes. To make it elsewhere and move it in is subject to none.
+                Err(Errno::EAGAIN) => return Err(Error::message(TOO_MANY)),
+                // An older kernel, or a group with groups below it that have controllers.
+                Err(_) => {}
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -171,8 +207,7 @@ fn spawn(
     work: impl FnOnce(&OwnedFd, bool) -> std::result::Result<Infallible, String>,
 ) -> Result<Made> {
     let (report, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).context(|| "pipe")?;
-    let into = |target: &File| sys::clone_process(flags, Some(target.as_fd())).ok();
-    let at_once = entry.targets.iter().find_map(into);
+    let at_once = entry.clone_into(flags)?;
     let entered = at_once.is_some();
     let cloned = at_once.map_or_else(|| sys::clone_process(flags, None), Ok);
     match cloned.context(|| "make the container's process")? {
