@@ -26,7 +26,7 @@ mod verify;
 pub use archive::ArchiveWriter;
 pub use copy::sparse_copy;
 pub use decompress::{Compression, decompress, inflate};
-pub use disk::{empty_ext4, ext4_of};
+pub use disk::ext4_of;
 pub use erofs::build_erofs;
 pub use error::{Error, Result};
 pub use tarread::{Entry, EntryKind, TarReader};

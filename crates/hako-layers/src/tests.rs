@@ -309,7 +309,9 @@ fn random_damage_never_panics() {
 fn disks() {
     let dir = tempfile::tempdir().unwrap();
     let (a, b) = (dir.path().join("a"), dir.path().join("b"));
-    empty_ext4(10 << 30, &a).unwrap();
+    let from = dir.path().join("from");
+    std::fs::create_dir_all(from.join("upper")).unwrap();
+    ext4_of(&from, 10 << 30, &a).unwrap();
     let m = std::fs::metadata(&a).unwrap();
     assert!(m.len() == 10 << 30 && m.blocks() * 512 < 8 << 20, "{}", m.blocks());
     sparse_copy(&a, &b).unwrap();

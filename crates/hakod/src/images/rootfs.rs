@@ -5,6 +5,7 @@ use super::{ImageService, ResolvedImage};
 use hako_model::{Error, Result};
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -39,7 +40,13 @@ impl ImageService {
             if !empty.is_file() {
                 let tmp = store.temp_dir()?;
                 let made = tmp.path().join("disk.img");
-                hako_layers::empty_ext4(size, &made)?;
+                // The first thing that a container would have to wait for otherwise.
+                let folder = tmp.path().join("scratch");
+                for name in ["upper", "work"] {
+                    fs::create_dir_all(folder.join(name))?;
+                    fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755))?;
+                }
+                hako_layers::ext4_of(&folder, size, &made)?;
                 publish(&made, &empty)?;
             }
             // An engine that is killed meanwhile leaves no half a disk that would be taken for a whole one.
