@@ -116,17 +116,21 @@ impl Waiting {
         let mut formats = Vec::new();
         for (n, (disk, file)) in (0_u32..).zip(vm.disks.iter().zip(&files)) {
             let (set, node) = (FIRST_SET + n, format!("own{n}"));
-            let cache = json!({"no-flush": !durable});
             commands.push(Command { name: "add-fd", arguments: json!({"fdset-id": set}), fd: Some(file.as_fd()) });
-            let arguments = json!({
-                "driver": "file", "node-name": node, "filename": format!("/dev/fdset/{set}"),
-                "read-only": disk.read_only, "discard": "unmap", "cache": cache,
-            });
-            commands.push(Command { name: "blockdev-add", arguments, fd: None });
-            formats.push(json!({
-                "driver": "raw", "node-name": format!("disk{n}"), "file": node,
-                "read-only": disk.read_only, "discard": "unmap", "cache": cache,
-            }));
+            // QEMU reads its monitor byte by byte, so no more words than needed. A
+            // flush passes `raw` and is the file's.
+            let mut below = json!({"driver": "file", "node-name": node, "filename": format!("/dev/fdset/{set}")});
+            let mut above = json!({"driver": "raw", "node-name": format!("disk{n}"), "file": node});
+            for options in [&mut below, &mut above] {
+                let (name, value) =
+                    if disk.read_only { ("read-only", json!(true)) } else { ("discard", json!("unmap")) };
+                options[name] = value;
+            }
+            if !disk.read_only && !durable {
+                below["cache"] = json!({"no-flush": true});
+            }
+            commands.push(Command { name: "blockdev-add", arguments: below, fd: None });
+            formats.push(above);
         }
         commands.push(Command { name: "blockdev-reopen", arguments: json!({"options": formats}), fd: None });
         let changed = self.parts.vm.qmp().lock().await.execute_all(&commands, DEADLINE).await;
