@@ -15,9 +15,13 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// How long a disk may take to be found.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Begins the source of a mount that is a disk.
+const SERIAL: &str = "serial:";
 
 /// Words of mount options that are flags.
 const FLAGS: &[(&str, MsFlags)] = &[
@@ -41,23 +45,51 @@ static DISKS: OnceLock<HashMap<String, OsString>> = OnceLock::new();
 #[derive(Debug, Default)]
 pub struct Mounted(Vec<PathBuf>);
 
-impl Mounted {
-    /// Mounts all of `list` in order, relative to `bundle`.
-    pub fn new(list: &[Mount], bundle: &Path) -> Result<Self> {
-        let mut mounted = Self::default();
-        for entry in list {
-            match mount_one(entry, bundle) {
-                Ok(target) => mounted.0.push(target),
-                Err(err) => {
-                    // The mount's own failure is what the caller must hear of.
-                    let _ = mounted.undo();
-                    return Err(err);
-                }
-            }
-        }
-        Ok(mounted)
+/// Mounts that are being made.
+#[derive(Debug)]
+pub struct Mounting {
+    /// The disks at the list's begin, at the same time: each waits for its device.
+    disks: Vec<JoinHandle<Result<PathBuf>>>,
+    rest: Vec<Mount>,
+    bundle: PathBuf,
+}
+
+impl Mounting {
+    /// Begins to mount `list`, relative to `bundle`.
+    pub fn begin(list: &[Mount], bundle: &Path) -> Self {
+        let (disks, rest) = list.split_at(disks_first(list));
+        let begin = |disk: &Mount| {
+            let (disk, bundle) = (disk.clone(), bundle.to_owned());
+            spawn_blocking(move || mount_one(&disk, &bundle))
+        };
+        Self { disks: disks.iter().map(begin).collect(), rest: rest.to_vec(), bundle: bundle.to_owned() }
     }
 
+    /// Waits for the disks and mounts the rest in order. On an error nothing is mounted.
+    pub async fn end(self) -> Result<Mounted> {
+        let lost = |err: tokio::task::JoinError| Error::internal(format!("mount: {err}"));
+        let mut mounted = Mounted::default();
+        let mut done = Ok(());
+        for disk in self.disks {
+            let one = disk.await.map_err(lost).flatten();
+            done = done.and(one.map(|target| mounted.0.push(target)));
+        }
+        let finish = move || {
+            let mut rest = self.rest.iter();
+            while let (Ok(()), Some(entry)) = (&done, rest.next()) {
+                done = mount_one(entry, &self.bundle).map(|target| mounted.0.push(target));
+            }
+            if done.is_err() {
+                // The mount's own failure is what the caller must hear of.
+                let _ = mounted.undo();
+            }
+            done.map(|()| mounted)
+        };
+        spawn_blocking(finish).await.map_err(lost)?
+    }
+}
+
+impl Mounted {
     /// Unmounts in reverse order, on past errors, and reports the first.
     pub fn undo(&mut self) -> Result<()> {
         let mut first = Ok(());
@@ -73,11 +105,23 @@ impl Mounted {
     }
 }
 
+/// How many of the first are disks, none of them below another.
+fn disks_first(list: &[Mount]) -> usize {
+    let is_disk = |mount: &&Mount| mount.source.starts_with(SERIAL);
+    let disks = &list[..list.iter().take_while(is_disk).count()];
+    let below = |one: &Mount, other: &Mount| Path::new(&one.target).starts_with(&other.target);
+    let apart = disks
+        .iter()
+        .enumerate()
+        .all(|(n, one)| disks.iter().enumerate().all(|(other, two)| n == other || !below(one, two)));
+    if apart { disks.len() } else { 0 }
+}
+
 fn mount_one(entry: &Mount, bundle: &Path) -> Result<PathBuf> {
     let name = if entry.target.is_empty() { "rootfs" } else { &entry.target };
     let target = inside(bundle, name)?;
     make_dir(&target)?;
-    let source = match entry.source.strip_prefix("serial:") {
+    let source = match entry.source.strip_prefix(SERIAL) {
         Some(serial) => disk(serial)?,
         None => PathBuf::from(&entry.source),
     };
@@ -180,8 +224,26 @@ fn serial_of(name: &OsStr) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::inside;
+    use super::{disks_first, inside};
+    use hako_sandbox::Mount;
     use std::path::Path;
+
+    #[test]
+    fn disks_that_are_mounted_at_once() {
+        let mount = |source: &str, target: &str| Mount {
+            kind: "ext4".into(),
+            source: source.into(),
+            target: target.into(),
+            options: Vec::new(),
+        };
+        let [lower, scratch] = [mount("serial:rootfs", "lower"), mount("serial:scratch", "scratch")];
+        let overlay = mount("overlay", "");
+        assert_eq!(disks_first(&[lower.clone(), scratch.clone(), overlay.clone()]), 2);
+        assert_eq!(disks_first(&[overlay, lower.clone()]), 0);
+        assert_eq!(disks_first(&[lower.clone(), mount("serial:volume", "lower/data"), scratch]), 0);
+        assert_eq!(disks_first(&[lower.clone(), lower]), 0);
+        assert_eq!(disks_first(&[]), 0);
+    }
 
     #[test]
     fn names_stay_in_the_bundle() {

@@ -16,9 +16,11 @@ use hako_task::{
     task_service::create_task,
     ttrpc::r#async::{Server, transport::Listener},
 };
-use std::{fs, io::Write, sync::Arc};
+use std::{fs, io::Write, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
+/// A century.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// On the kernel's command line: say hello on the port and end.
 const PROBE_ARG: &str = "hako.probe=1";
 /// On the kernel's command line: say hello on the port before serving.
@@ -28,7 +30,9 @@ const PROBE_HELLO: &[u8] = b"hako\n";
 /// Serves until the host hangs up.
 pub fn run() -> Result<()> {
     tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_ansi(false).with_writer(std::io::stderr).init();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    // Threads that a template has are there in its copies.
+    let runtime = runtime.enable_all().thread_keep_alive(FOREVER).build().context("start the runtime")?;
     let command_line = fs::read_to_string("/proc/cmdline").context("read the kernel's command line")?;
     let said = |arg: &str| command_line.split_whitespace().any(|word| word == arg);
     let (probe, template) = (said(PROBE_ARG), said(TEMPLATE_ARG));

@@ -2,7 +2,7 @@
 
 use crate::{
     clock, grow, init,
-    mounts::{self, Mounted},
+    mounts::{self, Mounted, Mounting},
     network::Networks,
     streams::Streams,
 };
@@ -22,7 +22,10 @@ use hako_task::{
     files::{FilesRequest, refuse},
     mux::MuxStream,
     protos::{
-        protobuf::{MessageField, well_known_types::timestamp::Timestamp},
+        protobuf::{
+            MessageField,
+            well_known_types::{any::Any, timestamp::Timestamp},
+        },
         types::task::ProcessInfo,
     },
     task::{self, CreateTaskRequest, CreateTaskResponse},
@@ -35,10 +38,10 @@ use std::{
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, task::spawn_blocking};
 
 /// Bundles, one folder per container.
 const BUNDLES: &str = "/run/hako";
@@ -49,6 +52,8 @@ const WORK: &str = "work";
 const CHUNK: usize = 64 << 10;
 /// Calls of the runtime that wait for a container: one makes it, one is its first exec.
 const FIRST_CALLS: usize = 2;
+/// Threads that wait for work that blocks: a container has two disks.
+const THREADS: usize = 2;
 /// In which a machine whose container is deleted ends.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -56,6 +61,8 @@ type Reply<T> = ttrpc::Result<T>;
 
 struct Container {
     sandbox: ProcessSandbox,
+    /// Its mounts, while they are being made.
+    mounting: tokio::sync::Mutex<Option<Mounting>>,
     mounted: Mutex<Mounted>,
     dir: PathBuf,
 }
@@ -83,6 +90,19 @@ impl Service {
         if let Err(err) = made.and_then(|()| mounts::learn_disks()) {
             // It is done when it is wanted.
             tracing::warn!("{err}");
+        }
+        // The threads that will mount the disks.
+        let all = Arc::new(Barrier::new(THREADS));
+        let threads: Vec<_> = (0..THREADS)
+            .map(|_| {
+                spawn_blocking({
+                    let all = all.clone();
+                    move || all.wait()
+                })
+            })
+            .collect();
+        for thread in threads {
+            let _ = thread.await;
         }
         stand_by(&self.standby, FIRST_CALLS).await;
     }
@@ -119,15 +139,22 @@ impl Service {
         }
         let dir = Path::new(BUNDLES).join(&req.id);
         let rootfs: Vec<Mount> = req.rootfs.iter().map(mount).collect();
-        let container = self.prepare(&rootfs, req.options.as_ref(), &dir)?;
-        let create = CreateRequest { id: req.id.clone(), bundle: dir, rootfs, stdio };
-        match container.sandbox.create(create).await {
+        // Disks take their time: meanwhile the bundle is written, and the runtime reads it.
+        let container = self.prepare(&rootfs, &dir)?;
+        let create = CreateRequest { id: req.id.clone(), bundle: dir.clone(), rootfs, stdio };
+        let made = match req.options.as_ref().map_or(Ok(()), |options| write_bundle(options, &dir)) {
+            Ok(()) => container.sandbox.create_when(create, container.has_mounted()).await,
+            Err(err) => Err(err),
+        };
+        match made {
             Ok((pid, stdio)) => {
                 taken.join(stdio);
                 self.map().insert(req.id, container);
                 Ok(pid)
             }
             Err(err) => {
+                // It has failed of itself, or of something else, or is not ready yet.
+                let _ = container.has_mounted().await;
                 if let Err(cleanup) = container.clean() {
                     tracing::warn!("clean up after a failed create: {cleanup}");
                 }
@@ -153,10 +180,14 @@ impl Service {
                 options: mount.options.clone(),
             })
             .collect();
-        let container = self.prepare(&rootfs, None, &dir)?;
+        let container = self.prepare(&rootfs, &dir)?;
         req.bundle = dir.display().to_string();
         let id = req.id.clone();
-        match container.sandbox.mount(req).await {
+        let mounted = match container.has_mounted().await {
+            Ok(()) => container.sandbox.mount(req).await,
+            Err(err) => Err(err),
+        };
+        match mounted {
             Ok(()) => {
                 self.map().insert(id, container);
                 Ok(())
@@ -188,18 +219,15 @@ impl Service {
         }
     }
 
-    /// The bundle's files, the root filesystem, and an empty sandbox. On an
-    /// error nothing of it stays.
-    fn prepare(
-        &self,
-        rootfs: &[Mount],
-        options: Option<&hako_task::protos::protobuf::well_known_types::any::Any>,
-        dir: &Path,
-    ) -> Result<Arc<Container>> {
-        let mounted = mount_bundle(rootfs, options, dir).inspect_err(|_| {
+    /// An empty sandbox in folders of its own, whose root filesystem is being
+    /// mounted. On an error nothing of it stays.
+    fn prepare(&self, rootfs: &[Mount], dir: &Path) -> Result<Arc<Container>> {
+        let made = [dir.join("rootfs"), dir.join(WORK), RUNTIME_ROOT.into()].iter().try_for_each(fs::create_dir_all);
+        made.inspect_err(|_| {
             // The folder may not even be there.
             let _ = fs::remove_dir_all(dir);
         })?;
+        let mounting = Some(Mounting::begin(rootfs, dir)).into();
         let config = ProcessConfig {
             runtime: init::RUNTIME.into(),
             runtime_root: RUNTIME_ROOT.into(),
@@ -208,7 +236,7 @@ impl Service {
             standby: Some(self.standby.clone()),
         };
         let sandbox = ProcessSandbox::new(config, self.reaper.clone());
-        Ok(Arc::new(Container { sandbox, mounted: Mutex::new(mounted), dir: dir.to_owned() }))
+        Ok(Arc::new(Container { sandbox, mounting, mounted: Mutex::default(), dir: dir.to_owned() }))
     }
 
     async fn delete_process(&self, id: &str, exec_id: &str) -> Result<()> {
@@ -253,6 +281,14 @@ async fn fill(standby: &Standby, calls: usize) {
 }
 
 impl Container {
+    /// Waits until all is mounted; an error is said once.
+    async fn has_mounted(&self) -> Result<()> {
+        let Some(mounting) = self.mounting.lock().await.take() else { return Ok(()) };
+        let mounted = mounting.end().await?;
+        *self.mounted.lock().unwrap_or_else(PoisonError::into_inner) = mounted;
+        Ok(())
+    }
+
     fn clean(&self) -> Result<()> {
         let unmounted = self.mounted.lock().unwrap_or_else(PoisonError::into_inner).undo();
         let removed = fs::remove_dir_all(&self.dir).map_err(Error::from);
@@ -269,22 +305,6 @@ fn mount(mount: &hako_task::protos::api::Mount) -> Mount {
     }
 }
 
-fn mount_bundle(
-    rootfs: &[Mount],
-    options: Option<&hako_task::protos::protobuf::well_known_types::any::Any>,
-    dir: &Path,
-) -> Result<Mounted> {
-    fs::create_dir_all(dir.join("rootfs"))?;
-    fs::create_dir_all(dir.join(WORK))?;
-    fs::create_dir_all(RUNTIME_ROOT)?;
-    if let Some(options) = options
-        && options.type_url == BUNDLE_TYPE_URL
-    {
-        write_bundle(&options.value, dir)?;
-    }
-    Mounted::new(rootfs, dir)
-}
-
 /// Names become folders and files, so they must be nothing but names.
 fn check_name(name: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
@@ -294,9 +314,12 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-fn write_bundle(json: &[u8], dir: &Path) -> Result<()> {
+fn write_bundle(options: &Any, dir: &Path) -> Result<()> {
+    if options.type_url != BUNDLE_TYPE_URL {
+        return Ok(());
+    }
     let bundle: Bundle =
-        serde_json::from_slice(json).map_err(|err| Error::invalid(format!("malformed bundle: {err}")))?;
+        serde_json::from_slice(&options.value).map_err(|err| Error::invalid(format!("malformed bundle: {err}")))?;
     bundle.files.iter().try_for_each(|file| write_file(file, dir))
 }
 

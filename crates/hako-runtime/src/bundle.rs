@@ -31,14 +31,14 @@ const REFUSED: [&str; 8] = [
     "mountLabel",
 ];
 
-/// A bundle, ready to be created.
-pub struct Plan {
-    /// What the container is made of.
-    pub layout: Layout,
+/// What can be known of a bundle before its root filesystem is there.
+pub struct Draft {
+    bundle: PathBuf,
+    /// `config.json`, without what has its own place here.
+    spec: Map<String, Value>,
+    linux: Map<String, Value>,
     /// Its namespaces.
     pub namespaces: Namespaces,
-    /// Its first process.
-    pub process: Process,
     /// The filter of all the container's processes.
     pub filter: Option<Filter>,
     /// OCI's `cgroupsPath`.
@@ -51,26 +51,22 @@ pub struct Plan {
     pub resources: Resources,
     /// OCI's annotations.
     pub annotations: BTreeMap<String, String>,
+    /// What the container is made of, but for its devices.
+    layout: Layout,
 }
 
 /// Reads `bundle/config.json`.
-pub fn plan(bundle: &Path, id: &str, own: &Own) -> Result<Plan> {
+pub fn read(bundle: &Path, id: &str) -> Result<Draft> {
     let mut spec = read_object(&bundle.join("config.json"))?;
     refuse(&spec, "config.json", &["hooks"])?;
     let annotations: BTreeMap<String, String> = match spec.remove("annotations") {
         None | Some(Value::Null) => BTreeMap::new(),
         Some(value) => serde_json::from_value(value).context(|| "parse annotations")?,
     };
-    let annotation = |name: &str| annotations.get(name).map_or("", String::as_str);
     let root = spec.get("root").ok_or_else(|| Error::message("config.json has no root"))?;
-    let path = bundle.join(root["path"].as_str().unwrap_or("rootfs"));
-    let read_only = root["readonly"] == true;
-    let root = Rootfs::open(&path)?;
-    let object = spec.get("process").and_then(Value::as_object);
-    let object = object.ok_or_else(|| Error::message("config.json has no process"))?;
-    let process = process::adapt(object, &root, own, annotation(process::GROUP_ADD))?;
-    let mut mounts = read_mounts(spec.remove("mounts"), bundle)?;
-    prepare_directory(&mounts, &root, &process.cwd);
+    let (rootfs, read_only) = (bundle.join(root["path"].as_str().unwrap_or("rootfs")), root["readonly"] == true);
+    let mounts = spec.remove("mounts").filter(|list| !list.is_null()).unwrap_or_else(|| json!([]));
+    let mounts = serde_json::from_value(mounts).context(|| "parse mounts")?;
 
     let mut linux = match spec.remove("linux") {
         None | Some(Value::Null) => Map::new(),
@@ -78,15 +74,13 @@ pub fn plan(bundle: &Path, id: &str, own: &Own) -> Result<Plan> {
         Some(_) => return Err(Error::message("linux of config.json is no object")),
     };
     refuse(&linux, "linux", &REFUSED)?;
-    let joined = join::open(&mut linux, annotation(join::JOIN))?;
+    let joined = join::open(&mut linux, annotations.get(join::JOIN).map_or("", String::as_str))?;
     let namespaces = Namespaces::parse(linux.get("namespaces"))?;
     drop(joined);
     if !namespaces.has(CloneFlags::CLONE_NEWUTS) {
         // They would be the machine's.
         refuse(&spec, "without a uts namespace: config.json", &["hostname", "domainname"])?;
     }
-    let all = annotation(nodes::DEVICES) == "all";
-    let devices = nodes::of(&linux, &root, all, root_is_initramfs)?;
     let filter = match (annotations.get(SECCOMP_BPF), linux.remove("seccomp")) {
         (Some(file), _) => Some(read_filter(bundle, file)?),
         (None, Some(profile)) if !profile.is_null() => Some(seccomp::compile(&profile)?),
@@ -102,12 +96,11 @@ pub fn plan(bundle: &Path, id: &str, own: &Own) -> Result<Plan> {
     let sysctl = linux.get("sysctl").and_then(Value::as_object).into_iter().flatten();
     let cgroup_path = text(&linux, "cgroupsPath").unwrap_or_else(|| format!("/hako/{id}"));
     let cgroup = Cgroup::new(&cgroup_path)?;
-    cgroup.show(&mut mounts);
     let layout = Layout {
-        rootfs: path,
+        rootfs,
         read_only,
         mounts,
-        devices,
+        devices: Vec::new(),
         propagation: text(&linux, "rootfsPropagation"),
         sysctl: sysctl.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect(),
         masked: paths("maskedPaths"),
@@ -121,7 +114,27 @@ pub fn plan(bundle: &Path, id: &str, own: &Own) -> Result<Plan> {
         _ => Map::new(),
     };
     let resources = take_limits(&mut rest)?;
-    Ok(Plan { layout, namespaces, process, filter, cgroup_path, cgroup, rest, resources, annotations })
+    let bundle = bundle.to_owned();
+    Ok(Draft { bundle, spec, linux, namespaces, filter, cgroup_path, cgroup, rest, resources, annotations, layout })
+}
+
+impl Draft {
+    /// What depends on the root filesystem, and on what else is mounted in the
+    /// bundle: the layout, which is taken out, and the first process.
+    pub fn on_root(&mut self, own: &Own) -> Result<(Layout, Process)> {
+        let annotation = |name: &str| self.annotations.get(name).map_or("", String::as_str);
+        let mut layout = std::mem::take(&mut self.layout);
+        let root = Rootfs::open(&layout.rootfs)?;
+        let object = self.spec.get("process").and_then(Value::as_object);
+        let object = object.ok_or_else(|| Error::message("config.json has no process"))?;
+        let process = process::adapt(object, &root, own, annotation(process::GROUP_ADD))?;
+        find_binds(&mut layout.mounts, &self.bundle)?;
+        prepare_directory(&layout.mounts, &root, &process.cwd);
+        let all = annotation(nodes::DEVICES) == "all";
+        layout.devices = nodes::of(&self.linux, &root, all, root_is_initramfs)?;
+        self.cgroup.show(&mut layout.mounts);
+        Ok((layout, process))
+    }
 }
 
 /// Takes the limits that have a type of their own out of `linux.resources`.
@@ -150,10 +163,8 @@ fn read_filter(bundle: &Path, file: &str) -> Result<Filter> {
 }
 
 /// Bind sources become absolute, and are missed by name before anything is made.
-fn read_mounts(list: Option<Value>, bundle: &Path) -> Result<Vec<Mount>> {
-    let list = list.filter(|list| !list.is_null()).unwrap_or_else(|| json!([]));
-    let mut mounts: Vec<Mount> = serde_json::from_value(list).context(|| "parse mounts")?;
-    for mount in &mut mounts {
+fn find_binds(mounts: &mut [Mount], bundle: &Path) -> Result<()> {
+    for mount in mounts {
         let Some(source) = mount.source.as_deref().filter(|_| mount.is_bind()) else { continue };
         let source = bundle.join(source);
         if let Err(errno) = nix::sys::stat::stat(&source) {
@@ -165,7 +176,7 @@ fn read_mounts(list: Option<Value>, bundle: &Path) -> Result<Vec<Mount>> {
         }
         mount.source = Some(source.to_string_lossy().into_owned());
     }
-    Ok(mounts)
+    Ok(())
 }
 
 /// Makes the working directory where the root filesystem has it, now, while it

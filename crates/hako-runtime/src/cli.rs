@@ -31,6 +31,8 @@ pub struct Create {
     pub start: bool,
     /// The descriptor over which it is told to start it.
     pub hold: Option<i32>,
+    /// Over the same it is told first that the bundle's mounts are there.
+    pub await_rootfs: bool,
     /// Move the root in place of pivot_root.
     pub no_pivot: bool,
 }
@@ -78,7 +80,7 @@ hako-runtime: an OCI runtime
 
 usage: hako-runtime [--root DIR] [--log FILE] [--debug] COMMAND
 
-  create --bundle DIR [--pid-file FILE] [--console-socket SOCK] [--start | --hold FD] [--no-pivot] ID
+  create --bundle DIR [--pid-file FILE] [--console-socket SOCK] [--start | --hold FD [--await-rootfs]] [--no-pivot] ID
   start ID
   exec --process FILE [--pid-file FILE] [--console-socket SOCK] [--detach] ID
   kill [--all] ID [SIGNAL]
@@ -124,6 +126,7 @@ struct Given {
     detach: bool,
     start: bool,
     hold: Option<i32>,
+    await_rootfs: bool,
     no_pivot: bool,
     json: bool,
     words: Vec<String>,
@@ -142,6 +145,9 @@ fn command(name: &str, parser: &mut lexopt::Parser) -> Result<Command> {
     let mut words = std::mem::take(&mut given.words).into_iter();
     let wanted = if name == "await" { "descriptor" } else { "container id" };
     let mut id = || words.next().ok_or_else(|| Error::message(format!("{name} needs a {wanted}")));
+    if given.await_rootfs && given.hold.is_none() {
+        return Err(Error::message("--await-rootfs needs --hold"));
+    }
     Ok(match name {
         "create" => Command::Create(Create {
             id: id()?,
@@ -150,6 +156,7 @@ fn command(name: &str, parser: &mut lexopt::Parser) -> Result<Command> {
             console_socket: given.console_socket,
             start: given.start,
             hold: given.hold,
+            await_rootfs: given.await_rootfs,
             no_pivot: given.no_pivot,
         }),
         "exec" => Command::Exec(Exec {
@@ -196,6 +203,7 @@ fn given(parser: &mut lexopt::Parser) -> Result<Given> {
             Long("detach") | Short('d') => given.detach = true,
             Long("start") => given.start = true,
             Long("hold") => given.hold = Some(descriptor(&string(parser)?)?),
+            Long("await-rootfs") => given.await_rootfs = true,
             Long("no-pivot") => given.no_pivot = true,
             // events has nothing but one look at the statistics.
             Long("stats") => {}
@@ -269,6 +277,7 @@ mod tests {
         assert_eq!(command_of("x await").unwrap_err().to_string(), "await needs a descriptor");
         assert_eq!(command_of("x await 1").unwrap_err().to_string(), "invalid descriptor \"1\"");
         assert!(command_of("x exec c").is_err());
+        assert_eq!(command_of("x create --await-rootfs c").unwrap_err().to_string(), "--await-rootfs needs --hold");
         assert_eq!(command_of("x create --hold 2 c").unwrap_err().to_string(), "invalid descriptor \"2\"");
     }
 }

@@ -100,6 +100,30 @@ impl ProcessSandbox {
         }
     }
 
+    /// As [`Sandbox::create`], with a root filesystem that is still being mounted:
+    /// `mounted` says when it is. What can be done without it is done meanwhile.
+    ///
+    /// # Errors
+    /// Those of [`Sandbox::create`], and `mounted`'s: then there is no container.
+    pub async fn create_when(
+        &self,
+        req: CreateRequest,
+        mounted: impl Future<Output = Result<()>> + Send,
+    ) -> Result<(i32, Stdio)> {
+        self.take_phase("create", |phase| matches!(phase, Phase::Empty))?;
+        match init::create(&self.runtime, &self.dir, req, mounted).await {
+            Ok((container, stdio)) => {
+                let pid = container.init.pid();
+                self.set_phase(Phase::Live(Arc::new(container)));
+                Ok((pid, stdio))
+            }
+            Err(err) => {
+                self.set_phase(Phase::Empty);
+                Err(err)
+            }
+        }
+    }
+
     /// The container, while there is one.
     fn live(&self) -> Result<Arc<Container>> {
         match &*locked(&self.phase) {
@@ -173,18 +197,7 @@ impl Phase {
 #[async_trait]
 impl Sandbox for ProcessSandbox {
     async fn create(&self, req: CreateRequest) -> Result<(i32, Stdio)> {
-        self.take_phase("create", |phase| matches!(phase, Phase::Empty))?;
-        match init::create(&self.runtime, &self.dir, req).await {
-            Ok((container, stdio)) => {
-                let pid = container.init.pid();
-                self.set_phase(Phase::Live(Arc::new(container)));
-                Ok((pid, stdio))
-            }
-            Err(err) => {
-                self.set_phase(Phase::Empty);
-                Err(err)
-            }
-        }
+        self.create_when(req, std::future::ready(Ok(()))).await
     }
 
     async fn exec(&self, exec_id: &str, process: Vec<u8>, stdio: StdioRequest) -> Result<Stdio> {

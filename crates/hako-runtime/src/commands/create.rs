@@ -1,7 +1,7 @@
 //! `create`: makes the container up to its first process, which waits for start.
 
 use super::{hold, open_log};
-use crate::bundle::{self, Plan};
+use crate::bundle::{self, Draft};
 use crate::cli::{Create, Globals};
 use crate::container;
 use crate::devices;
@@ -18,7 +18,7 @@ use std::ffi::CString;
 
 /// Creates, and with `--start` starts, or waits until it is told to.
 pub fn run(globals: &Globals, flags: Create) -> Result<()> {
-    let held = flags.hold.map(hold::Channel::take).transpose()?;
+    let mut held = flags.hold.map(hold::Channel::take).transpose()?;
     report::start(open_log(globals)?, globals.debug);
     let bundle = flags.bundle.canonicalize().context(|| format!("bundle {}", flags.bundle.display()))?;
     let folder = Folder::new(&globals.root, &flags.id)?;
@@ -26,17 +26,17 @@ pub fn run(globals: &Globals, flags: Create) -> Result<()> {
     let own = Own::read().map_err(|err| Error::because("read capabilities", err))?;
     folder.make()?;
     tracing::debug!("reading the bundle");
-    let made = bundle::plan(&bundle, &flags.id, &own).and_then(|plan| {
+    let made = bundle::read(&bundle, &flags.id).and_then(|draft| {
         let record = Record {
             bundle,
-            cgroup: plan.cgroup_path.clone(),
+            cgroup: draft.cgroup_path.clone(),
             created: Utc::now().to_rfc3339_opts(SecondsFormat::Nanos, true),
-            annotations: plan.annotations.clone(),
+            annotations: draft.annotations.clone(),
             pid: None,
             start_time: None,
         };
         folder.save(&record)?;
-        make(&folder, plan, record, &flags)
+        make(&folder, draft, &own, record, &flags, held.as_mut())
     });
     let pid = made.inspect_err(|_| _ = folder.remove())?;
     if flags.start {
@@ -59,22 +59,36 @@ pub fn inherit_cleanly(id: &str) -> Result<()> {
     Ok(())
 }
 
-fn make(folder: &Folder, mut plan: Plan, mut record: Record, flags: &Create) -> Result<i32> {
-    if let Some(filter) = &plan.filter {
+fn make(
+    folder: &Folder,
+    mut draft: Draft,
+    own: &Own,
+    mut record: Record,
+    flags: &Create,
+    held: Option<&mut hold::Channel>,
+) -> Result<i32> {
+    if let Some(filter) = &draft.filter {
         folder.save_filter(filter)?;
     }
-    plan.layout.no_pivot = flags.no_pivot;
     tracing::debug!("making the cgroup");
-    let group = plan.cgroup.make(&plan.resources, &plan.rest)?;
-    let start = folder.listen()?;
-    tracing::debug!("making the container");
-    let executor = ProcessExecutor::new(plan.process, plan.filter, Kind::First);
-    let terminal = flags.console_socket.as_deref();
-    let made = container::first(&plan.layout, &plan.namespaces, &group, &executor, terminal, start);
+    let group = draft.cgroup.make(&draft.resources, &draft.rest)?;
+    let first = || {
+        let start = folder.listen()?;
+        if let Some(channel) = held.filter(|_| flags.await_rootfs) {
+            channel.wait_for_rootfs()?;
+        }
+        let (mut layout, process) = draft.on_root(own)?;
+        layout.no_pivot = flags.no_pivot;
+        tracing::debug!("making the container");
+        let executor = ProcessExecutor::new(process, draft.filter.take(), Kind::First);
+        let terminal = flags.console_socket.as_deref();
+        container::first(&layout, &draft.namespaces, &group, &executor, terminal, start)
+    };
+    let made = first();
     let made = made.and_then(|mut made| {
         // Both at once: the process makes its mounts meanwhile.
         let confined = match group.dir("").filter(|_| group.is_unified()) {
-            Some(dir) => devices::confine(dir, plan.rest.get("devices")),
+            Some(dir) => devices::confine(dir, draft.rest.get("devices")),
             None => Ok(()),
         };
         made.ready()?;
@@ -89,7 +103,7 @@ fn make(folder: &Folder, mut plan: Plan, mut record: Record, flags: &Create) -> 
         Ok(pid)
     });
     made.inspect_err(|_| {
-        _ = plan.cgroup.kill_all();
-        _ = plan.cgroup.remove();
+        _ = draft.cgroup.kill_all();
+        _ = draft.cgroup.remove();
     })
 }

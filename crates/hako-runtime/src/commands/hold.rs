@@ -2,6 +2,8 @@
 //! need not be executed again for that. Over the socket `FD`:
 //!
 //! ```text
+//!   any byte          from the caller, with `--await-rootfs`: what the bundle has
+//!                     of mounts is there
 //!   created <pid>     once the container's process waits for its start
 //!   any byte          from the caller: start it
 //!   started           or, in place of that, why it was not
@@ -32,6 +34,11 @@ impl Channel {
         let fd = hako_os::fd::take_inherited(number);
         let fd = fd.ok_or_else(|| Error::message(format!("descriptor {number} is not open")))?;
         Ok(Self(UnixStream::from(fd)))
+    }
+
+    /// Waits for the word that the root filesystem is mounted.
+    pub fn wait_for_rootfs(&mut self) -> Result<()> {
+        self.0.read_exact(&mut [0]).map_err(|err| Error::message(format!("the root filesystem is not mounted: {err}")))
     }
 
     /// Says that the container is made, and starts it when it is told to.

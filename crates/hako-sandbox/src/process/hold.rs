@@ -38,17 +38,30 @@ pub(super) struct Held {
 impl Held {
     /// Has the runtime make a container (`args` without its id, which is last);
     /// answers the first process's pid. What goes wrong is read from `errors`,
-    /// the other end of `ends.stderr`.
+    /// the other end of `ends.stderr`. One that waits begins before `mounted`
+    /// says that the bundle's mounts are there.
     pub(super) async fn create(
         runtime: &Runtime,
         args: Vec<&OsStr>,
         id: &str,
         ends: ChildEnds,
         errors: &OwnedFd,
+        mounted: impl Future<Output = Result<()>>,
     ) -> Result<(i32, Self)> {
         let (mut held, spare) = match ask_waiter(runtime, &args, id, &ends) {
-            Some(held) => (held, Some(ends)),
-            None => (execute(runtime, &args, id, ends)?, None),
+            Some(mut held) => {
+                if let Err(err) = mounted.await {
+                    held.give_up().await;
+                    return Err(err);
+                }
+                // One that has gone is heard of below.
+                let _ = held.channel.write_all(b"m").await;
+                (held, Some(ends))
+            }
+            None => {
+                mounted.await?;
+                (execute(runtime, &args, id, ends)?, None)
+            }
         };
         let mut line = held.line().await?;
         // One that was killed while it waited has done nothing.
@@ -64,6 +77,14 @@ impl Held {
             Some(pid) => Ok((pid, held)),
             None => Err(runtime.failure("create", held.watch.wait().await?, Some(errors))),
         }
+    }
+
+    /// Has it make no container, and waits until it has ended.
+    async fn give_up(self) {
+        let Self { channel, watch } = self;
+        drop(channel);
+        // Who has ended of something else has ended.
+        let _ = watch.wait().await;
     }
 
     /// Has it start the container; `false` if it waits no more, and has not.
@@ -104,7 +125,7 @@ impl Held {
 fn ask_waiter(runtime: &Runtime, args: &[&OsStr], id: &str, ends: &ChildEnds) -> Option<Held> {
     let waiter = runtime.waiter()?;
     let number = waiter.number().to_owned();
-    let args = [args, &["--hold".as_ref(), number.as_ref(), id.as_ref()]].concat();
+    let args = [args, &["--hold".as_ref(), number.as_ref(), "--await-rootfs".as_ref(), id.as_ref()]].concat();
     let (channel, watch) = waiter.become_command(&runtime.root, &args, ends).ok()?;
     Some(Held { channel: BufReader::new(channel), watch })
 }

@@ -100,9 +100,14 @@ pub(super) fn tty_stdio(gate: &Gate, want_stdin: bool) -> Stdio {
     }
 }
 
-/// Mounts the root filesystem and has the runtime make the container. On an
-/// error nothing is left.
-pub(super) async fn create(runtime: &Runtime, dir: &Path, req: CreateRequest) -> Result<(Container, Stdio)> {
+/// Mounts the root filesystem, or lets `mounted` do so, and has the runtime make
+/// the container. On an error nothing is left but what `mounted` has mounted.
+pub(super) async fn create(
+    runtime: &Runtime,
+    dir: &Path,
+    req: CreateRequest,
+    mounted: impl Future<Output = Result<()>>,
+) -> Result<(Container, Stdio)> {
     if runtime.root.join(&req.id).exists() {
         // Undoing this create would end that container.
         return Err(Error::conflict(format!("container {} exists in {}", req.id, runtime.root.display())));
@@ -113,7 +118,7 @@ pub(super) async fn create(runtime: &Runtime, dir: &Path, req: CreateRequest) ->
     // The runtime's child becomes ours when the runtime ends, and may itself
     // have ended before its pid is read.
     let _hold = runtime.reaper.hold();
-    match run_create(runtime, dir, &req).await {
+    match run_create(runtime, dir, &req, mounted).await {
         Ok(Made { pid, held, tty, stdio }) => {
             let init = runtime.reaper.watch(pid);
             let cgroup = Cgroup::of(pid).or_else(|_| cgroup_of_spec(&req.bundle)).unwrap_or_default();
@@ -136,7 +141,12 @@ struct Made {
     stdio: Stdio,
 }
 
-async fn run_create(runtime: &Runtime, dir: &Path, req: &CreateRequest) -> Result<Made> {
+async fn run_create(
+    runtime: &Runtime,
+    dir: &Path,
+    req: &CreateRequest,
+    mounted: impl Future<Output = Result<()>>,
+) -> Result<Made> {
     let mut args: Vec<&OsStr> = vec!["create".as_ref(), "--bundle".as_ref(), req.bundle.as_ref()];
     let StdioRequest { terminal, stdin } = req.stdio;
     if terminal {
@@ -145,14 +155,14 @@ async fn run_create(runtime: &Runtime, dir: &Path, req: &CreateRequest) -> Resul
         args.extend(["--console-socket".as_ref(), socket.path().as_os_str()]);
         let (errors, stderr) = pipe()?;
         let ends = ChildEnds { stderr: Some(stderr), ..ChildEnds::default() };
-        let (pid, held) = Held::create(runtime, args, &req.id, ends, &errors).await?;
+        let (pid, held) = Held::create(runtime, args, &req.id, ends, &errors, mounted).await?;
         let gate = Gate::shut();
         let stdio = tty_stdio(&gate, stdin);
         gate.open(socket.receive().map_err(|err| Error::internal(format!("receive the tty: {err}")))?)?;
         return Ok(Made { pid, held, tty: Some(gate), stdio });
     }
     let (child, ours) = pipes(stdin)?;
-    let (pid, held) = Held::create(runtime, args, &req.id, child, &ours.errors).await?;
+    let (pid, held) = Held::create(runtime, args, &req.id, child, &ours.errors, mounted).await?;
     ours.stderr.open(ours.errors)?;
     Ok(Made { pid, held, tty: None, stdio: ours.stdio })
 }
