@@ -6,13 +6,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect by panicking")]
 
 use async_trait::async_trait;
-use hako_model::Result;
+use hako_model::{Error, Result};
 use hako_sandbox::{
     CreateRequest, Mount, Sandbox, StdioRequest,
     conformance::{self, Fixture, Subject},
     process::{ProcessConfig, ProcessSandbox, Reaper, Standby},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     fs,
     os::unix::fs::symlink,
@@ -21,6 +21,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 /// Who runs the commands of the runtime.
@@ -63,24 +64,13 @@ fn busybox(layer: &Path) {
 }
 
 impl OnThisKernel {
-    async fn standby(&self) -> Result<Option<Standby>> {
-        if self.by == By::Executed {
-            return Ok(None);
-        }
-        let standby = Standby::new(self.runtime.clone(), self.reaper.clone());
-        standby.fill(1).await?;
-        if self.by == By::Killed {
-            let pid = nix::unistd::Pid::from_raw(standby.pids()[0]);
-            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
-        }
-        self.standbys.lock().unwrap().push(standby.clone());
-        Ok(Some(standby))
-    }
-}
-
-#[async_trait]
-impl Fixture for OnThisKernel {
-    async fn subject(&self, process: Value, stdio: StdioRequest, memory: u64) -> Result<Subject> {
+    /// A new sandbox, and what to ask it for.
+    async fn sandbox(
+        &self,
+        process: Value,
+        stdio: StdioRequest,
+        memory: u64,
+    ) -> Result<(ProcessSandbox, CreateRequest)> {
         let id = format!("conformance-{}-{}", std::process::id(), self.next.fetch_add(1, Ordering::Relaxed));
         let dir = self.dir.path().join(&id);
         let bundle = dir.join("bundle");
@@ -104,9 +94,58 @@ impl Fixture for OnThisKernel {
                 format!("workdir={}", dir.join("work").display()),
             ],
         }];
-        let sandbox: Arc<dyn Sandbox> = Arc::new(ProcessSandbox::new(config, self.reaper.clone()));
+        let sandbox = ProcessSandbox::new(config, self.reaper.clone());
+        Ok((sandbox, CreateRequest { id, bundle, rootfs, stdio }))
+    }
+
+    /// One whose root filesystem is not mounted in the end, and then is.
+    async fn waits_for_its_root(&self) {
+        let (sandbox, request) = self.sandbox(process_of("/bin/true"), NO_STREAMS, 64 << 20).await.unwrap();
+        let late = Duration::from_millis(100);
+        let fails = async {
+            tokio::time::sleep(late).await;
+            Err(Error::internal("no such disk"))
+        };
+        let Err(err) = sandbox.create_when(request.clone(), fails).await else { panic!("made without a root") };
+        assert_eq!(err.message, "no such disk");
+        let subject = Subject { sandbox: Arc::new(sandbox), request };
+        assert_eq!(self.leftovers(&subject).await, Vec::<String>::new());
+
+        let (sandbox, request) = self.sandbox(process_of("/bin/true"), NO_STREAMS, 64 << 20).await.unwrap();
+        let begin = Instant::now();
+        let comes = async {
+            tokio::time::sleep(late).await;
+            Ok(())
+        };
+        sandbox.create_when(request, comes).await.unwrap();
+        assert!(begin.elapsed() >= late);
+        sandbox.start(None).await.unwrap();
+        assert_eq!(sandbox.wait(None).await.unwrap().exit_code, 0);
+        sandbox.delete(None).await.unwrap();
+    }
+
+    async fn standby(&self) -> Result<Option<Standby>> {
+        if self.by == By::Executed {
+            return Ok(None);
+        }
+        let standby = Standby::new(self.runtime.clone(), self.reaper.clone());
+        standby.fill(1).await?;
+        if self.by == By::Killed {
+            let pid = nix::unistd::Pid::from_raw(standby.pids()[0]);
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        }
+        self.standbys.lock().unwrap().push(standby.clone());
+        Ok(Some(standby))
+    }
+}
+
+#[async_trait]
+impl Fixture for OnThisKernel {
+    async fn subject(&self, process: Value, stdio: StdioRequest, memory: u64) -> Result<Subject> {
+        let (sandbox, request) = self.sandbox(process, stdio, memory).await?;
+        let sandbox: Arc<dyn Sandbox> = Arc::new(sandbox);
         self.made.lock().unwrap().push(sandbox.clone());
-        Ok(Subject { sandbox, request: CreateRequest { id, bundle, rootfs, stdio } })
+        Ok(Subject { sandbox, request })
     }
 
     async fn leftovers(&self, subject: &Subject) -> Vec<String> {
@@ -134,6 +173,12 @@ impl Fixture for OnThisKernel {
     }
 }
 
+const NO_STREAMS: StdioRequest = StdioRequest { terminal: false, stdin: false };
+
+fn process_of(program: &str) -> Value {
+    json!({"args": [program], "cwd": "/", "user": {"uid": 0, "gid": 0}})
+}
+
 #[tokio::test]
 async fn the_process_wall_keeps_the_contract() {
     let reaper = Reaper::start().unwrap();
@@ -156,6 +201,7 @@ async fn keeps_the_contract(by: By, reaper: Reaper) {
     };
     let only = std::env::var("CONFORMANCE_CASE").unwrap_or_default();
     let outcomes = conformance::run(&fixture, &only).await;
+    fixture.waits_for_its_root().await;
     let made = std::mem::take(&mut *fixture.made.lock().unwrap());
     for sandbox in made {
         // A case that failed has left its container; the others have none.
