@@ -79,7 +79,10 @@ fn sql(case: &Case, query: &str) -> String {
 
 fn wait_for_database(case: &Case) {
     wait_until(Duration::from_secs(180), "the database to answer", || {
-        case.docker(["exec", "db", "psql", "-qAt", "-c", "SELECT 1"]).run().out() == "1"
+        let answer = case.docker(["exec", "db", "psql", "-qAt", "-c", "SELECT 1"]).run();
+        let ended = answer.code != 0 && case.inspect("db", "{{.State.Status}}") == "exited";
+        assert!(!ended, "{} {}", case.inspect("db", "{{json .State}}"), case.docker(["logs", "db"]).run());
+        answer.out() == "1"
     });
 }
 

@@ -38,7 +38,8 @@ use std::{
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::Duration,
 };
 use tokio::{net::UnixStream, task::spawn_blocking};
@@ -54,6 +55,8 @@ const CHUNK: usize = 64 << 10;
 const FIRST_CALLS: usize = 2;
 /// Threads that wait for work that blocks: a container has two disks.
 const THREADS: usize = 2;
+/// In which one that has begun has not ended when the next begins.
+const AT_ONCE: Duration = Duration::from_millis(10);
 /// In which a machine whose container is deleted ends.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -92,15 +95,7 @@ impl Service {
             tracing::warn!("{err}");
         }
         // The threads that will mount the disks.
-        let all = Arc::new(Barrier::new(THREADS));
-        let threads: Vec<_> = (0..THREADS)
-            .map(|_| {
-                spawn_blocking({
-                    let all = all.clone();
-                    move || all.wait()
-                })
-            })
-            .collect();
+        let threads: Vec<_> = (0..THREADS).map(|_| spawn_blocking(|| thread::sleep(AT_ONCE))).collect();
         for thread in threads {
             let _ = thread.await;
         }
@@ -291,7 +286,13 @@ impl Container {
 
     fn clean(&self) -> Result<()> {
         let unmounted = self.mounted.lock().unwrap_or_else(PoisonError::into_inner).undo();
-        let removed = fs::remove_dir_all(&self.dir).map_err(Error::from);
+        // What is on a disk is not to be removed with the place where it was mounted.
+        let below = format!(" {}/", self.dir.display());
+        let removed = match fs::read_to_string("/proc/self/mountinfo") {
+            Ok(mounts) if mounts.contains(&below) => Err(Error::internal(format!("mounted:{below}"))),
+            Ok(_) => fs::remove_dir_all(&self.dir).map_err(Error::from),
+            Err(err) => Err(err.into()),
+        };
         unmounted.and(removed)
     }
 }

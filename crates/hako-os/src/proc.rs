@@ -37,8 +37,8 @@ pub fn usage(stat: &str, status: &str) -> Option<([u64; 2], [u64; 2])> {
     Some(([time(facts.utime), time(facts.stime)], memory))
 }
 
-/// How long the threads of a process, added up, have waited for a CPU when they
-/// were ready to run (`schedstat`, the kernel's
+/// How long that thread of a process that had to wait the most for a CPU has
+/// waited for one, when it was ready to run (`schedstat`, the kernel's
 /// `Documentation/scheduler/sched-stats.rst`). A wait counts once it is over.
 /// Zero for a process that has ended, and where the kernel does not count it.
 #[must_use]
@@ -48,7 +48,7 @@ pub fn run_delay(pid: i32) -> Duration {
         let stat = read_text(&thread.path().join("schedstat")).ok()?;
         stat.split_whitespace().nth(1)?.parse::<u64>().ok()
     });
-    Duration::from_nanos(delays.sum())
+    Duration::from_nanos(delays.max().unwrap_or(0))
 }
 
 /// What this kernel's CPUs have done, how many there are, and its memory.

@@ -70,6 +70,8 @@ fn make(
     if let Some(filter) = &draft.filter {
         folder.save_filter(filter)?;
     }
+    // What is wrong with the bundle is found before there is a cgroup, if it can be.
+    let early = if flags.await_rootfs { None } else { Some(draft.on_root(own)?) };
     tracing::debug!("making the cgroup");
     let group = draft.cgroup.make(&draft.resources, &draft.rest)?;
     let first = || {
@@ -77,7 +79,7 @@ fn make(
         if let Some(channel) = held.filter(|_| flags.await_rootfs) {
             channel.wait_for_rootfs()?;
         }
-        let (mut layout, process) = draft.on_root(own)?;
+        let (mut layout, process) = early.map_or_else(|| draft.on_root(own), Ok)?;
         layout.no_pivot = flags.no_pivot;
         tracing::debug!("making the container");
         let executor = ProcessExecutor::new(process, draft.filter.take(), Kind::First);

@@ -170,18 +170,21 @@ impl Entry {
     /// many finds out itself.
     fn enter(&self) -> std::io::Result<()> {
         self.files.iter().try_for_each(|mut file| file.write_all(b"0"))?;
-        let Some(pids) = &self.pids else { return Ok(()) };
-        let mut numbers = [None; 2];
-        for (mut file, number) in pids.iter().zip(&mut numbers) {
-            let mut text = String::new();
-            file.read_to_string(&mut text)?;
-            // `max` is no number.
-            *number = text.trim().parse::<u64>().ok();
-        }
-        match numbers {
+        match self.numbers() {
             [Some(current), Some(most)] if current > most => Err(std::io::Error::other(TOO_MANY)),
             _ => Ok(()),
         }
+    }
+
+    /// How many processes are in the group and may be, if there is such a limit.
+    fn numbers(&self) -> [Option<u64>; 2] {
+        let read = |mut file: &File| {
+            let mut text = String::new();
+            file.read_to_string(&mut text).ok()?;
+            // `max` is no number.
+            text.trim().parse().ok()
+        };
+        self.pids.as_ref().map_or([None; 2], |[current, most]| [read(current), read(most)])
     }
 
     /// Makes a process that is in the group from its begin, if the kernel can do that.
@@ -190,7 +193,13 @@ impl Entry {
             match sys::clone_process(flags, Some(target.as_fd())) {
                 Ok(cloned) => return Ok(Some(cloned)),
                 // A limit of processes. To make it elsewhere and move it in is subject to none.
-                Err(Errno::EAGAIN) => return Err(Error::message(TOO_MANY)),
+                Err(Errno::EAGAIN) => {
+                    return match self.numbers() {
+                        [Some(current), Some(most)] if current >= most => Err(Error::message(TOO_MANY)),
+                        // One above the container's.
+                        _ => Err(Errno::EAGAIN).context(|| "make the container's process: a limit of processes"),
+                    };
+                }
                 // An older kernel, or a group with groups below it that have controllers.
                 Err(_) => {}
             }

@@ -19,7 +19,7 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{net::UnixStream, time::timeout};
 
@@ -177,6 +177,7 @@ async fn boot_once(
 ) -> std::result::Result<Parts, Failure> {
     let spawned = Vm::spawn(machine, console);
     let (mut qemu, agent) = spawned.map_err(|err| Failure::Start(start_error(err)))?;
+    let begin = Instant::now();
     let woken = if machine.memory.is_copy() { qemu.wake().await } else { Ok(()) };
     let answered = match woken {
         Ok(()) => tokio::select! {
@@ -197,7 +198,10 @@ async fn boot_once(
             Ok(how) => (ErrorKind::Internal, format!("{how} before the guest's agent answered")),
             Err(_) => (ErrorKind::Internal, err.message),
         },
-        None => (ErrorKind::DeadlineExceeded, format!("its agent did not answer within {} s", deadline.as_secs_f32())),
+        None => (
+            ErrorKind::DeadlineExceeded,
+            format!("its agent did not answer within {:.1} s", begin.elapsed().as_secs_f32()),
+        ),
     };
     qemu.kill().await;
     qemu.drained().await;

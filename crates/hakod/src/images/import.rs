@@ -6,7 +6,7 @@
 use super::{
     Document, ImageEvent, ImageService, JsonLines,
     install::{LayerSource, install_image, install_layer_keeping, run_apart},
-    load::refused,
+    load::{drain, refused},
     platform::Wanted,
     progress::Lines,
 };
@@ -52,8 +52,9 @@ impl ImageService {
             let id = run_apart(move || {
                 let made = import(&store, &mut bridge, &request, &platform);
                 if made.is_err() {
-                    refused(&store, &mut bridge);
+                    refused(&store);
                 }
+                drain(&mut bridge);
                 made
             })
             .await?;

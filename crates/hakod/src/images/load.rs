@@ -27,8 +27,9 @@ use std::{
 };
 use tokio::io::AsyncRead;
 
-/// How long the rest of a refused archive is read.
+/// How long the rest of an archive is read.
 const DRAIN: Duration = Duration::from_secs(30);
+
 impl ImageService {
     pub(super) async fn load_inner(
         self: &Arc<Self>,
@@ -44,8 +45,9 @@ impl ImageService {
             let loaded = run_apart(move || {
                 let loaded = load_blocking(&store, &mut bridge, quiet, platform.as_ref(), &lines);
                 if loaded.is_err() {
-                    refused(&store, &mut bridge);
+                    refused(&store);
                 }
+                drain(&mut bridge);
                 loaded
             })
             .await?;
@@ -60,16 +62,16 @@ impl ImageService {
 }
 
 /// After a failure, whether anybody still waits or not: removes what came before
-/// it, whose leases are gone by now, and reads on for a while. A client that
-/// still sends would see a broken connection instead of the reason.
-pub(super) fn refused(store: &Store, body: &mut impl Read) {
+/// it, whose leases are gone by now.
+pub(super) fn refused(store: &Store) {
     if let Err(err) = store.collect() {
         tracing::warn!("remove what a failed load left: {err}");
     }
-    drain(body);
 }
 
-fn drain(body: &mut impl Read) {
+/// Reads on for a while. A client that still sends, be it an archive's padding,
+/// would see a broken connection instead of the answer.
+pub(super) fn drain(body: &mut impl Read) {
     let (start, mut buffer) = (Instant::now(), vec![0; 256 << 10]);
     while start.elapsed() < DRAIN && matches!(body.read(&mut buffer), Ok(n) if n > 0) {}
 }

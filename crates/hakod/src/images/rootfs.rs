@@ -45,6 +45,7 @@ impl ImageService {
                 for name in ["upper", "work"] {
                     fs::create_dir_all(folder.join(name))?;
                     fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755))?;
+                    std::os::unix::fs::chown(folder.join(name), Some(0), Some(0))?;
                 }
                 hako_layers::ext4_of(&folder, size, &made)?;
                 publish(&made, &empty)?;
