@@ -149,6 +149,7 @@ struct Found {
 /// as it should.
 pub fn run(options: &Options) -> Result<()> {
     interrupt::hold_back()?;
+    report::load();
     let scratch = Scratch::new()?;
     if let Some(revision) = &options.against {
         let result = against::run(options, revision, &scratch);

@@ -10,6 +10,7 @@ use super::work::{BASH_RUN, HELLO_RUN};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// Whom the ratios of a row are to: the raw one, and docker.
 fn bases(row: &Row) -> [Option<&'static str>; 2] {
@@ -100,10 +101,19 @@ pub fn machine(rounds: usize) -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     format!(
-        "kernel {}, {processors} processors, load {}, {rounds} rounds, medians",
+        "kernel {}, {processors} processors, load before it {}, {rounds} rounds, medians",
         read("/proc/sys/kernel/osrelease"),
-        read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" "),
+        load(),
     )
+}
+
+/// The machine's load when this was first asked: before a run, which is a load itself.
+pub fn load() -> &'static str {
+    static LOAD: OnceLock<String> = OnceLock::new();
+    LOAD.get_or_init(|| {
+        let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        text.split(' ').take(3).collect::<Vec<_>>().join(" ")
+    })
 }
 
 /// Writes every figure to `file`.
