@@ -32,7 +32,10 @@ async fn a_guest_that_cannot_boot_is_explained() {
     let err = fixture.sandbox().create(fixture.request(&["true"], PIPES)).await.err().unwrap();
     assert_eq!(err.kind, ErrorKind::DeadlineExceeded);
     assert!(err.message.contains("the last of 2 attempts"), "{err}");
-    assert!(err.message.contains("did not answer within 2.5 s"), "{err}");
+    // On a busy host it is given longer.
+    let (_, after) = err.message.split_once("did not answer within ").unwrap_or_else(|| panic!("{err}"));
+    let seconds: f32 = after.split(' ').next().unwrap().parse().unwrap();
+    assert!((2.5..13.0).contains(&seconds), "{err}");
     assert_eq!(vms(), 0);
 
     // No kernel at all.
