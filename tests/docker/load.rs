@@ -17,6 +17,37 @@ fn marked(tag: &str) -> Image {
     Image::new(tag, vec![busybox().layers()[0].clone(), mark])
 }
 
+/// A client that has sent all of an archive, and does not say that it has.
+#[test]
+fn a_client_that_does_not_end() {
+    use std::io::{Read, Write};
+    if hako_tests::Engine::is_reference() {
+        return;
+    }
+    with_wall(Wall::Process, |case| {
+        let image = marked("endless:1");
+        let mut archive = image.docker_archive();
+        // As GNU tar pads it.
+        archive.resize(archive.len().next_multiple_of(10 << 10), 0);
+        let mut client = std::os::unix::net::UnixStream::connect(case.engine.socket()).unwrap();
+        client.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+        let head = "POST /v1.41/images/load HTTP/1.1\r\nHost: hako\r\nTransfer-Encoding: chunked\r\n\r\n";
+        write!(client, "{head}{:x}\r\n", archive.len()).unwrap();
+        client.write_all(&archive).unwrap();
+        client.write_all(b"\r\n").unwrap();
+        let mut said = String::new();
+        // To the last chunk of the answer.
+        while !said.ends_with("\r\n0\r\n\r\n") {
+            let mut part = [0; 4096];
+            let read = client.read(&mut part).unwrap_or_else(|err| panic!("{err} after {said}"));
+            assert!(read > 0, "{said}");
+            said.push_str(&String::from_utf8_lossy(&part[..read]));
+        }
+        assert!(said.contains("Loaded image: endless:1"), "{said}");
+        let _ = case.docker(["rmi", "-f", image.tag()]).text();
+    });
+}
+
 /// The archive that a layer came from is removed by hand: the image runs on, and
 /// the next load or pull of it brings the archive back.
 #[test]

@@ -188,25 +188,27 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_shares_a_cpu_is_delayed() {
+    fn what_shares_a_cpu_is_delayed() {
         use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
         use nix::unistd::Pid;
-        let this = i32::try_from(std::process::id()).unwrap();
-        let before = run_delay(this);
-        let mut one = CpuSet::new();
         let all = sched_getaffinity(Pid::from_raw(0)).unwrap();
+        let mut one = CpuSet::new();
         one.set((0..CpuSet::count()).find(|cpu| all.is_set(*cpu).unwrap()).unwrap()).unwrap();
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    sched_setaffinity(Pid::from_raw(0), &one).unwrap();
-                    let begin = std::time::Instant::now();
-                    while begin.elapsed() < Duration::from_millis(300) {}
-                    // What it has waited for is seen while it lives.
-                    assert!(run_delay(this) > before);
-                });
-            }
-        });
+        let busy = || std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let mut both = [busy(), busy()];
+        let pids = both.each_ref().map(|child| i32::try_from(child.id()).unwrap());
+        pids.iter().for_each(|pid| sched_setaffinity(Pid::from_raw(*pid), &one).unwrap());
+        let begin = std::time::Instant::now();
+        let delayed = || pids.iter().all(|pid| run_delay(*pid) > Duration::from_millis(20));
+        while !delayed() && begin.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let seen = delayed();
+        for child in &mut both {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert!(seen);
         assert_eq!(run_delay(i32::MAX), Duration::ZERO);
     }
 

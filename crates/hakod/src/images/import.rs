@@ -49,15 +49,16 @@ impl ImageService {
             let store = service.store.clone();
             let name = request.name.clone();
             let mut bridge = tokio_util::io::SyncIoBridge::new(body);
-            let id = run_apart(move || {
+            let (made, bridge) = run_apart(move || {
                 let made = import(&store, &mut bridge, &request, &platform);
                 if made.is_err() {
                     refused(&store);
                 }
-                drain(&mut bridge);
-                made
+                Ok((made, bridge))
             })
             .await?;
+            drain(bridge.into_inner()).await;
+            let id = made?;
             lines.send(json!({ "status": id })).await?;
             let shown = name.map_or_else(|| id.to_string(), |name| name.familiar());
             let attributes = HashMap::from([("name".to_owned(), shown)]);

@@ -19,16 +19,16 @@ use describe::Described;
 use hako_model::{Digest, Error, Reference, Result};
 use hako_store::{NewRef, Store};
 use serde_json::json;
-use std::{
-    collections::HashMap,
-    io::Read,
-    sync::Arc,
-    time::{Duration, Instant},
+use std::{collections::HashMap, io::Read, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::timeout,
 };
-use tokio::io::AsyncRead;
 
 /// How long the rest of an archive is read.
 const DRAIN: Duration = Duration::from_secs(30);
+/// How long nothing of it may come.
+const QUIET: Duration = Duration::from_secs(2);
 
 impl ImageService {
     pub(super) async fn load_inner(
@@ -42,16 +42,16 @@ impl ImageService {
         self.stream(move |lines| async move {
             let mut bridge = tokio_util::io::SyncIoBridge::new(body);
             let store = service.store.clone();
-            let loaded = run_apart(move || {
+            let (loaded, bridge) = run_apart(move || {
                 let loaded = load_blocking(&store, &mut bridge, quiet, platform.as_ref(), &lines);
                 if loaded.is_err() {
                     refused(&store);
                 }
-                drain(&mut bridge);
-                loaded
+                Ok((loaded, bridge))
             })
             .await?;
-            for id in loaded {
+            drain(bridge.into_inner()).await;
+            for id in loaded? {
                 let attributes = HashMap::from([("name".to_owned(), id.to_string())]);
                 service.tell(ImageEvent { action: "load", id: id.to_string(), attributes });
             }
@@ -70,10 +70,12 @@ pub(super) fn refused(store: &Store) {
 }
 
 /// Reads on for a while. A client that still sends, be it an archive's padding,
-/// would see a broken connection instead of the answer.
-pub(super) fn drain(body: &mut impl Read) {
-    let (start, mut buffer) = (Instant::now(), vec![0; 256 << 10]);
-    while start.elapsed() < DRAIN && matches!(body.read(&mut buffer), Ok(n) if n > 0) {}
+/// would see a broken connection instead of the answer; one that sends nothing
+/// more and does not end has it all the same.
+pub(super) async fn drain(mut body: impl AsyncRead + Unpin) {
+    let mut buffer = vec![0; 64 << 10];
+    let rest = async { while let Ok(Ok(1..)) = timeout(QUIET, body.read(&mut buffer)).await {} };
+    let _ = timeout(DRAIN, rest).await;
 }
 
 /// Loads every image of an archive; their ids. Blocks.
